@@ -1,0 +1,289 @@
+"""Work that could start: where it queues, and which worker gets what.
+
+A ready task stands in one heap, by priority: in the queue of the worker where its inputs lie, or in the
+common one if it has none. Work stays here until a worker has room for it (late binding), so stealing is
+a pop from another heap, and there is little to take back when a worker dies.
+
+Entries are deleted lazily: a task that has left the state `ready` is skipped when its entry comes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from itertools import islice
+
+from distributed.core.placement import (
+    choose,
+    holders_of_inputs,
+    may_run,
+    move_seconds,
+    seconds_of,
+    wait_seconds,
+)
+from distributed.core.states import NO_WORKER, PROCESSING, READY, Task, Worker
+from distributed.messages import Retract, Run
+
+# A worker is given so much work ahead of its threads that it stays busy while its reports travel
+# here and new work back. With the interpreter's lock in between (switch interval: 5 ms at each end)
+# a round trip under load is about 10 ms.
+PREFETCH_SECONDS = 0.020
+MAX_PREFETCH = 2_000  # for the shortest tasks: more would only be more to take back
+# Work is taken back from a worker only if it would otherwise wait there longer than the asking takes.
+RETRACT_SECONDS = 0.005
+# Queues looked at by an idle worker that looks for something to steal.
+MAX_VICTIMS = 8
+# Places named for each input; a worker that finds none of them alive says so and gets new ones.
+MAX_ADDRESSES = 3
+
+Entry = tuple[tuple[float, int, int], Task]
+
+
+class Queues:
+    """The common queue, the workers' own, and the workers with room."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, Worker] = {}
+        self.common: list[Entry] = []
+        self.no_worker: dict[Task, None] = {}
+        # Workers that may take more, least recently fed first. One leaves when it is found full.
+        self.open: dict[Worker, None] = {}
+        self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
+        self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
+        self.next_assignment = 1
+
+    # Workers come and go
+
+    def join(self, worker: Worker) -> None:
+        self.workers[worker.id] = worker
+        self.open[worker] = None
+        stuck, self.no_worker = self.no_worker, {}
+        for task in stuck:
+            self.push(task)
+
+    def leave(self, worker: Worker) -> None:
+        """The worker's own queue moves to others'; what was assigned to it is its caller's business."""
+        del self.workers[worker.id]
+        self.suspend(worker)
+        entries, worker.queue = worker.queue, []
+        for _, task in entries:
+            if task.state is READY:
+                self.push(task)
+
+    def suspend(self, worker: Worker) -> None:
+        """Assign nothing to it: its connection is broken."""
+        for table in (self.open, self.backlogged, self.stocked):
+            table.pop(worker, None)
+        for other in self.workers.values():
+            if other.thief is worker:
+                other.thief = None
+
+    def relieved(self, worker: Worker) -> None:
+        """The worker has fewer assignments than before."""
+        if worker.gone_since is None:
+            self.open[worker] = None
+        if worker.busy <= worker.nthreads:
+            self.stocked.pop(worker, None)
+
+    # Tasks come
+
+    def push(self, task: Task) -> None:
+        """Queue a task whose inputs are all in memory; its state becomes ready or no-worker."""
+        if task.options.workers:
+            eligible = [worker for worker in self.workers.values() if may_run(task, worker)]
+            if task.options.loose:
+                eligible = [w for w in eligible if not w.aliases.isdisjoint(task.options.workers)]
+            if not eligible and not task.options.loose:
+                task.state = NO_WORKER
+                self.no_worker[task] = None
+                return
+            self._push_to(choose(task, eligible), task)
+        elif task.dependencies:
+            candidates = dict.fromkeys(holders_of_inputs(task))
+            candidates.update(dict.fromkeys(islice(self.open, 1)))
+            self._push_to(choose(task, [w for w in candidates if w.gone_since is None]), task)
+        else:
+            task.state = READY
+            heappush(self.common, (task.priority, task))
+
+    def _push_to(self, worker: Worker | None, task: Task) -> None:
+        task.state = READY
+        if worker is None:
+            heappush(self.common, (task.priority, task))
+        else:
+            heappush(worker.queue, (task.priority, task))
+            self.backlogged[worker] = None
+
+    def discard(self, task: Task) -> None:
+        """The task does not wait for a worker any more."""
+        self.no_worker.pop(task, None)
+
+    # Work is handed out
+
+    def assign(self) -> None:
+        """Give work to all workers that have room: a task for each free thread, then prefetch."""
+        if not (self.common or self.backlogged):
+            return
+        while self._assign_round(prefetch=False):
+            pass
+        while self._assign_round(prefetch=True):
+            pass
+
+    def _assign_round(self, prefetch: bool) -> bool:
+        """Give every open worker its share; true if anything was given."""
+        given = False
+        share = 1 + len(self.common) // (len(self.open) or 1) if prefetch else 1
+        for worker in tuple(self.open):
+            if not (self.common or self.backlogged):
+                break
+            if not prefetch and worker.busy >= worker.nthreads:
+                continue
+            for _ in range(share):
+                task = self._next(worker)
+                if task is None:
+                    break
+                self._assign_to(worker, task)
+                given = True
+        return given
+
+    def _next(self, worker: Worker) -> Task | None:
+        """Take the most urgent task that the worker has room for."""
+        own, common = _head(worker.queue), _head(self.common)
+        if own is None:
+            self.backlogged.pop(worker, None)
+        queue = worker.queue
+        if own is None or (common is not None and common < own):
+            own, queue = common, self.common
+        if own is None:
+            return self._steal(worker) if worker.busy < worker.nthreads else None
+        if not _has_room(worker, own[1]):
+            self.open.pop(worker, None)
+            return None
+        heappop(queue)
+        return own[1]
+
+    def _steal(self, thief: Worker) -> Task | None:
+        """Take a task from another worker's queue if it can start here sooner, all moving included."""
+        for victim in tuple(islice(self.backlogged, MAX_VICTIMS)):
+            entry = _head(victim.queue)
+            if entry is None:
+                self.backlogged.pop(victim, None)
+            elif _better_at(thief, victim, entry[1]) and _has_room(thief, entry[1]):
+                heappop(victim.queue)
+                return entry[1]
+        return None
+
+    def _assign_to(self, worker: Worker, task: Task) -> None:
+        function = task.function
+        assert function is not None, "scattered data is never queued"
+        assignment = self.next_assignment
+        self.next_assignment += 1
+        task.state = PROCESSING
+        task.worker = worker
+        task.assignment = assignment
+        worker.assigned[assignment] = task
+        # Back to the end of the line, and into the books of those who hold a stock.
+        self.open.pop(worker, None)
+        self.open[worker] = None
+        if worker.busy > worker.nthreads:
+            self.stocked[worker] = None
+        inputs = tuple(_inputs(task, worker)) if task.dependencies else None
+        item = (assignment, task.key, task.arguments, inputs, bool(task.wanters))
+        last = worker.out[-1] if worker.out else None
+        if type(last) is Run and last.function == function.id:
+            last.items.append(item)  # type: ignore[union-attr]
+            return
+        blob = None
+        if function.id not in worker.functions:
+            worker.functions.add(function.id)
+            blob = function.blob
+        worker.out.append(Run(function.id, blob, [item]))
+
+    # Work is taken back
+
+    def retract(self) -> None:
+        """Ask workers that hold a stock for some of it, where a thread stands idle with nothing here
+        for it to do."""
+        if not self.stocked or self.common or self.backlogged:
+            return
+        for thief in tuple(self.open):
+            if not self.stocked:
+                return
+            if thief.busy < thief.nthreads:
+                self._retract_for(thief)
+
+    def _retract_for(self, thief: Worker) -> None:
+        for victim in tuple(self.stocked):
+            if victim.thief is not None or victim is thief:
+                continue
+            surplus = [
+                task
+                for task in islice(victim.assigned.values(), victim.nthreads, None)
+                if isinstance(task, Task)
+            ]
+            if sum(seconds_of(task.function) for task in surplus) < RETRACT_SECONDS:
+                continue
+            wanted = [task for task in surplus if _better_at(thief, victim, task)]
+            share = wanted[-(-len(wanted) // 2) :]
+            if share:
+                victim.thief = thief
+                victim.out.append(Retract([task.assignment for task in share]))
+                return
+
+    def returned(self, victim: Worker, tasks: Iterable[Task]) -> None:
+        """The victim has handed these back (they are ready again): they go to whom they were for."""
+        thief, victim.thief = victim.thief, None
+        for task in tasks:
+            if thief is not None and may_run(task, thief):
+                self._push_to(thief, task)
+            else:
+                self.push(task)
+
+
+def _head(queue: list[Entry]) -> Entry | None:
+    """The first entry that is still ready; those before it are removed."""
+    while queue:
+        if queue[0][1].state is READY:
+            return queue[0]
+        heappop(queue)
+    return None
+
+
+def _has_room(worker: Worker, task: Task) -> bool:
+    """Whether to assign the task now, or keep it here until the worker has done more.
+
+    A task under which a worker has died runs alone: if another dies, it is clear who did it.
+    """
+    if worker.busy == 0:
+        return True
+    if task.deaths or _runs_suspect(worker):
+        return False
+    if worker.busy < worker.nthreads:
+        return True
+    return worker.busy < worker.nthreads + _prefetch(task)
+
+
+def _runs_suspect(worker: Worker) -> bool:
+    first = next(iter(worker.assigned.values()))
+    return isinstance(first, Task) and first.deaths > 0
+
+
+def _prefetch(task: Task) -> int:
+    """How many tasks of this kind a worker may hold beyond its threads: at least one, so that it need
+    not wait for the round trip."""
+    seconds = seconds_of(task.function)
+    return max(1, min(MAX_PREFETCH, int(PREFETCH_SECONDS / max(seconds, 1e-6))))
+
+
+def _better_at(thief: Worker, victim: Worker, task: Task) -> bool:
+    return may_run(task, thief) and move_seconds(task, thief) < wait_seconds(victim)
+
+
+def _inputs(task: Task, worker: Worker) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """(key, nbytes, addresses) of each input; no addresses for what the worker holds itself."""
+    for dependency in task.dependencies:
+        holders = dependency.holders
+        addresses: tuple[str, ...] = ()
+        if worker not in holders:
+            addresses = tuple(holder.address for holder in holders[:MAX_ADDRESSES])
+        yield dependency.key, dependency.nbytes, addresses

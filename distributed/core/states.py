@@ -1,0 +1,274 @@
+"""What the scheduler knows: its records, the states of a task, and which may follow which.
+
+Theory of operation
+-------------------
+A task is a key and a recipe: a function and pickled arguments, both opaque. It lives like this:
+
+    released ──► waiting ──► ready ──► processing ──► memory
+                    │          │           │             │
+                    │      no-worker       ▼             ▼
+                    └───────────────►    erred       released ──► forgotten
+
+released    has a recipe, no data, and nobody needs its data now.
+waiting     somebody needs it, and at least one input is not in memory; `missing` counts those.
+ready       every input is in memory; it stands in a queue of `queues.py`.
+no-worker   as ready, but no worker that is here may run it.
+processing  assigned to `worker` under the number `assignment`.
+memory      its data lies on `holders`, at least one.
+erred       `error` says why; its dependents that waited for it have erred with it.
+forgotten   in no table any more; only a local variable can still refer to it.
+
+A task is *needed* while a client wants it (`wanters`) or an unfinished dependent uses it (`users`
+counts the dependents that are waiting, ready, no-worker or processing). Data that nobody needs is
+freed; the recipe stays as long as any dependent is known, because a lost result may have to be
+computed again from it.
+
+Scattered data is a task without a function. It is processing while its client sends it, and when its
+last holder dies it is lost for good.
+
+The invariants behind these words are spelled out, and checked after every event in the tests, by
+`invariants.py`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from distributed.messages import Message
+
+Peer = bytes
+
+RELEASED = "released"
+WAITING = "waiting"
+READY = "ready"
+NO_WORKER = "no-worker"
+PROCESSING = "processing"
+MEMORY = "memory"
+ERRED = "erred"
+FORGOTTEN = "forgotten"
+
+# States in which a task uses the data of its dependencies.
+ACTIVE = frozenset({WAITING, READY, NO_WORKER, PROCESSING})
+# States in which a task stands still until its inputs are there, or a worker is.
+UNASSIGNED = frozenset({WAITING, READY, NO_WORKER})
+
+TRANSITIONS = {
+    RELEASED: {WAITING, PROCESSING, MEMORY, ERRED, FORGOTTEN},
+    WAITING: {READY, NO_WORKER, ERRED, RELEASED, MEMORY},
+    READY: {PROCESSING, WAITING, NO_WORKER, ERRED, RELEASED, MEMORY},
+    NO_WORKER: {READY, WAITING, ERRED, RELEASED, MEMORY},
+    PROCESSING: {MEMORY, ERRED, WAITING, READY, NO_WORKER, RELEASED},
+    MEMORY: {RELEASED},
+    ERRED: {RELEASED, FORGOTTEN},
+    FORGOTTEN: set(),
+}
+
+
+class Options(NamedTuple):
+    """What the caller asked for, shared by all tasks of one group; see `messages.check_options`."""
+
+    priority: float = 0
+    retries: int = 0
+    workers: tuple[str, ...] = ()
+    loose: bool = False
+
+
+DEFAULT_OPTIONS = Options()
+
+# Why a task ended without a result: how ('raised', 'lost', 'killed', 'cancelled'), and the pickled
+# exception or a text.
+Error = tuple[str, "bytes | str"]
+
+
+class Function:
+    """A pickled function, and how long its calls take."""
+
+    __slots__ = ("blob", "clients", "id", "seconds", "tasks")
+
+    def __init__(self, id: str, blob: bytes) -> None:
+        self.id = id
+        self.blob = blob
+        self.tasks = 0  # that refer to it
+        self.clients: set[Client] = set()  # that will not send it again
+        self.seconds: float | None = None  # moving average; None until one has finished
+
+
+class Task:
+    """One piece of work and what has become of it; see the top of this module."""
+
+    __slots__ = (
+        "arguments",
+        "assignment",
+        "deaths",
+        "dependencies",
+        "dependents",
+        "error",
+        "function",
+        "holders",
+        "key",
+        "missing",
+        "nbytes",
+        "options",
+        "priority",
+        "retries",
+        "state",
+        "users",
+        "wanters",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        key: str,
+        function: Function | None,
+        arguments: bytes,
+        priority: tuple[float, int, int],
+        options: Options,
+    ) -> None:
+        self.key = key
+        self.function = function
+        self.arguments = arguments
+        self.priority = priority  # smaller runs earlier: (-user's, generation, order in the graph)
+        self.options = options
+        self.state = RELEASED
+        self.dependencies: tuple[Task, ...] = ()
+        self.dependents: dict[Task, None] | None = None
+        self.missing = 0
+        self.users = 0
+        # Tuples: mostly one long, then shared by all tasks (`Worker.alone`, `Client.alone`).
+        self.wanters: tuple[Client, ...] = ()
+        self.holders: tuple[Worker, ...] = ()
+        self.worker: Worker | None = None
+        self.assignment = 0
+        self.nbytes = 0
+        self.error: Error | None = None
+        self.retries = options.retries
+        self.deaths = 0  # of workers that were running it
+
+    def __lt__(self, other: Task) -> bool:
+        # Heaps hold (priority, task); two clients' orders may coincide within a priority.
+        return self.key < other.key
+
+    def __repr__(self) -> str:
+        return f"<Task {self.key} {self.state}>"
+
+
+class Member:
+    """A process that takes part: whoever said hello on the socket that `peer` names."""
+
+    __slots__ = ("gone_since", "id", "last_seen", "out", "peer")
+
+    def __init__(self, id: str, peer: Peer, now: float) -> None:
+        self.id = id
+        self.peer = peer
+        self.last_seen = now
+        self.gone_since: float | None = None  # its connection broke; it may come back
+        self.out: list[Message] = []  # messages of the batch being decided
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+
+class Client(Member):
+    __slots__ = ("alone", "functions", "wants")
+
+    def __init__(self, id: str, peer: Peer, now: float) -> None:
+        super().__init__(id, peer, now)
+        self.wants: dict[Task, None] = {}  # a dict for its order: sets would make runs unrepeatable
+        self.functions: set[Function] = set()
+        self.alone = (self,)  # shared as `wanters` by all tasks that only it wants
+
+
+class Nanny(Member):
+    __slots__ = ()
+
+
+class Worker(Member):
+    __slots__ = (
+        "address",
+        "aliases",
+        "alone",
+        "assigned",
+        "functions",
+        "holds",
+        "incoming",
+        "memory",
+        "memory_limit",
+        "name",
+        "nanny",
+        "nthreads",
+        "pid",
+        "queue",
+        "seceded",
+        "seconds",
+        "thief",
+    )
+
+    def __init__(
+        self, id: str, peer: Peer, now: float, name: str, address: str, nthreads: int
+    ) -> None:
+        super().__init__(id, peer, now)
+        self.name = name
+        self.address = address
+        self.nthreads = nthreads
+        self.nanny = ""
+        self.pid = 0
+        self.memory_limit = 0
+        self.memory = 0
+        self.aliases = names_of(name, address)
+        # assignment -> task; a key (str) once that assignment has been dropped but may still run.
+        self.assigned: dict[int, Task | str] = {}
+        self.incoming: dict[int, Task] = {}  # scattered data on its way here
+        self.seceded: set[int] = set()  # assignments that have given their thread back
+        self.queue: list[tuple[tuple[float, int, int], Task]] = []  # heap: ready, its inputs lie here
+        self.holds: dict[Task, None] = {}
+        self.functions: set[str] = set()  # that have been sent to it
+        self.alone = (self,)  # shared as `holders` by all results that only it has
+        self.seconds = 0.0  # moving average of what a task takes here
+        self.thief: Worker | None = None  # for whom it has been asked to hand work back
+
+    @property
+    def busy(self) -> int:
+        """Threads in use, and tasks that wait there for one."""
+        return len(self.assigned) - len(self.seceded)
+
+
+def names_of(name: str, address: str) -> frozenset[str]:
+    """All that a caller may write to mean the worker: its name, address, host:port, host.
+
+    >>> sorted(names_of("alice", "tcp://10.0.0.7:4321"))
+    ['10.0.0.7', '10.0.0.7:4321', 'alice', 'tcp://10.0.0.7:4321']
+    """
+    place = address.partition("://")[2]
+    return frozenset({name, address, place, place.rpartition(":")[0]})
+
+
+# Events that come from the scheduler's own shell, not from the wire.
+
+
+class Gone(NamedTuple):
+    """The connection of a peer is closed."""
+
+
+class Nonsense(NamedTuple):
+    """A peer sent what is not a message."""
+
+    reason: str
+
+
+class Tick(NamedTuple):
+    """Time has passed. Fed at least twice a second."""
+
+
+# Effects: what the shell has to do once the core has decided.
+
+
+class Send(NamedTuple):
+    peer: Peer
+    batch: list[Message]
+
+
+class Exit(NamedTuple):
+    """End the process."""
+
+    reason: str

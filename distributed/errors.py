@@ -1,0 +1,56 @@
+"""The exceptions of this package: one tree, so that `except DistributedError` catches them all.
+
+Each also derives from the standard exception that a caller would expect in its place.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+
+
+class DistributedError(Exception):
+    """Base of all exceptions of this package."""
+
+
+class ProtocolError(DistributedError):
+    """A peer sent what is not a message of this protocol, or a message is too large to send."""
+
+
+class SchedulerGone(DistributedError, OSError):
+    """No scheduler can be reached, or it refused us."""
+
+
+class CancelledError(DistributedError, concurrent.futures.CancelledError):
+    """The future was cancelled, by its user or by a restart of the cluster."""
+
+
+class TimeoutError(DistributedError, TimeoutError):
+    """What was waited for did not happen in the time given."""
+
+
+class KilledWorker(DistributedError):
+    """The task was running on four workers that died, one after the other; it does not run again."""
+
+
+class LostData(DistributedError):
+    """Data is gone that cannot be computed again: scattered data whose workers died, or a result
+    whose inputs are gone."""
+
+
+class SerializationError(DistributedError, TypeError):
+    """An object cannot be turned into bytes, or the bytes cannot be turned into an object."""
+
+
+class RemoteError(DistributedError):
+    """Stands for an exception of a task that could not be pickled.
+
+    `type_name` is the name of its class, the text is what it said.
+    """
+
+    def __init__(self, type_name: str, text: str) -> None:
+        super().__init__(f"{type_name}: {text}")
+        self.type_name = type_name
+        self.text = text
+
+    def __reduce__(self) -> tuple[type[RemoteError], tuple[str, str]]:
+        return RemoteError, (self.type_name, self.text)
