@@ -38,9 +38,12 @@ MAX_BATCH_BYTES = 1 << 30
 
 
 class ClientHello(NamedTuple):
+    """`wants` lists the keys that the client still has futures for, if it was known before."""
+
     client: str
     protocol: int
     python: str
+    wants: tuple[Any, ...]
 
 
 class Submit(NamedTuple):
@@ -171,6 +174,12 @@ class Ended(NamedTuple):
     """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed'."""
 
     items: tuple[Any, ...] | list[Any]
+
+
+class Cleared(NamedTuple):
+    """All work has been cancelled, everybody's, and all data deleted."""
+
+    reason: str
 
 
 class Pending(NamedTuple):
@@ -383,7 +392,7 @@ class More(NamedTuple):
 MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Stop, Goodbye,
-    Welcome, Refused, HelloAgain, Finished, Failed, Ended, Pending, Reply, Warn,
+    Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Reply, Warn,
     WorkerHello, Done, Errors, Holds, Unfetchable, Returned, Abandoned, Seceded, Answer, Heartbeat,
     Run, Drop, Retract, Free, Unload, Acquire, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,
@@ -572,6 +581,7 @@ def _check_replicate(message: Replicate) -> None:
 
 
 _CHECKS: dict[Any, Callable[[Any], None]] = {
+    ClientHello: lambda message: _strings(message.wants),
     Submit: _check_submit,
     Want: _check_keys,
     Release: _check_keys,

@@ -1,0 +1,399 @@
+"""ZeroMQ at the edge: sockets with the right options, addresses, and who has gone.
+
+A `Router` listens; it names each connection by a *peer*, bytes that are never used again. A `Dealer`
+has one connection, which it opens again for ever. Neither ever blocks. A `Poller` waits for all of a
+thread's channels at once, and lets other threads wake it.
+
+Every socket belongs to one thread. What is sent may still be lost when a connection breaks: nothing
+above may conclude anything from a send that succeeded.
+
+The calls go to the backend directly and with plain integers: pyzmq's conveniences (multipart calls,
+enum flags) cost eight times what the calls underneath cost.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import zmq
+import zmq.backend
+
+Frame: TypeAlias = "bytes | bytearray | memoryview"
+
+Context = zmq.Context
+
+# Frames above this are handed over without a copy; below, the copy is cheaper than its book-keeping.
+ZERO_COPY_BYTES = 64 << 10
+# One control message is a batch in one frame; bulk data comes in parts of 4 MiB. Anything longer than
+# this is refused before memory is set aside for it. Above messages.MAX_BATCH_BYTES.
+MAX_FRAME = (1 << 30) + (1 << 20)
+# A receive stops after this many messages or seconds, so that what came is answered before more is
+# read, and a flood on one socket does not silence the others.
+MAX_MESSAGES = 500
+MAX_SECONDS = 0.005
+# How long a connection that may have closed is asked again whether it has. The socket learns of it
+# a few milliseconds after the monitor does.
+SUSPECT_SECONDS = 1.0
+# Seconds that a socket may go on sending after it was closed.
+LINGER = 1.0
+
+_SEND = zmq.backend.Socket.send
+_RECEIVE = zmq.backend.Socket.recv
+_GET = zmq.backend.Socket.get
+_NOBLOCK, _MORE, _EVENTS, _POLLIN = 1, 2, int(zmq.EVENTS), 1
+_RCVMORE = int(zmq.RCVMORE)
+
+_CONNECT_RETRIED, _DISCONNECTED, _HANDSHAKE_SUCCEEDED = 0x0004, 0x0200, 0x1000
+_HANDSHAKE_FAILED = 0x0800 | 0x2000 | 0x4000
+_MONITOR_HEAD = struct.Struct("=Hi")  # of a monitor's message: event, value
+# A batch without messages, sent only to see whether it could be.
+_EMPTY_BATCH = b"\x90"
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """As users see it: tcp://host:port."""
+        return f"tcp://{self.host}:{self.port}"
+
+    @property
+    def place(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def parse_address(value: Any) -> Address:
+    """The address that a user means by 'host:port', 'tcp://host:port' or (host, port).
+
+    >>> parse_address("127.0.0.1:8786").url
+    'tcp://127.0.0.1:8786'
+    >>> parse_address(("localhost", 8786)).place
+    'localhost:8786'
+    """
+    if isinstance(value, tuple) and len(value) == 2:
+        host, port = value
+    elif isinstance(value, str):
+        scheme, found, place = value.rpartition("://")
+        if found and scheme != "tcp":
+            raise ValueError(f"{value!r}: only tcp:// addresses are known")
+        host, _, port = place.rpartition(":")
+    else:
+        raise TypeError(
+            f"an address is 'host:port', 'tcp://host:port' or (host, port), not {value!r}"
+        )
+    if not host or not str(port).isdigit() or not 0 <= int(port) < 65536:
+        raise ValueError(f"{value!r} is not an address: write 'host:port', as in '127.0.0.1:8786'")
+    return Address(str(host), int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def reachable_host(host: str, towards: Address) -> str:
+    """The host that others can reach us by: for a wildcard, the interface that leads to `towards`."""
+    if host not in ("0.0.0.0", "*", "::"):
+        return host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((towards.host, towards.port or 1))
+        return str(probe.getsockname()[0])
+
+
+class Router:
+    """Listens on `host:port` (0: any free port). Raises OSError that names the address if it cannot."""
+
+    def __init__(self, context: zmq.Context[Any], host: str, port: int) -> None:
+        self._socket = context.socket(zmq.ROUTER)
+        _set_common(self._socket)
+        self._socket.set(zmq.ROUTER_MANDATORY, 1)
+        self._socket.set(zmq.BACKLOG, 4096)
+        self._socket.set(zmq.HANDSHAKE_IVL, 8000)
+        self._monitor = _Monitor(context, self._socket, _DISCONNECTED)
+        try:
+            self._socket.bind(f"tcp://{host}:{port or '*'}")
+        except zmq.ZMQError as error:
+            self.close()
+            reason = os.strerror(error.errno)
+            raise OSError(error.errno, f"cannot listen at {host}:{port}: {reason}") from None
+        endpoint = self._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        self.address = Address(host, int(endpoint.rpartition(":")[2]))
+        self._descriptors: dict[bytes, int] = {}
+        self._at: dict[int, set[bytes]] = {}  # peers whose connection has or had this descriptor
+        self._suspects: dict[bytes, float] = {}  # until when
+        self._gone: list[bytes] = []
+
+    def sockets(self) -> tuple[Any, ...]:
+        return self._socket, self._monitor.socket
+
+    def receive(self) -> list[tuple[bytes, list[Any]]]:
+        """What has come: (peer, frames). The first frame is bytes, others are buffers."""
+        received: list[tuple[bytes, list[Any]]] = []
+        sock, known = self._socket, self._descriptors
+        end = time.perf_counter() + MAX_SECONDS
+        while _GET(sock, _EVENTS) & _POLLIN:
+            peer = _RECEIVE(sock, _NOBLOCK)
+            if not _GET(sock, _RCVMORE):
+                continue
+            if peer in known:
+                frames = [_RECEIVE(sock, _NOBLOCK)]
+            else:
+                frame = _RECEIVE(sock, _NOBLOCK, False)
+                self._meet(peer, frame)
+                frames = [frame.bytes]
+            while _GET(sock, _RCVMORE):
+                frames.append(_RECEIVE(sock, _NOBLOCK, False).buffer)
+            received.append((peer, frames))
+            if len(received) >= MAX_MESSAGES or time.perf_counter() > end:
+                break
+        return received
+
+    def _meet(self, peer: bytes, frame: Any) -> None:
+        descriptor = frame.get(zmq.SRCFD)
+        self._descriptors[peer] = descriptor
+        self._at.setdefault(descriptor, set()).add(peer)
+
+    def send(self, peer: bytes, frames: Sequence[Frame]) -> bool:
+        """False if the peer is not there any more (`gone` will tell) or its queue is full."""
+        try:
+            _SEND(self._socket, peer, _MORE | _NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            self._forget(peer)
+            return False
+        _send_frames(self._socket, frames)
+        return True
+
+    def gone(self) -> list[bytes]:
+        """The peers whose connections have closed since the last call."""
+        now = time.monotonic()
+        for _, descriptor in self._monitor.events():
+            for peer in self._at.get(descriptor, ()):
+                self._suspects[peer] = now + SUSPECT_SECONDS
+        for peer, until in tuple(self._suspects.items()):
+            # A descriptor may have been given to a new connection meanwhile: only a send can tell.
+            if self.send(peer, (_EMPTY_BATCH,)) and now > until:
+                del self._suspects[peer]
+        gone, self._gone = self._gone, []
+        return gone
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether `gone` should be called again soon."""
+        return bool(self._suspects or self._gone)
+
+    def _forget(self, peer: bytes) -> None:
+        self._suspects.pop(peer, None)
+        descriptor = self._descriptors.pop(peer, None)
+        if descriptor is not None:
+            peers = self._at[descriptor]
+            peers.discard(peer)
+            if not peers:
+                del self._at[descriptor]
+            self._gone.append(peer)
+
+    def close(self, linger: float = LINGER) -> None:
+        self._monitor.close()
+        self._socket.close(int(linger * 1000))
+
+
+CONNECTED, DISCONNECTED, UNREACHABLE, REFUSED = "connected", "disconnected", "unreachable", "refused"
+
+
+class Dealer:
+    """A connection to the Router at an address, opened again whenever it breaks.
+
+    Nothing is queued while there is no connection: `send` says so. After each `CONNECTED` the other
+    side sees a new peer, that must say hello.
+    """
+
+    def __init__(self, context: zmq.Context[Any], address: Address) -> None:
+        self.address = address
+        self._socket = context.socket(zmq.DEALER)
+        _set_common(self._socket)
+        self._socket.set(zmq.IMMEDIATE, 1)
+        # Spread, so that a thousand workers do not dial a restarted scheduler all at once.
+        self._socket.set(zmq.RECONNECT_IVL, 50 + random.randrange(100))
+        self._socket.set(zmq.RECONNECT_IVL_MAX, 2000)
+        self._socket.set(zmq.CONNECT_TIMEOUT, 4000)
+        self._monitor = _Monitor(
+            context,
+            self._socket,
+            _CONNECT_RETRIED | _DISCONNECTED | _HANDSHAKE_SUCCEEDED | _HANDSHAKE_FAILED,
+        )
+        self._socket.connect(address.url)
+
+    def sockets(self) -> tuple[Any, ...]:
+        return self._socket, self._monitor.socket
+
+    def events(self) -> list[str]:
+        """What happened to the connection: CONNECTED, DISCONNECTED, UNREACHABLE (an attempt failed),
+        REFUSED (what answers there is not one of us)."""
+        return [_kind_of(event) for event, _ in self._monitor.events()]
+
+    def receive(self) -> list[list[Any]]:
+        """What has come: lists of frames, the first of each bytes, others buffers."""
+        received = []
+        sock = self._socket
+        end = time.perf_counter() + MAX_SECONDS
+        while _GET(sock, _EVENTS) & _POLLIN:
+            frames = [_RECEIVE(sock, _NOBLOCK)]
+            while _GET(sock, _RCVMORE):
+                frames.append(_RECEIVE(sock, _NOBLOCK, False).buffer)
+            received.append(frames)
+            if len(received) >= MAX_MESSAGES or time.perf_counter() > end:
+                break
+        return received
+
+    def send(self, frames: Sequence[Frame]) -> bool:
+        """False if there is no connection: the message has not been sent and is not kept."""
+        try:
+            _send_frames(self._socket, frames)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self, linger: float = LINGER) -> None:
+        self._monitor.close()
+        self._socket.close(int(linger * 1000))
+
+
+Channel: TypeAlias = "Router | Dealer"
+
+
+def _kind_of(event: int) -> str:
+    if event == _HANDSHAKE_SUCCEEDED:
+        return CONNECTED
+    if event == _DISCONNECTED:
+        return DISCONNECTED
+    return UNREACHABLE if event == _CONNECT_RETRIED else REFUSED
+
+
+def _set_common(sock: zmq.Socket[Any]) -> None:
+    # No high-water marks: a mark counts messages, and what it does at a Router is to lose them. What
+    # is in flight is bounded above, by prefetch for tasks and by windows for bulk data.
+    sock.set_hwm(0)
+    sock.set(zmq.LINGER, int(LINGER * 1000))
+    sock.set(zmq.MAXMSGSIZE, MAX_FRAME)
+    # A host that vanished without a word, idle or in the middle of a transfer, is noticed in a minute.
+    sock.set(zmq.TCP_KEEPALIVE, 1)
+    sock.set(zmq.TCP_KEEPALIVE_IDLE, 30)
+    sock.set(zmq.TCP_KEEPALIVE_INTVL, 10)
+    sock.set(zmq.TCP_KEEPALIVE_CNT, 3)
+    sock.set(zmq.TCP_MAXRT, 60_000)
+    sock.set(zmq.IPV6, 0)
+
+
+def _send_frames(sock: Any, frames: Sequence[Frame]) -> None:
+    last = len(frames) - 1
+    for position, frame in enumerate(frames):
+        flags = _NOBLOCK if position == last else _NOBLOCK | _MORE
+        _SEND(sock, frame, flags, memoryview(frame).nbytes < ZERO_COPY_BYTES)
+
+
+class _Monitor:
+    """What libzmq tells of a socket's connections."""
+
+    def __init__(self, context: zmq.Context[Any], watched: zmq.Socket[Any], events: int) -> None:
+        self._watched = watched
+        url = f"inproc://monitor-{os.getpid()}-{id(watched)}"
+        watched.monitor(url, events)
+        self.socket = context.socket(zmq.PAIR)
+        # Unbounded: libzmq's own threads stand still while a monitor is full.
+        self.socket.set_hwm(0)
+        self.socket.set(zmq.LINGER, 0)
+        self.socket.connect(url)
+
+    def events(self) -> list[tuple[int, int]]:
+        found = []
+        while _GET(self.socket, _EVENTS) & _POLLIN:
+            head = _RECEIVE(self.socket, _NOBLOCK)
+            if _GET(self.socket, _RCVMORE):
+                _RECEIVE(self.socket, _NOBLOCK)
+            found.append(_MONITOR_HEAD.unpack(head))
+        return found
+
+    def close(self) -> None:
+        if not self._watched.closed:
+            self._watched.disable_monitor()
+        self.socket.close(0)
+
+
+class Poller:
+    """Waits until a channel has something to say, or another thread calls `wake`.
+
+    The thread that waits says so with `arm` and looks at its queues once more before `wait`; another
+    thread puts something in a queue and then calls `wake`. So no call is lost, and only the first wake
+    of a sleep costs a system call.
+    """
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+        self._owners: dict[Any, Channel] = {}
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._poller.register(self._reader, zmq.POLLIN)
+        self._armed = False
+
+    def add(self, channel: Channel) -> None:
+        for sock in channel.sockets():
+            self._owners[sock] = channel
+            self._poller.register(sock, zmq.POLLIN)
+
+    def remove(self, channel: Channel) -> None:
+        for sock in channel.sockets():
+            del self._owners[sock]
+            self._poller.unregister(sock)
+
+    def arm(self) -> None:
+        self._armed = True
+
+    def wake(self) -> None:
+        if self._armed:
+            self._armed = False
+            try:
+                self._writer.send(b"\0")
+            except BlockingIOError:
+                pass  # as many wakes as a pipe holds are under way
+
+    @property
+    def wake_descriptor(self) -> int:
+        """For `signal.set_wakeup_fd`: a signal ends the wait."""
+        return self._writer.fileno()
+
+    def wait(self, seconds: float) -> dict[Channel, None]:
+        """The channels that have something, once one has, or after so many seconds (0: at once)."""
+        ready: dict[Channel, None] = {}
+        for sock, _ in self._poller.poll(int(seconds * 1000)):
+            owner = self._owners.get(sock)
+            if owner is None:
+                _drain(self._reader)
+            else:
+                ready[owner] = None
+        self._armed = False
+        return ready
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+
+def _drain(reader: socket.socket) -> None:
+    try:
+        while len(reader.recv(4096)) == 4096:
+            pass
+    except BlockingIOError:
+        pass
