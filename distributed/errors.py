@@ -5,6 +5,7 @@ Each also derives from the standard exception that a caller would expect in its 
 
 from __future__ import annotations
 
+import builtins
 import concurrent.futures
 
 
@@ -24,7 +25,7 @@ class CancelledError(DistributedError, concurrent.futures.CancelledError):
     """The future was cancelled, by its user or by a restart of the cluster."""
 
 
-class TimeoutError(DistributedError, TimeoutError):
+class TimeoutError(DistributedError, builtins.TimeoutError):
     """What was waited for did not happen in the time given."""
 
 

@@ -50,7 +50,7 @@ class Queues:
         self.open: dict[Worker, None] = {}
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
-        self.next_assignment = 1
+        self._assignments = 0
 
     # Workers come and go
 
@@ -120,6 +120,10 @@ class Queues:
 
     # Work is handed out
 
+    def new_assignment(self) -> int:
+        self._assignments += 1
+        return self._assignments
+
     def assign(self) -> None:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""
         if not (self.common or self.backlogged):
@@ -176,8 +180,7 @@ class Queues:
     def _assign_to(self, worker: Worker, task: Task) -> None:
         function = task.function
         assert function is not None, "scattered data is never queued"
-        assignment = self.next_assignment
-        self.next_assignment += 1
+        assignment = self.new_assignment()
         task.state = PROCESSING
         task.worker = worker
         task.assignment = assignment

@@ -218,9 +218,12 @@ class Worker(Member):
         self.aliases = names_of(name, address)
         # assignment -> task; a key (str) once that assignment has been dropped but may still run.
         self.assigned: dict[int, Task | str] = {}
-        self.incoming: dict[int, Task] = {}  # scattered data on its way here
+        # The same for scattered data on its way here.
+        self.incoming: dict[int, Task | str] = {}
         self.seceded: set[int] = set()  # assignments that have given their thread back
-        self.queue: list[tuple[tuple[float, int, int], Task]] = []  # heap: ready, its inputs lie here
+        self.queue: list[
+            tuple[tuple[float, int, int], Task]
+        ] = []  # heap: ready, its inputs lie here
         self.holds: dict[Task, None] = {}
         self.functions: set[str] = set()  # that have been sent to it
         self.alone = (self,)  # shared as `holders` by all results that only it has
@@ -272,3 +275,6 @@ class Exit(NamedTuple):
     """End the process."""
 
     reason: str
+
+
+Effect = Send | Exit

@@ -1,0 +1,141 @@
+"""What is true of the scheduler's tables between any two events. The tests check all of it each time.
+
+Every index is walked in both directions.
+"""
+
+from __future__ import annotations
+
+from distributed.core.scheduler import SchedulerCore
+from distributed.core.states import (
+    ACTIVE,
+    ERRED,
+    FORGOTTEN,
+    MEMORY,
+    NO_WORKER,
+    PROCESSING,
+    READY,
+    RELEASED,
+    WAITING,
+    Task,
+    Worker,
+)
+
+
+def check(core: SchedulerCore) -> None:
+    """Raises AssertionError, with the record concerned, if an invariant does not hold."""
+    for key, task in core.lifecycle.tasks.items():
+        assert task.key == key, task
+        _check_graph(core, task)
+        _check_state(core, task)
+        _check_needs(core, task)
+    for worker in core.members.workers.values():
+        _check_worker(core, worker)
+    _check_members(core)
+    _check_functions(core)
+    _check_queues(core)
+
+
+def _check_graph(core: SchedulerCore, task: Task) -> None:
+    for dependency in task.dependencies:
+        assert core.lifecycle.tasks.get(dependency.key) is dependency, (task, dependency)
+        assert task in (dependency.dependents or ()), (task, dependency)
+    for dependent in task.dependents or ():
+        assert core.lifecycle.tasks.get(dependent.key) is dependent, (task, dependent)
+        assert task in dependent.dependencies, (task, dependent)
+    users = sum(dependent.state in ACTIVE for dependent in task.dependents or ())
+    assert task.users == users, (task, task.users, users)
+
+
+def _check_state(core: SchedulerCore, task: Task) -> None:
+    missing = [d for d in task.dependencies if d.state is not MEMORY]
+    state = task.state
+    assert state is not FORGOTTEN, task
+    assert (state is MEMORY) == bool(task.holders), task
+    assert (state is ERRED) == (task.error is not None), task
+    assert (state is PROCESSING) == (task.worker is not None), task
+    assert (state is NO_WORKER) == (task in core.queues.no_worker), task
+    if state is WAITING:
+        assert task.missing == len(missing) > 0, (task, task.missing, missing)
+        assert not any(d.state in (RELEASED, ERRED) for d in missing), (task, missing)
+    else:
+        assert task.missing == 0, task
+    if state is READY or state is NO_WORKER:
+        assert not missing, (task, missing)
+    if state is READY:
+        assert _queued(core, task), task
+
+
+def _queued(core: SchedulerCore, task: Task) -> bool:
+    queues = [core.queues.common, *(w.queue for w in core.queues.workers.values())]
+    return any(entry[1] is task for queue in queues for entry in queue)
+
+
+def _check_needs(core: SchedulerCore, task: Task) -> None:
+    """Nothing is computed, held or remembered that nobody needs."""
+    for client in task.wanters:
+        assert core.members.clients.get(client.id) is client, task
+        assert task in client.wants, (task, client)
+    needed = bool(task.wanters or task.users)
+    if task.state in ACTIVE or task.state is MEMORY:
+        assert needed, task
+    if task.state is RELEASED:
+        assert not needed, task
+    assert needed or task.dependents, task
+
+
+def _check_worker(core: SchedulerCore, worker: Worker) -> None:
+    assert core.queues.workers.get(worker.id) is worker, worker
+    for task in worker.holds:
+        assert core.lifecycle.tasks.get(task.key) is task, (worker, task)
+        assert worker in task.holders, (worker, task)
+    for assignments in (worker.assigned, worker.incoming):
+        for assignment, assigned in assignments.items():
+            if isinstance(assigned, Task):
+                assert assigned.state is PROCESSING, (worker, assigned)
+                assert assigned.worker is worker, (worker, assigned)
+                assert assigned.assignment == assignment, (worker, assigned)
+    assert worker.seceded <= worker.assigned.keys(), worker
+
+
+def _check_members(core: SchedulerCore) -> None:
+    for member in core.members.all():
+        if member.gone_since is None:
+            assert core.members.peers.get(member.peer) is member, member
+        assert not member.out, member
+    for client in core.members.clients.values():
+        for task in client.wants:
+            assert client in task.wanters, (client, task)
+            assert core.lifecycle.tasks.get(task.key) is task, (client, task)
+    for task in core.lifecycle.tasks.values():
+        for holder in task.holders:
+            assert task in holder.holds, (task, holder)
+            assert core.members.workers.get(holder.id) is holder, (task, holder)
+        if task.worker is not None:
+            books = task.worker.incoming if task.function is None else task.worker.assigned
+            assert books.get(task.assignment) is task, task
+
+
+def _check_functions(core: SchedulerCore) -> None:
+    uses = dict.fromkeys(core.lifecycle.functions, 0)
+    for task in core.lifecycle.tasks.values():
+        if task.function is not None:
+            assert core.lifecycle.functions.get(task.function.id) is task.function, task
+            uses[task.function.id] += 1
+    for id, function in core.lifecycle.functions.items():
+        assert function.tasks == uses[id], (id, function.tasks, uses[id])
+        assert function.tasks or function.clients, id
+        for client in function.clients:
+            assert function in client.functions, (id, client)
+
+
+def _check_queues(core: SchedulerCore) -> None:
+    queues = core.queues
+    for worker in queues.workers.values():
+        if worker.queue:
+            live = any(task.state is READY for _, task in worker.queue)
+            assert not live or worker in queues.backlogged, worker
+        if worker.gone_since is not None:
+            assert worker not in queues.open, worker
+    for table in (queues.open, queues.backlogged, queues.stocked):
+        for worker in table:
+            assert queues.workers.get(worker.id) is worker, worker

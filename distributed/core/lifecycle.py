@@ -1,0 +1,478 @@
+"""Every change of a task's state: the task table and the rules of `states.py` put into motion.
+
+Nothing here recurses: graphs may be a million tasks deep. Nothing here knows of messages that come
+in; what goes out is appended to the `out` of the clients and workers concerned, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from distributed.core.queues import Queues
+from distributed.core.states import (
+    ACTIVE,
+    DEFAULT_OPTIONS,
+    ERRED,
+    FORGOTTEN,
+    MEMORY,
+    PROCESSING,
+    RELEASED,
+    UNASSIGNED,
+    WAITING,
+    Client,
+    Error,
+    Function,
+    Member,
+    Options,
+    Task,
+    Worker,
+)
+from distributed.messages import (
+    Drop,
+    Ended,
+    Failed,
+    Finished,
+    Free,
+    Pending,
+    Submit,
+    Unload,
+)
+
+# A task fails as killed when this many workers died while they ran it: the machine may be to blame for
+# one, hardly for four.
+MAX_DEATHS = 4
+
+
+class Lifecycle:
+    """The tasks and functions that the scheduler knows, and what can happen to them."""
+
+    def __init__(self, queues: Queues) -> None:
+        self.queues = queues
+        self.tasks: dict[str, Task] = {}
+        self.functions: dict[str, Function] = {}
+        self.generation = 0
+
+    # A task is known
+
+    def submit(self, client: Client, message: Submit) -> bool:
+        """Learn the recipes, and start what the client wants. False, and nothing has changed, if a
+        function is unknown: the client believes that it has been sent before."""
+        functions = self.functions
+        for group in message.groups:
+            if group[0] not in functions and group[0] not in message.functions:
+                return False
+        for id, blob in message.functions.items():
+            function = functions.get(id)
+            if function is None:
+                function = functions[id] = Function(id, blob)
+            function.clients.add(client)
+            client.functions.add(function)
+        self.generation += 1
+        known: list[Task] = []
+        wanted: list[Task] = []
+        for id, options, is_wanted, items in message.groups:
+            tasks = self._learn(functions[id], _options(options), items)
+            if is_wanted:
+                for task in tasks:
+                    self.want(client, task)
+                wanted += tasks
+            else:
+                known += tasks
+        self.start(wanted)
+        self.let_go(known)
+        return True
+
+    def _learn(self, function: Function, options: Options, items: Iterable[Any]) -> list[Task]:
+        tasks = self.tasks
+        generation = self.generation
+        urgency = -options.priority
+        learned = []
+        for key, arguments, dependencies, order in items:
+            task = tasks.get(key)
+            if task is None:
+                task = Task(key, function, arguments, (urgency, generation, order), options)
+                tasks[key] = task
+                function.tasks += 1
+                if dependencies:
+                    self._link(task, dependencies)
+            elif task.state is ERRED and task.error is not None and task.error[0] == "lost":
+                self._learn_again(task, function, arguments, options, dependencies)
+            learned.append(task)
+        return learned
+
+    def _learn_again(
+        self,
+        task: Task,
+        function: Function,
+        arguments: bytes,
+        options: Options,
+        dependencies: Sequence[str] | None,
+    ) -> None:
+        """A key whose data was lost is submitted anew: forget the failure, take the new recipe."""
+        self._unlink(task)
+        if task.function is not None:
+            self._release_function(task.function)
+        task.function, task.arguments, task.options = function, arguments, options
+        function.tasks += 1
+        task.state, task.error = RELEASED, None
+        task.retries, task.deaths = options.retries, 0
+        if dependencies:
+            self._link(task, dependencies)
+
+    def _link(self, task: Task, keys: Sequence[str]) -> None:
+        found = []
+        for key in dict.fromkeys(keys):
+            dependency = self.tasks.get(key)
+            if dependency is None:
+                dependency = self.tasks[key] = Task(key, None, b"", task.priority, DEFAULT_OPTIONS)
+                dependency.state = ERRED
+                dependency.error = ("lost", f"the input {key} is not known to the scheduler")
+            if dependency.dependents is None:
+                dependency.dependents = {}
+            dependency.dependents[task] = None
+            found.append(dependency)
+        task.dependencies = tuple(found)
+
+    def _unlink(self, task: Task) -> tuple[Task, ...]:
+        dependencies, task.dependencies = task.dependencies, ()
+        for dependency in dependencies:
+            assert dependency.dependents is not None
+            dependency.dependents.pop(task, None)
+        return dependencies
+
+    # A task is wanted
+
+    def want(self, client: Client, task: Task) -> None:
+        """The client has a future for the task: tell it the state, now and whenever it changes."""
+        wanters = task.wanters
+        if not wanters:
+            task.wanters = client.alone
+        elif client not in wanters:
+            task.wanters = (*wanters, client)
+        client.wants[task] = None
+        if task.state is MEMORY:
+            report_finished(client, task)
+        elif task.state is ERRED:
+            report_error(client, task)
+
+    def release(self, client: Client, tasks: Iterable[Task]) -> None:
+        """The client has no future for these any more."""
+        idle = []
+        for task in tasks:
+            if client.wants.pop(task, self) is None:
+                _drop_wanter(task, client)
+                idle.append(task)
+        self.let_go(idle)
+
+    # A task starts
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        """These are needed: compute them, and before them those of their inputs that are not there."""
+        stack = list(reversed(tasks))
+        while stack:
+            task = stack.pop()
+            if task.state is not RELEASED:
+                continue
+            error = _inherited_error(task)
+            if error is not None:
+                self.fail(task, error)
+                continue
+            missing = 0
+            for dependency in task.dependencies:
+                dependency.users += 1
+                if dependency.state is not MEMORY:
+                    missing += 1
+                    if dependency.state is RELEASED:
+                        stack.append(dependency)
+            task.missing = missing
+            if missing:
+                task.state = WAITING
+            else:
+                self.queues.push(task)
+
+    def requeue(self, task: Task) -> None:
+        """A task that was processing is to run again, here or elsewhere."""
+        task.worker = None
+        error = _inherited_error(task)
+        if error is not None:
+            self.fail(task, error)
+            return
+        task.missing = sum(dependency.state is not MEMORY for dependency in task.dependencies)
+        if task.missing:
+            task.state = WAITING
+        else:
+            self.queues.push(task)
+
+    # A task ends
+
+    def finish(
+        self, task: Task, worker: Worker, nbytes: int, value: bytes | None, kind: bytes | None
+    ) -> None:
+        """The worker holds the result of an active task."""
+        idle: list[Task] = []
+        if task.state is not PROCESSING:
+            self.queues.discard(task)
+        task.state = MEMORY
+        task.worker = None
+        task.missing = 0
+        task.nbytes = nbytes
+        task.holders = worker.alone
+        worker.holds[task] = None
+        for dependency in task.dependencies:
+            dependency.users -= 1
+            if not dependency.users and not dependency.wanters:
+                idle.append(dependency)
+        if task.dependents:
+            for dependent in task.dependents:
+                if dependent.state is WAITING:
+                    dependent.missing -= 1
+                    if not dependent.missing:
+                        self.queues.push(dependent)
+        if task.wanters:
+            item = (task.key, nbytes, value, kind)
+            for client in task.wanters:
+                _add_finished(client, worker.address, item)
+        elif not task.users:
+            idle.append(task)
+        if idle:
+            self.let_go(idle)
+
+    def take_over(self, task: Task, worker: Worker, nbytes: int) -> None:
+        """A result of an active task turns up where it was not being made."""
+        if task.state is PROCESSING:
+            drop_assignment(task)
+        self.finish(task, worker, nbytes, None, None)
+
+    def fail(self, task: Task, error: Error) -> None:
+        """The task has no result and never will: nor have those that wait for it."""
+        idle: list[Task] = []
+        stack = [task]
+        while stack:
+            task = stack.pop()
+            if task.state is ERRED:
+                continue
+            if task.state in ACTIVE:
+                idle += self._deactivate(task)
+            task.state = ERRED
+            task.error = error
+            for client in task.wanters:
+                report_error(client, task)
+            for dependent in task.dependents or ():
+                if dependent.state is WAITING:
+                    stack.append(dependent)
+            idle.append(task)
+        self.let_go(idle)
+
+    def let_go(self, tasks: Iterable[Task]) -> None:
+        """Release the data and the work that nobody needs among these, and forget what no recipe
+        refers to. Then the same for what they needed."""
+        stack = list(tasks)
+        while stack:
+            task = stack.pop()
+            if task.wanters or task.users or task.state is FORGOTTEN:
+                continue
+            if task.state in ACTIVE:
+                stack += self._deactivate(task)
+                task.state = RELEASED
+            elif task.state is MEMORY:
+                self._free(task)
+            if not task.dependents:
+                stack += self._forget(task)
+
+    def _deactivate(self, task: Task) -> tuple[Task, ...]:
+        """Stop working on it. Returns its inputs, which have one user less."""
+        if task.state is PROCESSING:
+            drop_assignment(task)
+        else:
+            self.queues.discard(task)
+        task.missing = 0
+        for dependency in task.dependencies:
+            dependency.users -= 1
+        return task.dependencies
+
+    def _free(self, task: Task) -> None:
+        for worker in task.holders:
+            del worker.holds[task]
+            free(worker, task.key)
+        task.holders = ()
+        task.nbytes = 0
+        task.state = RELEASED
+
+    def _forget(self, task: Task) -> tuple[Task, ...]:
+        del self.tasks[task.key]
+        task.state = FORGOTTEN
+        if task.function is not None:
+            self._release_function(task.function)
+        return self._unlink(task)
+
+    # Data is lost
+
+    def remove_holder(self, task: Task, worker: Worker) -> bool:
+        """The worker does not have the data; true if nobody has it now (then call `lose`)."""
+        worker.holds.pop(task, None)
+        task.holders = tuple(holder for holder in task.holders if holder is not worker)
+        return not task.holders
+
+    def lose(self, tasks: Sequence[Task]) -> None:
+        """The last copy of each of these is gone: compute again what is needed."""
+        for task in tasks:
+            task.state = RELEASED
+            task.nbytes = 0
+            for dependent in task.dependents or ():
+                if dependent.state in UNASSIGNED:
+                    dependent.missing += 1
+                    self.queues.discard(dependent)
+                    dependent.state = WAITING
+            for client in task.wanters:
+                append(client, Pending, task.key)
+        self.start([task for task in tasks if task.wanters or task.users])
+        self.let_go(tasks)
+
+    # A worker is lost
+
+    def lose_worker(self, worker: Worker, reason: str, guilty: Iterable[Task]) -> None:
+        """Run elsewhere what ran there, compute again what lay there. `guilty` may have killed it."""
+        for task in guilty:
+            task.deaths += 1
+        lost = [task for task in tuple(worker.holds) if self.remove_holder(task, worker)]
+        self.queues.leave(worker)
+        self.lose(lost)
+        stranded = [task for task in worker.assigned.values() if isinstance(task, Task)]
+        arriving = [task for task in worker.incoming.values() if isinstance(task, Task)]
+        worker.assigned.clear()
+        worker.incoming.clear()
+        worker.seceded.clear()
+        for task in arriving:
+            task.worker = None
+            self.fail(task, ("lost", f"worker {worker.name} died while it received {task.key}"))
+        for task in stranded:
+            if task.state is not PROCESSING or task.worker is not worker:
+                continue  # failed or let go meanwhile
+            task.worker = None
+            if task.deaths >= MAX_DEATHS:
+                self.fail(task, ("killed", _killed(task, worker, reason)))
+            else:
+                self.requeue(task)
+
+    # Calls off
+
+    def cancel(self, client: Client, task: Task) -> None:
+        """End the task and all that waits for it, unless another client wants any of that."""
+        closure = {task: None}
+        stack = [task]
+        while stack:
+            for dependent in stack.pop().dependents or ():
+                if dependent.state in ACTIVE and dependent not in closure:
+                    closure[dependent] = None
+                    stack.append(dependent)
+        if any(wanter is not client for found in closure for wanter in found.wanters):
+            closure = {task: None}
+        for found in closure:
+            if client.wants.pop(found, self) is None:
+                _drop_wanter(found, client)
+                append(client, Ended, (found.key, "cancelled", ""))
+        self.let_go(closure)
+
+    def forget_functions(self, client: Client, functions: Iterable[Function]) -> None:
+        """The client will send these again before it uses them again."""
+        for function in functions:
+            client.functions.discard(function)
+            function.clients.discard(client)
+            self._unload_if_unused(function)
+
+    def _release_function(self, function: Function) -> None:
+        function.tasks -= 1
+        if not function.tasks:
+            self._unload_if_unused(function)
+
+    def _unload_if_unused(self, function: Function) -> None:
+        if function.tasks or function.clients or function.id not in self.functions:
+            return
+        del self.functions[function.id]
+        for worker in self.queues.workers.values():
+            if function.id in worker.functions:
+                worker.functions.discard(function.id)
+                append(worker, Unload, function.id)
+
+
+def _options(options: dict[str, Any] | None) -> Options:
+    if not options:
+        return DEFAULT_OPTIONS
+    return Options(
+        priority=options.get("priority", 0),
+        retries=options.get("retries", 0),
+        workers=tuple(options.get("workers", ())),
+        loose=options.get("loose", False),
+    )
+
+
+def _inherited_error(task: Task) -> Error | None:
+    """Why the task cannot be computed, if an input of it, or its own recipe, is gone."""
+    if task.function is None:
+        return ("lost", f"{task.key} was scattered, and every worker that held it is gone")
+    for dependency in task.dependencies:
+        if dependency.state is ERRED:
+            return dependency.error
+    return None
+
+
+def _killed(task: Task, worker: Worker, reason: str) -> str:
+    return (
+        f"{task.key} was running on {task.deaths} workers that died, the last of them "
+        f"{worker.name} at {worker.address} ({reason}). It does not run again."
+    )
+
+
+def _drop_wanter(task: Task, client: Client) -> None:
+    task.wanters = tuple(wanter for wanter in task.wanters if wanter is not client)
+
+
+# What goes out: an item joins the message before it if that is of the same kind.
+
+
+def append(member: Member, kind: Any, item: Any) -> None:
+    """Add the item to the member's messages of a kind that holds nothing but a list."""
+    last = member.out[-1] if member.out else None
+    if type(last) is kind:
+        last[0].append(item)  # type: ignore[index]
+    else:
+        member.out.append(kind([item]))
+
+
+def _add_finished(client: Client, address: str, item: tuple[Any, ...]) -> None:
+    last = client.out[-1] if client.out else None
+    if type(last) is Finished and last.address == address:
+        last.items.append(item)  # type: ignore[union-attr]
+    else:
+        client.out.append(Finished(address, [item]))
+
+
+def report_finished(client: Client, task: Task) -> None:
+    _add_finished(client, task.holders[0].address, (task.key, task.nbytes, None, None))
+
+
+def report_error(client: Client, task: Task) -> None:
+    assert task.error is not None
+    how, what = task.error
+    if how == "raised":
+        append(client, Failed, (task.key, what))
+    else:
+        append(client, Ended, (task.key, how, what))
+
+
+def free(worker: Worker, key: str) -> None:
+    append(worker, Free, key)
+
+
+def drop_assignment(task: Task) -> None:
+    """Tell the worker to give up; the assignment stays in its books until it answers."""
+    worker = task.worker
+    task.worker = None
+    if worker is None:
+        return  # it has reported, or died
+    if task.function is None:
+        worker.incoming[task.assignment] = task.key
+        return
+    worker.assigned[task.assignment] = task.key
+    append(worker, Drop, task.assignment)

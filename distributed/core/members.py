@@ -1,0 +1,56 @@
+"""Who takes part: clients, workers and nannies, by id and by connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from distributed.core.states import Client, Member, Nanny, Peer, Worker
+
+
+class Doomed:
+    """Stands for a peer that nobody listens to any more."""
+
+
+DOOMED = Doomed()
+
+
+class Members:
+    """Each member has one peer, its newest connection; none while that is broken."""
+
+    def __init__(self) -> None:
+        self.peers: dict[Peer, Member | Doomed] = {}
+        self.clients: dict[str, Client] = {}
+        self.workers: dict[str, Worker] = {}
+        self.nannies: dict[str, Nanny] = {}
+
+    def all(self) -> Iterator[Member]:
+        yield from self.clients.values()
+        yield from self.workers.values()
+        yield from self.nannies.values()
+
+    def enter(self, member: Member, peer: Peer, now: float) -> None:
+        """The member speaks through this connection from now on."""
+        if self.peers.get(member.peer) is member:
+            del self.peers[member.peer]
+        self.peers[peer] = member
+        member.peer = peer
+        member.gone_since = None
+        member.last_seen = now
+        if isinstance(member, Client):
+            self.clients[member.id] = member
+        elif isinstance(member, Worker):
+            self.workers[member.id] = member
+        elif isinstance(member, Nanny):
+            self.nannies[member.id] = member
+
+    def leave(self, member: Member) -> None:
+        """It does not take part any more. Should it speak again, it is asked to say hello."""
+        if self.peers.get(member.peer) is member:
+            del self.peers[member.peer]
+        self.clients.pop(member.id, None)
+        self.workers.pop(member.id, None)
+        self.nannies.pop(member.id, None)
+
+    def doom(self, peer: Peer) -> None:
+        """Ignore whatever still comes from this connection, until it closes."""
+        self.peers[peer] = DOOMED

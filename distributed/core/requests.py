@@ -1,0 +1,153 @@
+"""Requests that several workers have to answer before the client is answered.
+
+Each waits for a set of workers, takes their answers in any order, and counts a worker that dies as an
+answer. When nobody is left to wait for, the client gets one `Reply`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.core.states import Client, Task, Worker
+from distributed.messages import Call, PutFile, Reply
+
+# A restart that has not brought the workers back by then is reported as failed.
+RESTART_SECONDS = 30.0
+
+
+class Collect:
+    """The answers to a `Call` or a `PutFile`: {address: (ok, pickled result, exception or text)}."""
+
+    def __init__(self, client: Client, request: int, workers: list[Worker]) -> None:
+        self.client = client
+        self.request = request
+        self.waiting = dict.fromkeys(workers)
+        self.answers: dict[str, tuple[bool, bytes | str]] = {}
+
+    def answer(self, worker: Worker, ok: bool, value: bytes | str) -> None:
+        if worker in self.waiting:
+            del self.waiting[worker]
+            self.answers[worker.address] = (ok, value)
+
+    def reply(self) -> Reply | None:
+        return None if self.waiting else Reply(self.request, True, self.answers)
+
+
+class Replication:
+    """Waits until workers hold copies of tasks' data."""
+
+    def __init__(self, client: Client, request: int) -> None:
+        self.client = client
+        self.request = request
+        self.waiting: dict[tuple[Worker, Task], None] = {}
+        self.failure = ""
+
+    def reply(self) -> Reply | None:
+        if self.failure:
+            return Reply(self.request, False, self.failure)
+        return None if self.waiting else Reply(self.request, True, None)
+
+
+class Restarting:
+    """Waits until as many workers have registered as there were before."""
+
+    def __init__(self, client: Client, request: int, workers: int, now: float) -> None:
+        self.client = client
+        self.request = request
+        self.expected = workers
+        self.deadline = now + RESTART_SECONDS
+
+    def reply(self, workers: int, now: float) -> Reply | None:
+        if workers >= self.expected:
+            return Reply(self.request, True, None)
+        if now < self.deadline:
+            return None
+        text = (
+            f"only {workers} of {self.expected} workers have come back within {RESTART_SECONDS:g} s"
+        )
+        return Reply(self.request, False, text)
+
+
+class Requests:
+    """All that are open."""
+
+    def __init__(self) -> None:
+        self.collects: dict[int, Collect] = {}
+        self.replications: list[Replication] = []
+        self.restarts: list[Restarting] = []
+        self._next = 1
+
+    def call(self, client: Client, request: int, call: bytes, workers: list[Worker]) -> None:
+        number = self._collect(client, request, workers)
+        for worker in workers:
+            worker.out.append(Call(number, call))
+        self._settle_collect(number)
+
+    def put_file(
+        self, client: Client, request: int, name: str, content: bytes, workers: list[Worker]
+    ) -> None:
+        number = self._collect(client, request, workers)
+        for worker in workers:
+            worker.out.append(PutFile(number, name, content))
+        self._settle_collect(number)
+
+    def _collect(self, client: Client, request: int, workers: list[Worker]) -> int:
+        number = self._next
+        self._next += 1
+        self.collects[number] = Collect(client, request, workers)
+        return number
+
+    def answered(self, worker: Worker, number: int, ok: bool, value: bytes | str) -> None:
+        collect = self.collects.get(number)
+        if collect is not None:
+            collect.answer(worker, ok, value)
+            self._settle_collect(number)
+
+    def _settle_collect(self, number: int) -> None:
+        reply = self.collects[number].reply()
+        if reply is not None:
+            self.collects.pop(number).client.out.append(reply)
+
+    def copied(self, worker: Worker, task: Task) -> None:
+        for replication in self.replications:
+            replication.waiting.pop((worker, task), None)
+
+    def settle(self, workers: int, now: float) -> None:
+        """Answer whatever does not wait for anything any more. Called after every batch."""
+        if self.replications:
+            open_: list[Any] = []
+            for replication in self.replications:
+                _answer(replication, replication.reply(), open_)
+            self.replications = open_
+        if self.restarts:
+            open_ = []
+            for restart in self.restarts:
+                _answer(restart, restart.reply(workers, now), open_)
+            self.restarts = open_
+
+    def worker_lost(self, worker: Worker, reason: str) -> None:
+        for number in tuple(self.collects):
+            self.collects[number].answer(worker, False, f"the worker died ({reason})")
+            self._settle_collect(number)
+        for replication in self.replications:
+            for pair in tuple(replication.waiting):
+                if pair[0] is worker:
+                    del replication.waiting[pair]
+
+    def task_lost(self, task: Task) -> None:
+        """The data to be copied is gone."""
+        for replication in self.replications:
+            if any(pair[1] is task for pair in replication.waiting):
+                replication.failure = f"the data of {task.key} was lost while it was being copied"
+
+    def client_lost(self, client: Client) -> None:
+        self.collects = {n: c for n, c in self.collects.items() if c.client is not client}
+        self.replications = [r for r in self.replications if r.client is not client]
+        self.restarts = [r for r in self.restarts if r.client is not client]
+
+
+def _answer(request: Any, reply: Reply | None, open_: list[Any]) -> None:
+    if reply is None:
+        open_.append(request)
+    else:
+        request.client.out.append(reply)

@@ -1,0 +1,646 @@
+"""SchedulerCore: what the scheduler decides. Events in, effects out; see `handle`.
+
+This module turns messages into calls of its parts: `lifecycle.py` changes the states of tasks, `queues.py`
+hands out work, `requests.py` collects answers of several workers, `members.py` knows who takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import cycle
+from typing import Any
+
+from distributed.core.complaints import Complaints
+from distributed.core.lifecycle import Lifecycle, append, free, report_finished
+from distributed.core.members import DOOMED, Members
+from distributed.core.queries import QUERIES
+from distributed.core.queues import Queues
+from distributed.core.requests import Replication, Requests, Restarting
+from distributed.core.states import (
+    ACTIVE,
+    DEFAULT_OPTIONS,
+    ERRED,
+    MEMORY,
+    PROCESSING,
+    RELEASED,
+    Client,
+    Effect,
+    Exit,
+    Gone,
+    Member,
+    Nanny,
+    Nonsense,
+    Peer,
+    Send,
+    Task,
+    Tick,
+    Worker,
+)
+from distributed.messages import (
+    PROTOCOL,
+    PYTHON,
+    Abandoned,
+    Acquire,
+    Alive,
+    Answer,
+    Ask,
+    Broadcast,
+    Cancel,
+    Cleared,
+    ClientHello,
+    Died,
+    Done,
+    Drop,
+    Ended,
+    Errors,
+    Forget,
+    Goodbye,
+    Heartbeat,
+    HelloAgain,
+    Holds,
+    Kill,
+    Message,
+    Missing,
+    NannyHello,
+    Pending,
+    Refused,
+    Release,
+    Replicate,
+    Reply,
+    Restart,
+    Returned,
+    Scatter,
+    Seceded,
+    StartAgain,
+    Stop,
+    Submit,
+    Unfetchable,
+    Upload,
+    Want,
+    Warn,
+    Welcome,
+    WorkerHello,
+)
+
+# A worker whose connection broke is lost when its nanny has not said within this time why: then the
+# nanny is cut off as well, or busy. Without a nanny it is lost at once.
+DIED_SECONDS = 1.0
+# A client whose connection broke may come back within this time and find its results.
+CLIENT_GRACE_SECONDS = 5.0
+# Silence after which a worker is given up. With a nanny, signs of life come from there, and a task that
+# never releases the interpreter lock does not stop them; without one such a task is as silent as a
+# machine that is off.
+SILENCE_SECONDS = 30.0
+SILENCE_SECONDS_WITHOUT_NANNY = 300.0
+# Weight of the newest task in the moving averages of how long tasks take.
+NEWEST = 0.2
+
+Handler = Callable[["SchedulerCore", Any, Any], None]
+
+
+class SchedulerCore:
+    """Everything the scheduler knows, and the one way to change it.
+
+    `epoch` names this life of the scheduler; `idle_timeout` (seconds) ends it when there has been
+    neither a client nor unfinished work for so long.
+    """
+
+    def __init__(self, epoch: str, idle_timeout: float | None = None) -> None:
+        self.epoch = epoch
+        self.idle_timeout = idle_timeout
+        self.now = 0.0
+        self.queues = Queues()
+        self.lifecycle = Lifecycle(self.queues)
+        self.requests = Requests()
+        self.members = Members()
+        self.complaints = Complaints()
+        self.files: dict[str, bytes] = {}
+        self._idle_since: float | None = None
+        self._exit: str | None = None
+        self._loose: list[Send] = []  # to peers that are not members
+
+    def handle(self, events: Iterable[tuple[Peer, Message]], now: float) -> list[Effect]:
+        """Take in a batch of events, decide, and say what to do.
+
+        An event is (peer, message): one of `messages.py`, or Gone, Nonsense, Tick. `now` is in
+        seconds, on any clock that does not go back.
+        """
+        self.now = now
+        peers = self.members.peers
+        for peer, message in events:
+            member = peers.get(peer)
+            handler = _HANDLERS.get((type(member), type(message)))
+            if handler is not None:
+                handler(self, member, message)
+            else:
+                self._handle_rest(peer, member, message)
+        self.queues.assign()
+        self.queues.retract()
+        self.requests.settle(len(self.queues.workers), now)
+        return self._effects()
+
+    def _handle_rest(self, peer: Peer, member: Any, message: Message) -> None:
+        """What is not the ordinary business of a member."""
+        kind = type(message)
+        if kind is Tick:
+            self._on_tick()
+        elif kind is Gone:
+            self._on_gone(peer, member)
+        elif member is DOOMED:
+            return  # it has been told why
+        elif kind in _HELLOS and (member is None or member.id == message[0]):
+            self._on_hello(peer, message)
+        elif kind is Nonsense or member is not None:
+            reason = message[0] if kind is Nonsense else f"{kind.__name__} does not come from such"
+            self._refuse(peer, member, f"the scheduler does not understand: {reason}")
+        else:
+            self._loose.append(Send(peer, [HelloAgain()]))
+
+    def _effects(self) -> list[Effect]:
+        effects: list[Effect] = list(self._loose)
+        self._loose.clear()
+        for member in self.members.all():
+            if member.out:
+                effects.append(Send(member.peer, member.out))
+                member.out = []
+        if self._exit is not None:
+            effects.append(Exit(self._exit))
+        return effects
+
+    # Members come
+
+    def _on_hello(self, peer: Peer, hello: Any) -> None:
+        if hello.protocol != PROTOCOL or hello.python != PYTHON:
+            self._refuse(
+                peer,
+                None,
+                f"the scheduler runs Python {PYTHON} and speaks protocol {PROTOCOL}, "
+                f"not Python {hello.python} and protocol {hello.protocol}: "
+                "use the same versions of Python and of distributed everywhere",
+            )
+            return
+        _HELLOS[type(hello)](self, peer, hello)
+
+    def _on_client_hello(self, peer: Peer, hello: ClientHello) -> None:
+        client = self.members.clients.get(hello.client)
+        if client is None:
+            client = Client(hello.client, peer, self.now)
+        client.out = [Welcome(self.epoch, {})]
+        self.members.enter(client, peer, self.now)
+        wants = frozenset(hello.wants)
+        self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
+        # It starts anew and will send its functions again.
+        self.lifecycle.forget_functions(client, tuple(client.functions))
+
+    def _on_nanny_hello(self, peer: Peer, hello: NannyHello) -> None:
+        nanny = self.members.nannies.get(hello.nanny) or Nanny(hello.nanny, peer, self.now)
+        nanny.out = [Welcome(self.epoch, {})]
+        self.members.enter(nanny, peer, self.now)
+
+    def _on_worker_hello(self, peer: Peer, hello: WorkerHello) -> None:
+        """A new worker, or one that we know on a new connection: messages may have been lost, so
+        compare what it has with what we believe."""
+        worker = self.members.workers.get(hello.worker)
+        if worker is None:
+            worker = Worker(hello.worker, peer, self.now, hello.name, hello.address, hello.nthreads)
+            worker.nanny = hello.nanny
+            worker.pid = hello.pid
+            worker.memory_limit = hello.memory_limit
+        worker.out = [Welcome(self.epoch, self.files)]
+        worker.functions = set()
+        worker.thief = None
+        self.members.enter(worker, peer, self.now)
+        self._compare_assigned(worker, frozenset(hello.assigned))
+        self._compare_holds(worker, dict(hello.holds))
+        self.queues.join(worker)
+
+    def _compare_assigned(self, worker: Worker, has: frozenset[int]) -> None:
+        for assignment, task in tuple(worker.assigned.items()):
+            if assignment in has:
+                continue
+            del worker.assigned[assignment]
+            worker.seceded.discard(assignment)
+            if isinstance(task, Task):
+                self.lifecycle.requeue(task)
+        for assignment in has:
+            if not isinstance(worker.assigned.get(assignment), Task):
+                worker.assigned[assignment] = ""
+                append(worker, Drop, assignment)
+
+    def _compare_holds(self, worker: Worker, has: dict[str, int]) -> None:
+        gone = [task for task in tuple(worker.holds) if task.key not in has]
+        self.lifecycle.lose([t for t in gone if self.lifecycle.remove_holder(t, worker)])
+        for key, size in has.items():
+            self._adopt(worker, key, size)
+
+    def _adopt(self, worker: Worker, key: str, size: int) -> None:
+        """The worker holds data, expected or not: count it, or have it deleted."""
+        task = self.lifecycle.tasks.get(key)
+        if task is not None and task.state is MEMORY:
+            if worker not in task.holders:
+                task.holders = (*task.holders, worker)
+                worker.holds[task] = None
+        elif task is not None and task.state in ACTIVE:
+            self.lifecycle.take_over(task, worker, size)
+        else:
+            free(worker, key)
+
+    def _refuse(self, peer: Peer, member: Any, reason: str) -> None:
+        self._loose.append(Send(peer, [Refused(reason)]))
+        if isinstance(member, Member):
+            self._remove(member, reason)
+        self.members.doom(peer)
+
+    # Members go
+
+    def _on_gone(self, peer: Peer, member: Any) -> None:
+        if isinstance(member, Worker) and not member.nanny:
+            self._lose_worker(member, "its connection closed")
+        elif isinstance(member, Member):
+            member.gone_since = self.now
+            if isinstance(member, Worker):
+                self.queues.suspend(member)
+        self.members.peers.pop(peer, None)
+
+    def _remove(self, member: Member, reason: str) -> None:
+        if isinstance(member, Worker):
+            self._lose_worker(member, reason, blame=False)
+        elif isinstance(member, Client):
+            self._lose_client(member)
+        else:
+            self.members.leave(member)
+
+    def _lose_client(self, client: Client) -> None:
+        self.members.leave(client)
+        self.requests.client_lost(client)
+        self.lifecycle.release(client, tuple(client.wants))
+        self.lifecycle.forget_functions(client, tuple(client.functions))
+
+    def _lose_worker(self, worker: Worker, reason: str, blame: bool = True) -> None:
+        """`blame`: the tasks that were running may be why it died."""
+        self.members.leave(worker)
+        guilty = _running(worker) if blame else ()
+        self.requests.worker_lost(worker, reason)
+        for task in worker.holds:
+            if len(task.holders) == 1:
+                self.requests.task_lost(task)
+        self.lifecycle.lose_worker(worker, reason, guilty)
+
+    def _on_goodbye(self, member: Member, message: Goodbye) -> None:
+        self._remove(member, "it said goodbye")
+
+    def _on_alive(self, nanny: Nanny, message: Alive) -> None:
+        for id in message.workers:
+            worker = self.members.workers.get(id)
+            if worker is not None:
+                worker.last_seen = self.now
+
+    def _on_died(self, nanny: Nanny, message: Died) -> None:
+        worker = self.members.workers.get(message.worker)
+        if worker is not None:
+            self._lose_worker(worker, message.reason)
+
+    def _on_heartbeat(self, worker: Worker, message: Heartbeat) -> None:
+        worker.last_seen = self.now
+        worker.memory = message.memory
+
+    # Time passes
+
+    def _on_tick(self) -> None:
+        for worker in tuple(self.members.workers.values()):
+            self._check_worker(worker)
+        for client in tuple(self.members.clients.values()):
+            if _since(client.gone_since, self.now) > CLIENT_GRACE_SECONDS:
+                self._lose_client(client)
+        for nanny in tuple(self.members.nannies.values()):
+            if nanny.gone_since is not None:
+                self.members.leave(nanny)
+        for client, text in self.complaints.due(self.queues, self.now):
+            client.out.append(Warn(text))
+        self._check_idle()
+
+    def _check_worker(self, worker: Worker) -> None:
+        silence = self.now - worker.last_seen
+        limit = SILENCE_SECONDS if worker.nanny else SILENCE_SECONDS_WITHOUT_NANNY
+        if _since(worker.gone_since, self.now) > DIED_SECONDS:
+            self._lose_worker(worker, "its connection closed, and its nanny does not say why")
+        elif silence > limit:
+            self._lose_worker(worker, f"nothing was heard of it for {silence:.0f} s", blame=False)
+
+    def _check_idle(self) -> None:
+        if self.members.clients or any(t.state in ACTIVE for t in self.lifecycle.tasks.values()):
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self.now
+        elif self.idle_timeout is not None and self.now - self._idle_since >= self.idle_timeout:
+            self._stop(f"nothing to do for {self.idle_timeout:g} s")
+
+    # Clients speak
+
+    def _on_submit(self, client: Client, message: Submit) -> None:
+        if not self.lifecycle.submit(client, message):
+            client.out.append(HelloAgain())
+
+    def _on_want(self, client: Client, message: Want) -> None:
+        for key in message.keys:
+            task = self.lifecycle.tasks.get(key)
+            if task is None:
+                reason = f"{key} had been forgotten when its future arrived here"
+                append(client, Ended, (key, "lost", reason))
+            else:
+                self.lifecycle.want(client, task)
+                self.lifecycle.start([task])
+
+    def _on_release(self, client: Client, message: Release) -> None:
+        self.lifecycle.release(client, self._tasks(message.keys))
+
+    def _on_forget(self, client: Client, message: Forget) -> None:
+        functions = self.lifecycle.functions
+        known = [functions[id] for id in message.functions if id in functions]
+        self.lifecycle.forget_functions(client, known)
+
+    def _on_cancel(self, client: Client, message: Cancel) -> None:
+        for task in self._tasks(message.keys):
+            self.lifecycle.cancel(client, task)
+
+    def _on_missing(self, client: Client, message: Missing) -> None:
+        for key, address in message.items:
+            self._distrust(key, address)
+            task = self.lifecycle.tasks.get(key)
+            if task is None or task not in client.wants:
+                append(client, Ended, (key, "lost", f"{key} is not known to the scheduler"))
+            elif task.state is MEMORY:
+                report_finished(client, task)
+            elif task.state in ACTIVE:
+                append(client, Pending, key)
+
+    def _distrust(self, key: str, address: str) -> None:
+        """Somebody could not get the data from where we said it is."""
+        task = self.lifecycle.tasks.get(key)
+        if task is None or task.state is not MEMORY:
+            return
+        for worker in task.holders:
+            if worker.address == address:
+                free(worker, key)
+                if self.lifecycle.remove_holder(task, worker):
+                    self.requests.task_lost(task)
+                    self.lifecycle.lose([task])
+                return
+
+    def _on_scatter(self, client: Client, message: Scatter) -> None:
+        workers = self._choose(client, message.request, message.workers)
+        if not workers:
+            return
+        slots = cycle([worker for worker in workers for _ in range(worker.nthreads)])
+        targets = []
+        for key, _ in message.items:
+            task = self.lifecycle.tasks.get(key)
+            if task is None:
+                task = Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS)
+                self.lifecycle.tasks[key] = task
+            if task.state is RELEASED or task.state is ERRED:
+                worker = next(slots)
+                targets.append((key, worker.address, self._expect(task, worker)))
+            self.lifecycle.want(client, task)
+        client.out.append(Reply(message.request, True, targets))
+
+    def _expect(self, task: Task, worker: Worker) -> int:
+        """The task's data is about to be sent to the worker by a client."""
+        assignment = self.queues.new_assignment()
+        task.state, task.error = PROCESSING, None
+        task.worker, task.assignment = worker, assignment
+        worker.incoming[assignment] = task
+        return assignment
+
+    def _on_replicate(self, client: Client, message: Replicate) -> None:
+        workers = self._choose(client, message.request, message.workers)
+        if not workers:
+            return
+        replication = Replication(client, message.request)
+        for task in self._tasks(message.keys):
+            if task.state is not MEMORY:
+                replication.failure = f"{task.key} cannot be copied: it is {task.state}"
+                break
+            addresses = [holder.address for holder in task.holders]
+            for worker in workers:
+                if worker not in task.holders:
+                    replication.waiting[(worker, task)] = None
+                    append(worker, Acquire, (task.key, task.nbytes, addresses))
+        self.requests.replications.append(replication)
+
+    def _on_ask(self, client: Client, message: Ask) -> None:
+        query = QUERIES.get(message.question)
+        if query is None:
+            text = f"there is no question {message.question!r}, only {', '.join(QUERIES)}"
+            client.out.append(Reply(message.request, False, text))
+        else:
+            value = query(self.lifecycle, message.keys)
+            client.out.append(Reply(message.request, True, value))
+
+    def _on_broadcast(self, client: Client, message: Broadcast) -> None:
+        workers = self._choose(client, message.request, message.workers)
+        if workers:
+            self.requests.call(client, message.request, message.call, workers)
+
+    def _on_upload(self, client: Client, message: Upload) -> None:
+        self.files[message.name] = message.content
+        workers = list(self.queues.workers.values())
+        self.requests.put_file(client, message.request, message.name, message.content, workers)
+
+    def _on_restart(self, client: Client, message: Restart) -> None:
+        reason = "the cluster was restarted"
+        workers = list(self.members.workers.values())
+        for worker in workers:
+            peer = worker.peer
+            nanny = self.members.nannies.get(worker.nanny)
+            if nanny is not None:
+                append(nanny, Kill, worker.id)
+            else:
+                self._loose.append(Send(peer, [StartAgain()]))
+            self._lose_worker(worker, reason, blame=False)
+            self.members.doom(peer)
+        for other in self.members.clients.values():
+            if other.wants:
+                self.lifecycle.release(other, tuple(other.wants))
+            other.out.append(Cleared(reason))
+        self.requests.restarts.append(Restarting(client, message.request, len(workers), self.now))
+
+    def _on_stop(self, client: Client, message: Stop) -> None:
+        self._stop("a client asked for it")
+
+    def _stop(self, reason: str) -> None:
+        self._exit = reason
+        for member in self.members.all():
+            if isinstance(member, Client):
+                member.out.append(Refused(f"the scheduler ended: {reason}"))
+            else:
+                member.out.append(Goodbye())
+
+    def _tasks(self, keys: Iterable[str]) -> list[Task]:
+        tasks = self.lifecycle.tasks
+        return [tasks[key] for key in keys if key in tasks]
+
+    def _choose(self, client: Client, request: int, names: tuple[str, ...] | None) -> list[Worker]:
+        """The workers that the names mean (None: all). If there are none, the client is told."""
+        workers = list(self.queues.workers.values())
+        if names is not None:
+            workers = [worker for worker in workers if not worker.aliases.isdisjoint(names)]
+        if not workers:
+            text = "there are no workers" if names is None else f"no worker is among {names}"
+            client.out.append(Reply(request, False, text))
+        return workers
+
+    # Workers speak
+
+    def _on_done(self, worker: Worker, message: Done) -> None:
+        assigned, finish = worker.assigned, self.lifecycle.finish
+        average = worker.seconds
+        for assignment, nbytes, microseconds, value, kind in message.items:
+            task = assigned.pop(assignment, None)
+            if task is None:
+                self._on_arrived(worker, assignment, nbytes)
+            elif isinstance(task, Task):
+                seconds = microseconds * 1e-6
+                average += NEWEST * (seconds - average)
+                function = task.function
+                assert function is not None
+                if function.seconds is None:
+                    function.seconds = seconds
+                else:
+                    function.seconds += NEWEST * (seconds - function.seconds)
+                finish(task, worker, nbytes, value, kind)
+            else:
+                self._discard_result(worker, task)
+        worker.seconds = average
+        self._ended(worker, (item[0] for item in message.items))
+
+    def _ended(self, worker: Worker, assignments: Iterable[int]) -> None:
+        if worker.seceded:
+            worker.seceded.difference_update(assignments)
+        self.queues.relieved(worker)
+
+    def _on_arrived(self, worker: Worker, assignment: int, nbytes: int) -> None:
+        """Scattered data is there, or a report is stale."""
+        task = worker.incoming.pop(assignment, None)
+        if isinstance(task, Task):
+            self.lifecycle.finish(task, worker, nbytes, None, None)
+        elif task is not None:
+            self._discard_result(worker, task)
+
+    def _discard_result(self, worker: Worker, key: str) -> None:
+        """A result came that had been given up; delete it, unless the worker has or makes a newer."""
+        task = self.lifecycle.tasks.get(key)
+        if task is None or (worker not in task.holders and task.worker is not worker):
+            free(worker, key)
+
+    def _on_errors(self, worker: Worker, message: Errors) -> None:
+        for assignment, exception in message.items:
+            task = worker.assigned.pop(assignment, None)
+            if not isinstance(task, Task):
+                continue
+            task.worker = None
+            if task.retries > 0:
+                task.retries -= 1
+                self.lifecycle.requeue(task)
+            else:
+                self.lifecycle.fail(task, ("raised", exception))
+        self._ended(worker, (item[0] for item in message.items))
+
+    def _on_holds(self, worker: Worker, message: Holds) -> None:
+        for key, nbytes in message.items:
+            self._adopt(worker, key, nbytes)
+            task = self.lifecycle.tasks.get(key)
+            if task is not None:
+                self.requests.copied(worker, task)
+
+    def _on_unfetchable(self, worker: Worker, message: Unfetchable) -> None:
+        for assignment, missing in message.items:
+            task = worker.assigned.pop(assignment, None)
+            if isinstance(task, Task):
+                task.worker = None
+            for key, address in missing:
+                self._distrust(key, address)
+            if isinstance(task, Task) and task.state is PROCESSING:
+                self.lifecycle.requeue(task)
+        self._ended(worker, (item[0] for item in message.items))
+
+    def _on_returned(self, worker: Worker, message: Returned) -> None:
+        back = []
+        for assignment in message.assignments:
+            task = worker.assigned.pop(assignment, None)
+            if not isinstance(task, Task):
+                continue
+            task.worker = None
+            if all(dependency.state is MEMORY for dependency in task.dependencies):
+                back.append(task)
+            else:
+                self.lifecycle.requeue(task)
+        self.queues.returned(worker, back)
+        self._ended(worker, message.assignments)
+
+    def _on_abandoned(self, worker: Worker, message: Abandoned) -> None:
+        for assignment in message.assignments:
+            task = worker.assigned.pop(assignment, None)
+            if isinstance(task, Task):
+                self.lifecycle.requeue(task)
+        self._ended(worker, message.assignments)
+
+    def _on_seceded(self, worker: Worker, message: Seceded) -> None:
+        worker.seceded.update(a for a in message.assignments if a in worker.assigned)
+        self.queues.relieved(worker)
+
+    def _on_answer(self, worker: Worker, message: Answer) -> None:
+        self.requests.answered(worker, message.request, message.ok, message.value)
+
+
+def _running(worker: Worker) -> list[Task]:
+    """The tasks that its threads were at. Assignments start in their order, so those are the oldest
+    that have not been reported."""
+    running: list[Task] = []
+    for assignment, task in worker.assigned.items():
+        if assignment not in worker.seceded and len(running) == worker.nthreads:
+            break
+        if isinstance(task, Task):
+            running.append(task)
+    return running
+
+
+def _since(moment: float | None, now: float) -> float:
+    return 0.0 if moment is None else now - moment
+
+
+_HELLOS: dict[Any, Handler] = {
+    ClientHello: SchedulerCore._on_client_hello,
+    WorkerHello: SchedulerCore._on_worker_hello,
+    NannyHello: SchedulerCore._on_nanny_hello,
+}
+
+_HANDLERS: dict[tuple[Any, Any], Handler] = {
+    (Client, Submit): SchedulerCore._on_submit,
+    (Client, Want): SchedulerCore._on_want,
+    (Client, Release): SchedulerCore._on_release,
+    (Client, Forget): SchedulerCore._on_forget,
+    (Client, Cancel): SchedulerCore._on_cancel,
+    (Client, Missing): SchedulerCore._on_missing,
+    (Client, Scatter): SchedulerCore._on_scatter,
+    (Client, Replicate): SchedulerCore._on_replicate,
+    (Client, Ask): SchedulerCore._on_ask,
+    (Client, Broadcast): SchedulerCore._on_broadcast,
+    (Client, Upload): SchedulerCore._on_upload,
+    (Client, Restart): SchedulerCore._on_restart,
+    (Client, Stop): SchedulerCore._on_stop,
+    (Client, Goodbye): SchedulerCore._on_goodbye,
+    (Worker, Done): SchedulerCore._on_done,
+    (Worker, Errors): SchedulerCore._on_errors,
+    (Worker, Holds): SchedulerCore._on_holds,
+    (Worker, Unfetchable): SchedulerCore._on_unfetchable,
+    (Worker, Returned): SchedulerCore._on_returned,
+    (Worker, Abandoned): SchedulerCore._on_abandoned,
+    (Worker, Seceded): SchedulerCore._on_seceded,
+    (Worker, Answer): SchedulerCore._on_answer,
+    (Worker, Heartbeat): SchedulerCore._on_heartbeat,
+    (Worker, Goodbye): SchedulerCore._on_goodbye,
+    (Nanny, Alive): SchedulerCore._on_alive,
+    (Nanny, Died): SchedulerCore._on_died,
+    (Nanny, Goodbye): SchedulerCore._on_goodbye,
+}
