@@ -420,6 +420,33 @@ def encode(batch: Iterable[Message]) -> bytes:
     return frame
 
 
+def encode_parts(batch: list[Message]) -> list[bytes]:
+    """As many frames as it takes to keep each below the limit. A single message is cut between its
+    items if it has a list of them.
+
+    Raises ProtocolError if one item alone is too large.
+    """
+    try:
+        return [encode(batch)]
+    except ProtocolError:
+        if len(batch) == 1:
+            batch = _halves(batch[0])
+        if len(batch) == 1:
+            raise
+    middle = len(batch) // 2
+    return encode_parts(batch[:middle]) + encode_parts(batch[middle:])
+
+
+def _halves(message: Any) -> list[Message]:
+    items = message[-1]
+    if type(items) is not list or len(items) < 2:
+        return [message]
+    middle = len(items) // 2
+    return [
+        message._replace(**{message._fields[-1]: part}) for part in (items[:middle], items[middle:])
+    ]
+
+
 def decode(frame: bytes | memoryview) -> list[Message]:
     """The messages of one frame, every field checked: what passes here can be trusted to have the
     shape that its class describes.

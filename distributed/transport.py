@@ -209,7 +209,12 @@ class Router:
         self._socket.close(int(linger * 1000))
 
 
-CONNECTED, DISCONNECTED, UNREACHABLE, REFUSED = "connected", "disconnected", "unreachable", "refused"
+CONNECTED, DISCONNECTED, UNREACHABLE, REFUSED = (
+    "connected",
+    "disconnected",
+    "unreachable",
+    "refused",
+)
 
 
 class Dealer:

@@ -1,0 +1,110 @@
+"""The scheduler process: one ROUTER socket and one poll loop around `core/scheduler.py`.
+
+The loop reads all that has come, lets the core decide once, and sends one message to each peer that is
+owed something. Under load that makes batches; idle, it makes no delay.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import Any
+
+from distributed.core.scheduler import SchedulerCore
+from distributed.core.states import Effect, Exit, Gone, Nonsense, Send, Tick
+from distributed.errors import ProtocolError
+from distributed.messages import Message, decode, encode_parts
+from distributed.transport import Context, Poller, Router
+
+TICK_SECONDS = 0.25
+# How soon to look again at a connection that may have closed.
+SUSPICION_SECONDS = 0.01
+
+logger = logging.getLogger("distributed.scheduler")
+
+
+class Broker:
+    """A scheduler that listens on `host:port` (0: any free port) as soon as it exists.
+
+    Raises OSError that names the address if it cannot be listened to. `idle_timeout`, in seconds, ends
+    it after so long without clients and work.
+    """
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 8786, idle_timeout: float | None = None
+    ) -> None:
+        self._context: Any = Context()
+        try:
+            self._router = Router(self._context, host, port)
+        except OSError:
+            self._context.term()
+            raise
+        self.address = self._router.address
+        self.id = uuid.uuid4().hex
+        self._poller = Poller()
+        self._poller.add(self._router)
+        self._core = SchedulerCore(epoch=self.id, idle_timeout=idle_timeout)
+        self._stopping = False
+        self._next_tick = 0.0
+
+    def run(self) -> None:
+        """Serve until `stop`, until a client ends the cluster, or until idle for too long."""
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            self._router.close()
+            self._poller.close()
+            self._context.term()
+
+    def stop(self) -> None:
+        """End `run` soon. May be called from any thread and from a signal handler."""
+        self._stopping = True
+        self._poller.wake()
+
+    @property
+    def wake_descriptor(self) -> int:
+        """For `signal.set_wakeup_fd`, so that a signal is noticed at once."""
+        return self._poller.wake_descriptor
+
+    def _turn(self) -> None:
+        self._poller.arm()
+        if not self._stopping:
+            self._poller.wait(self._patience())
+        # What a peer had sent before it went still counts: those that have gone are named last.
+        gone = self._router.gone()
+        events: list[tuple[bytes, Message]] = []
+        for peer, frames in self._router.receive():
+            events += _decode(peer, frames)
+        events += [(peer, Gone()) for peer in gone]
+        now = time.monotonic()
+        if now >= self._next_tick:
+            self._next_tick = now + TICK_SECONDS
+            events.append((b"", Tick()))
+        if events:
+            for effect in self._core.handle(events, now):
+                self._carry_out(effect)
+
+    def _patience(self) -> float:
+        if self._router.suspicious:
+            return SUSPICION_SECONDS
+        return max(0.0, self._next_tick - time.monotonic())
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            for frame in encode_parts(effect.batch):
+                # If it cannot be sent, the peer has gone, and the next turn is told so.
+                self._router.send(effect.peer, (frame,))
+        elif isinstance(effect, Exit):
+            logger.info("ends: %s", effect.reason)
+            self._stopping = True
+
+
+def _decode(peer: bytes, frames: list[Any]) -> list[tuple[bytes, Message]]:
+    if len(frames) != 1:
+        return [(peer, Nonsense(f"a message of {len(frames)} frames"))]
+    try:
+        return [(peer, message) for message in decode(frames[0])]
+    except ProtocolError as error:
+        return [(peer, Nonsense(str(error)))]

@@ -1,0 +1,529 @@
+"""ClientCore: what a client knows of the work it has asked for.
+
+Theory of operation
+-------------------
+There is one `Entry` for each key that futures of this client refer to, and for each input of those.
+`handles` counts the futures; while there are any, the scheduler knows that we want the key and tells
+us what becomes of it. `dependents` counts the entries that have it as an input: until those are gone
+too the recipe is kept, because after a break in the connection, or when a new scheduler takes the
+place of one that died, everything is submitted again from here. The scheduler takes what it knows
+already as a mere wish to be told.
+
+An entry that was cancelled is taken out of the table. Futures that refer to it stay cancelled, and the
+same key may be submitted anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from distributed.messages import (
+    PROTOCOL,
+    PYTHON,
+    Cancel,
+    Cleared,
+    ClientHello,
+    Ended,
+    Failed,
+    Finished,
+    Forget,
+    HelloAgain,
+    Message,
+    Missing,
+    Pending,
+    Refused,
+    Release,
+    Reply,
+    Submit,
+    Want,
+    Warn,
+    Welcome,
+)
+
+PENDING, FINISHED, ERROR, CANCELLED, LOST = "pending", "finished", "error", "cancelled", "lost"
+
+# Small results that came with the message that they are finished are kept up to this many bytes in
+# all; beyond, they are fetched from their workers like large ones.
+MAX_INLINE_BYTES = 64 << 20
+# Functions without tasks that the scheduler keeps for us, so that a loop of submit and result does not
+# send its function each time.
+MAX_IDLE_FUNCTIONS = 256
+# Tasks in one message when everything is submitted again.
+RESUBMIT_TASKS = 2000
+
+Item = tuple[str, bytes, "tuple[str, ...] | None", int]
+
+
+class Recipe(NamedTuple):
+    function: str
+    arguments: bytes
+    dependencies: tuple[str, ...] | None
+    order: int
+    options: dict[str, Any] | None
+
+
+class Waiter:
+    """Counts entries that have not ended, and remembers in what order they did.
+
+    `each`: wake whoever waits at every one that ends, not only when all have.
+    """
+
+    __slots__ = ("done", "each", "remaining")
+
+    def __init__(self, each: bool = False) -> None:
+        self.each = each
+        self.remaining = 0
+        self.done: list[Entry] = []
+
+
+class Entry:
+    """One key and what has become of it. Only ClientCore changes it; anyone may read."""
+
+    __slots__ = (
+        "address",
+        "dependencies",
+        "dependents",
+        "ending",
+        "handles",
+        "inline",
+        "key",
+        "kind",
+        "known",
+        "nbytes",
+        "recipe",
+        "status",
+        "waiters",
+    )
+
+    def __init__(self, key: str, recipe: Recipe | None) -> None:
+        self.key = key
+        self.recipe = recipe
+        self.status = PENDING
+        self.handles = 0
+        self.dependents = 0
+        self.dependencies: tuple[Entry, ...] = ()
+        self.known = True  # in the table; an entry that was cancelled is not
+        self.address = ""  # of a worker that holds the result
+        self.nbytes = 0
+        self.inline: bytes | None = None  # the pickled result
+        self.kind: bytes | None = None  # its pickled type, where there is no inline result
+        self.ending: bytes | str = b""  # a pickled exception, or a text that says why it ended
+        self.waiters: tuple[Waiter, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.key} {self.status}>"
+
+
+# Events that come from the client's own shell.
+
+
+class Calls(NamedTuple):
+    """Work to submit: as `messages.Submit`, but with all functions that it uses. Every wanted item
+    gets one more handle."""
+
+    functions: dict[str, bytes]
+    groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]]
+
+
+class Adopt(NamedTuple):
+    """Futures that came from elsewhere, or data about to be scattered: one more handle each."""
+
+    keys: list[str]
+    announce: bool  # to the scheduler; not needed if another message says that we want them
+
+
+class Dropped(NamedTuple):
+    """One handle less for each."""
+
+    entries: list[Entry]
+
+
+class Await(NamedTuple):
+    """The waiter wants to know when these end."""
+
+    waiter: Waiter
+    entries: list[Entry]
+
+
+class Unreachable(NamedTuple):
+    """Results that their worker did not give us: `(key, address)`."""
+
+    items: list[tuple[str, str]]
+
+
+class CallOff(NamedTuple):
+    entries: list[Entry]
+
+
+class Connected(NamedTuple):
+    """There is a connection, on which nothing has been said."""
+
+
+class Abandon(NamedTuple):
+    """Nothing will be heard any more: end what is pending."""
+
+    status: str
+    reason: str
+
+
+# Effects.
+
+
+class Tell(NamedTuple):
+    """Send to the scheduler."""
+
+    batch: list[Message]
+
+
+class Wake(NamedTuple):
+    waiters: list[Waiter]
+
+
+class Answered(NamedTuple):
+    request: int
+    ok: bool
+    value: Any
+
+
+class Welcomed(NamedTuple):
+    epoch: str
+
+
+class Rejected(NamedTuple):
+    reason: str
+
+
+class Caution(NamedTuple):
+    """A text for the user."""
+
+    text: str
+
+
+Effect = Tell | Wake | Answered | Welcomed | Rejected | Caution
+
+
+class ClientCore:
+    """All entries, and the one way to change them: `handle`."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.entries: dict[str, Entry] = {}
+        self.functions: dict[str, bytes] = {}
+        self.inline_bytes = 0
+        self._uses: dict[str, int] = {}  # entries that refer to each function
+        self._idle_functions: dict[str, None] = {}
+        self._sent: set[str] = set()  # functions that the scheduler has
+        self._out: list[Message] = []
+        self._woken: dict[Waiter, None] = {}
+        self._effects: list[Effect] = []
+
+    def handle(self, event: Any) -> list[Effect]:
+        """Take in one event: a message of the scheduler, or one of the classes above."""
+        self._effects = []
+        _HANDLERS[type(event)](self, event)
+        if self._out:
+            self._effects.append(Tell(self._out))
+            self._out = []
+        if self._woken:
+            self._effects.append(Wake(list(self._woken)))
+            self._woken = {}
+        return self._effects
+
+    # The user asks
+
+    def _on_calls(self, event: Calls) -> None:
+        groups = []
+        for function, options, wanted, items in event.groups:
+            if function not in self.functions:
+                self.functions[function] = event.functions[function]
+                self._uses[function] = 0
+            fresh = [item for item in items if self._enter(function, options, wanted, item)]
+            if fresh:
+                groups.append((function, options, wanted, fresh))
+            elif not self._uses[function]:
+                self._idle(function)
+        if groups:
+            self._out.append(Submit(self._unsent(group[0] for group in groups), tuple(groups)))
+
+    def _enter(
+        self, function: str, options: dict[str, Any] | None, wanted: bool, item: Item
+    ) -> bool:
+        """Note a task; true if the scheduler has to be told of it."""
+        key, arguments, dependencies, order = item
+        entry = self.entries.get(key)
+        if entry is None:
+            recipe = Recipe(function, arguments, dependencies, order, options)
+            entry = self.entries[key] = Entry(key, recipe)
+            self._use(function)
+            if dependencies:
+                self._link(entry, dependencies)
+            news = True
+        else:
+            news = entry.status is LOST or (wanted and not entry.handles)
+            if news:
+                entry.status = PENDING
+        if wanted:
+            entry.handles += 1
+        return news
+
+    def _link(self, entry: Entry, keys: Iterable[str]) -> None:
+        entries = self.entries
+        entry.dependencies = tuple(entries[key] for key in keys if key in entries)
+        for dependency in entry.dependencies:
+            dependency.dependents += 1
+
+    def _on_adopt(self, event: Adopt) -> None:
+        wanted = []
+        for key in event.keys:
+            entry = self.entries.get(key)
+            if entry is None:
+                entry = self.entries[key] = Entry(key, None)
+            if not entry.handles:
+                wanted.append(key)
+                entry.status = PENDING
+            entry.handles += 1
+        if wanted and event.announce:
+            self._out.append(Want(tuple(wanted)))
+
+    def _on_dropped(self, event: Dropped) -> None:
+        released = []
+        for entry in event.entries:
+            entry.handles -= 1
+            if entry.handles:
+                continue
+            self._drop_inline(entry)
+            if entry.known:
+                released.append(entry.key)
+                self._remove_unused(entry)
+        if released:
+            self._out.append(Release(tuple(released)))
+
+    def _remove_unused(self, entry: Entry) -> None:
+        """Forget the entry if nothing refers to it, and then what only it referred to."""
+        stack = [entry]
+        while stack:
+            entry = stack.pop()
+            if entry.handles or entry.dependents or not entry.known:
+                continue
+            stack += self._detach(entry)
+
+    def _detach(self, entry: Entry) -> tuple[Entry, ...]:
+        """Take the entry out of the table. Returns its inputs, which have one dependent less."""
+        entry.known = False
+        del self.entries[entry.key]
+        self._drop_inline(entry)
+        dependencies, entry.dependencies = entry.dependencies, ()
+        for dependency in dependencies:
+            dependency.dependents -= 1
+        if entry.recipe is not None:
+            self._disuse(entry.recipe.function)
+            entry.recipe = None
+        return dependencies
+
+    def _on_await(self, event: Await) -> None:
+        waiter = event.waiter
+        for entry in event.entries:
+            if entry.status is PENDING:
+                waiter.remaining += 1
+                entry.waiters = (*entry.waiters, waiter)
+            else:
+                waiter.done.append(entry)
+        if not waiter.remaining or (waiter.each and waiter.done):
+            self._woken[waiter] = None
+
+    def _on_unreachable(self, event: Unreachable) -> None:
+        for key, _ in event.items:
+            entry = self.entries.get(key)
+            if entry is not None and entry.status is FINISHED:
+                entry.status = PENDING
+        self._out.append(Missing(tuple(event.items)))
+
+    def _on_call_off(self, event: CallOff) -> None:
+        wanted = [entry for entry in event.entries if entry.known]
+        if wanted:
+            self._out.append(Cancel(tuple(entry.key for entry in wanted)))
+        for entry in wanted:
+            self._cancel(entry, "")
+
+    def _cancel(self, entry: Entry, reason: str) -> None:
+        if entry.known:
+            for dependency in self._detach(entry):
+                self._remove_unused(dependency)
+        self._end(entry, CANCELLED, reason)
+
+    # The connection
+
+    def _on_connected(self, event: Connected | HelloAgain) -> None:
+        """Say who we are and all that we want; the scheduler may know it already, or may be new."""
+        self._sent.clear()
+        wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
+        self._out.append(ClientHello(self.id, PROTOCOL, PYTHON, wants))
+        batch: list[Entry] = []
+        for entry in self.entries.values():
+            if entry.recipe is not None:
+                batch.append(entry)
+                if len(batch) == RESUBMIT_TASKS:
+                    self._resubmit(batch)
+                    batch = []
+        self._resubmit(batch)
+        borrowed = [e.key for e in self.entries.values() if e.recipe is None and e.handles]
+        if borrowed:
+            self._out.append(Want(tuple(borrowed)))
+
+    def _resubmit(self, entries: list[Entry]) -> None:
+        groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
+        for entry in entries:
+            recipe = entry.recipe
+            assert recipe is not None
+            head = (recipe.function, recipe.options, entry.handles > 0)
+            if not groups or groups[-1][:3] != head:
+                groups.append((*head, []))
+            item = (entry.key, recipe.arguments, recipe.dependencies, recipe.order)
+            groups[-1][3].append(item)
+        if groups:
+            self._out.append(Submit(self._unsent(group[0] for group in groups), tuple(groups)))
+
+    def _on_abandon(self, event: Abandon) -> None:
+        for entry in tuple(self.entries.values()):
+            if event.status is CANCELLED:
+                self._cancel(entry, event.reason)
+            elif entry.status is PENDING:
+                self._end(entry, event.status, event.reason)
+
+    # The scheduler reports
+
+    def _on_finished(self, message: Finished) -> None:
+        entries, address = self.entries, message.address
+        for key, nbytes, value, kind in message.items:
+            entry = entries.get(key)
+            if entry is None:
+                continue
+            entry.address = address
+            entry.nbytes = nbytes
+            if kind is not None:
+                entry.kind = kind
+            if value is not None and entry.inline is None and entry.handles:
+                self._keep_inline(entry, value)
+            if entry.status is PENDING:
+                entry.status = FINISHED
+                if entry.waiters:
+                    self._notify(entry)
+
+    def _keep_inline(self, entry: Entry, value: bytes) -> None:
+        if self.inline_bytes + len(value) <= MAX_INLINE_BYTES:
+            entry.inline = value
+            self.inline_bytes += len(value)
+
+    def _drop_inline(self, entry: Entry) -> None:
+        if entry.inline is not None:
+            self.inline_bytes -= len(entry.inline)
+            entry.inline = None
+
+    def _on_failed(self, message: Failed) -> None:
+        for key, exception in message.items:
+            entry = self.entries.get(key)
+            if entry is not None:
+                self._end(entry, ERROR, exception)
+
+    def _on_ended(self, message: Ended) -> None:
+        for key, ending, reason in message.items:
+            entry = self.entries.get(key)
+            if entry is None:
+                continue
+            if ending == "cancelled":
+                self._cancel(entry, reason)
+            else:
+                self._end(entry, LOST if ending == "lost" else ERROR, reason)
+
+    def _on_cleared(self, message: Cleared) -> None:
+        # What we submitted while this was on its way the scheduler has, and must let go.
+        wanted = tuple(entry.key for entry in self.entries.values() if entry.handles)
+        for entry in tuple(self.entries.values()):
+            self._cancel(entry, message.reason)
+        if wanted:
+            self._out.append(Release(wanted))
+
+    def _on_pending(self, message: Pending) -> None:
+        for key in message.keys:
+            entry = self.entries.get(key)
+            if entry is not None and entry.status is FINISHED and entry.inline is None:
+                entry.status = PENDING
+
+    def _end(self, entry: Entry, status: str, ending: bytes | str) -> None:
+        if entry.status is not PENDING and status is not CANCELLED:
+            return
+        self._drop_inline(entry)
+        entry.status = status
+        entry.ending = ending
+        if entry.waiters:
+            self._notify(entry)
+
+    def _notify(self, entry: Entry) -> None:
+        waiters, entry.waiters = entry.waiters, ()
+        for waiter in waiters:
+            waiter.remaining -= 1
+            waiter.done.append(entry)
+            if waiter.each or not waiter.remaining:
+                self._woken[waiter] = None
+
+    def _on_reply(self, message: Reply) -> None:
+        self._effects.append(Answered(message.request, message.ok, message.value))
+
+    def _on_welcome(self, message: Welcome) -> None:
+        self._effects.append(Welcomed(message.epoch))
+
+    def _on_refused(self, message: Refused) -> None:
+        self._effects.append(Rejected(message.reason))
+
+    def _on_warn(self, message: Warn) -> None:
+        self._effects.append(Caution(message.text))
+
+    # Functions
+
+    def _unsent(self, functions: Iterable[str]) -> dict[str, bytes]:
+        fresh = {id: self.functions[id] for id in functions if id not in self._sent}
+        self._sent.update(fresh)
+        return fresh
+
+    def _use(self, function: str) -> None:
+        self._uses[function] += 1
+        self._idle_functions.pop(function, None)
+
+    def _disuse(self, function: str) -> None:
+        self._uses[function] -= 1
+        if not self._uses[function]:
+            self._idle(function)
+
+    def _idle(self, function: str) -> None:
+        """Nothing uses the function now; forget those that have been idle longest."""
+        self._idle_functions[function] = None
+        if len(self._idle_functions) <= MAX_IDLE_FUNCTIONS:
+            return
+        oldest = next(iter(self._idle_functions))
+        del self._idle_functions[oldest], self.functions[oldest], self._uses[oldest]
+        if oldest in self._sent:
+            self._sent.discard(oldest)
+            self._out.append(Forget((oldest,)))
+
+
+_HANDLERS: dict[Any, Any] = {
+    Calls: ClientCore._on_calls,
+    Adopt: ClientCore._on_adopt,
+    Dropped: ClientCore._on_dropped,
+    Await: ClientCore._on_await,
+    Unreachable: ClientCore._on_unreachable,
+    CallOff: ClientCore._on_call_off,
+    Connected: ClientCore._on_connected,
+    HelloAgain: ClientCore._on_connected,
+    Abandon: ClientCore._on_abandon,
+    Finished: ClientCore._on_finished,
+    Failed: ClientCore._on_failed,
+    Ended: ClientCore._on_ended,
+    Cleared: ClientCore._on_cleared,
+    Pending: ClientCore._on_pending,
+    Reply: ClientCore._on_reply,
+    Welcome: ClientCore._on_welcome,
+    Refused: ClientCore._on_refused,
+    Warn: ClientCore._on_warn,
+}
