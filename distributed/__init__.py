@@ -1,1 +1,43 @@
+"""A task cluster for Python on ZeroMQ.
+
+`dscheduler` runs the scheduler, `dworker` the workers; in a Python session an `Executor` submits
+functions and gets futures. See README.md.
+"""
+
+from distributed.errors import (
+    CancelledError,
+    DistributedError,
+    KilledWorker,
+    LostData,
+    ProtocolError,
+    RemoteError,
+    SchedulerGone,
+    SerializationError,
+    TimeoutError,
+)
+from distributed.executor import Client, Executor
+from distributed.futures import Future, as_completed, fire_and_forget, wait
+from distributed.local import LocalCluster
+from distributed.progress import progress
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "CancelledError",
+    "Client",
+    "DistributedError",
+    "Executor",
+    "Future",
+    "KilledWorker",
+    "LocalCluster",
+    "LostData",
+    "ProtocolError",
+    "RemoteError",
+    "SchedulerGone",
+    "SerializationError",
+    "TimeoutError",
+    "as_completed",
+    "fire_and_forget",
+    "progress",
+    "wait",
+]

@@ -66,13 +66,15 @@ class Recipe(NamedTuple):
 class Waiter:
     """Counts entries that have not ended, and remembers in what order they did.
 
-    `each`: wake whoever waits at every one that ends, not only when all have.
+    Whoever waits is woken when all have ended; with `each` at every one that ends, with `eager` at
+    the first that ends in any other way than finished.
     """
 
-    __slots__ = ("done", "each", "remaining")
+    __slots__ = ("done", "each", "eager", "remaining")
 
-    def __init__(self, each: bool = False) -> None:
+    def __init__(self, each: bool = False, eager: bool = False) -> None:
         self.each = each
+        self.eager = eager
         self.remaining = 0
         self.done: list[Entry] = []
 
@@ -141,6 +143,13 @@ class Dropped(NamedTuple):
 
 class Await(NamedTuple):
     """The waiter wants to know when these end."""
+
+    waiter: Waiter
+    entries: list[Entry]
+
+
+class Desist(NamedTuple):
+    """The waiter does not want to know any more."""
 
     waiter: Waiter
     entries: list[Entry]
@@ -328,9 +337,18 @@ class ClientCore:
                 waiter.remaining += 1
                 entry.waiters = (*entry.waiters, waiter)
             else:
-                waiter.done.append(entry)
-        if not waiter.remaining or (waiter.each and waiter.done):
+                self._count(waiter, entry)
+        if not waiter.remaining:
             self._woken[waiter] = None
+
+    def _count(self, waiter: Waiter, entry: Entry) -> None:
+        waiter.done.append(entry)
+        if waiter.each or (waiter.eager and entry.status is not FINISHED):
+            self._woken[waiter] = None
+
+    def _on_desist(self, event: Desist) -> None:
+        for entry in event.entries:
+            entry.waiters = tuple(w for w in entry.waiters if w is not event.waiter)
 
     def _on_unreachable(self, event: Unreachable) -> None:
         for key, _ in event.items:
@@ -463,8 +481,8 @@ class ClientCore:
         waiters, entry.waiters = entry.waiters, ()
         for waiter in waiters:
             waiter.remaining -= 1
-            waiter.done.append(entry)
-            if waiter.each or not waiter.remaining:
+            self._count(waiter, entry)
+            if not waiter.remaining:
                 self._woken[waiter] = None
 
     def _on_reply(self, message: Reply) -> None:
@@ -512,6 +530,7 @@ _HANDLERS: dict[Any, Any] = {
     Adopt: ClientCore._on_adopt,
     Dropped: ClientCore._on_dropped,
     Await: ClientCore._on_await,
+    Desist: ClientCore._on_desist,
     Unreachable: ClientCore._on_unreachable,
     CallOff: ClientCore._on_call_off,
     Connected: ClientCore._on_connected,

@@ -1,0 +1,462 @@
+"""A client's connection: the thread that owns its sockets, around `core/client.py`.
+
+Calls come from any thread. They go through the core under one lock, leave their messages in an outbox,
+and wake the thread, which sends what is there in one go. What comes in goes through the core in the same
+way; it wakes the callers that wait for it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distributed.core.client import (
+    CANCELLED,
+    LOST,
+    Abandon,
+    Adopt,
+    Answered,
+    Await,
+    Calls,
+    Caution,
+    ClientCore,
+    Connected,
+    Desist,
+    Dropped,
+    Effect,
+    Entry,
+    Rejected,
+    Tell,
+    Waiter,
+    Wake,
+    Welcomed,
+)
+from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
+from distributed.messages import Goodbye, Message, decode, encode, encode_parts
+from distributed.transfer import Fetcher
+from distributed.transport import (
+    CONNECTED,
+    DISCONNECTED,
+    REFUSED,
+    Address,
+    Context,
+    Dealer,
+    Frame,
+    Poller,
+)
+
+# Without a scheduler for so long, futures that are pending fail. One that is started again on the
+# same address within the time carries on.
+SCHEDULER_GONE_SECONDS = 60.0
+# The thread looks up at least so often, to see whether that time is over.
+TURN_SECONDS = 1.0
+
+logger = logging.getLogger("distributed.executor")
+
+
+class Waiting(Waiter):
+    """A waiter with a thread behind it."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, each: bool = False, eager: bool = False) -> None:
+        super().__init__(each, eager)
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def wake(self) -> None:
+        # Only ever called under the connection's lock, so nothing comes between these two.
+        if self._lock.locked():
+            self._lock.release()
+
+    def sleep(self, timeout: float | None) -> bool:
+        """Until `wake`; false if that did not come in time."""
+        return self._lock.acquire(True, -1 if timeout is None else max(0.0, timeout))
+
+
+class Callback(Waiter):
+    """A waiter that runs a function, in the thread of callbacks."""
+
+    __slots__ = ("_queue", "_run")
+
+    def __init__(self, run: Callable[[], object], callbacks: queue.SimpleQueue[Any]) -> None:
+        super().__init__()
+        self._run = run
+        self._queue = callbacks
+
+    def wake(self) -> None:
+        self._queue.put(self._run)
+
+
+class Question:
+    """A request to the scheduler that has not been answered."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.ok = False
+        self.value: Any = None
+        self.failure: Exception | None = None
+
+
+class Connection:
+    """Connects to the scheduler at `address`.
+
+    Raises SchedulerGone, an OSError, if that has not answered within `timeout` seconds or refuses.
+    """
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.address = address
+        self.core = ClientCore(uuid.uuid4().hex)
+        self._lock = threading.Lock()
+        self._outbox: deque[bytes] = deque()
+        # Filled by `Future.__del__`, which may run anywhere, even under the lock.
+        self._dropped: deque[Entry] = deque()
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._questions: dict[int, Question] = {}
+        self._requests = 0
+        self._callbacks: queue.SimpleQueue[Callable[[], object] | None] | None = None
+        self._callback_thread: threading.Thread | None = None
+        self._welcomed = threading.Event()
+        self._rejection = ""
+        self._lost_since: float | None = time.monotonic()
+        self._closing = False
+        self._context: Any = Context()
+        self._poller = Poller()
+        self._dealer = Dealer(self._context, address)
+        self._poller.add(self._dealer)
+        self._fetcher = Fetcher(self._context, self._poller)
+        self._thread = threading.Thread(target=self._run, name="distributed-client", daemon=True)
+        self._thread.start()
+        self._wait_for_welcome(timeout)
+
+    def _wait_for_welcome(self, timeout: float) -> None:
+        try:
+            welcomed = self._welcomed.wait(timeout)
+        except BaseException:
+            self.close()
+            raise
+        if not welcomed or self._rejection:
+            self.close()
+            raise SchedulerGone(
+                self._rejection
+                or f"no scheduler answers at {self.address.url} (tried for {timeout:g} s). "
+                f"Is it running? Start one with: dscheduler --port {self.address.port}"
+            )
+
+    @property
+    def closed(self) -> bool:
+        return self._closing
+
+    # For callers in any thread
+
+    def handle(self, event: Any) -> None:
+        """Let the core take in an event."""
+        with self._lock:
+            self._decide(event)
+        self._poller.wake()
+
+    def submit(self, calls: Calls) -> list[Entry]:
+        """Submit work; the entries of what is wanted, in order."""
+        self._check_open()
+        with self._lock:
+            try:
+                self._decide(calls)
+            finally:
+                entries = self.core.entries
+                wanted = [group[3] for group in calls.groups if group[2]]
+                found = [entries[item[0]] for items in wanted for item in items]
+        self._poller.wake()
+        return found
+
+    def adopt(self, keys: list[str], announce: bool) -> list[Entry]:
+        """Refer to keys that were not submitted here."""
+        self._check_open()
+        with self._lock:
+            self._decide(Adopt(keys, announce))
+            found = [self.core.entries[key] for key in keys]
+        self._poller.wake()
+        return found
+
+    def drop(self, entry: Entry) -> None:
+        """One future less. Takes no lock: garbage is collected at any moment."""
+        self._dropped.append(entry)
+        if len(self._dropped) == 1 and not self._closing:
+            self._poller.wake()
+
+    def handle_later(self, event: Any) -> None:
+        """As `handle`, but takes no lock."""
+        if not self._closing:
+            self._jobs.append(lambda: self.handle(event))
+            self._poller.wake()
+
+    def wait(self, entries: Iterable[Entry], timeout: float | None, eager: bool = False) -> None:
+        """Until all have ended, or with `eager` one has failed. Raises TimeoutError."""
+        pending = [entry for entry in entries if entry.status == "pending"]
+        if not pending:
+            return
+        waiting = Waiting(eager=eager)
+        self.handle(Await(waiting, pending))
+        try:
+            ended = waiting.sleep(timeout)
+        finally:
+            if waiting.remaining:
+                self.handle(Desist(waiting, pending))
+        if not ended:
+            left = sum(entry.status == "pending" for entry in pending)
+            raise TimeoutError(
+                f"{left} of {len(pending)} tasks have not ended within {timeout:g} s"
+            )
+
+    def call_back(self, entry: Entry, run: Callable[[], object]) -> None:
+        """Run the function once the entry has ended, in a thread of its own."""
+        with self._lock:
+            if self._callbacks is None:
+                self._callbacks = queue.SimpleQueue()
+                self._callback_thread = threading.Thread(
+                    target=_run_callbacks,
+                    args=(self._callbacks,),
+                    name="distributed-callbacks",
+                    daemon=True,
+                )
+                self._callback_thread.start()
+            self._decide(Await(Callback(run, self._callbacks), [entry]))
+        self._poller.wake()
+
+    def ask(self, message: Callable[[int], Message], timeout: float | None = None) -> Any:
+        """Send a request and return the value of the answer.
+
+        Raises DistributedError with the scheduler's words if it refuses, SchedulerGone if the
+        connection breaks, TimeoutError.
+        """
+        self._check_open()
+        question = Question()
+        with self._lock:
+            if self._lost_since is not None:
+                raise SchedulerGone(f"there is no connection to {self.address.url} at the moment")
+            self._requests += 1
+            request = self._requests
+            self._questions[request] = question
+            self._outbox.append(encode([message(request)]))
+        self._poller.wake()
+        if not question.answered.wait(timeout):
+            self._questions.pop(request, None)
+            raise TimeoutError(f"the scheduler has not answered within {timeout:g} s")
+        if question.failure is not None:
+            raise question.failure
+        if not question.ok:
+            raise DistributedError(str(question.value))
+        return question.value
+
+    def send(self, message: Message) -> None:
+        with self._lock:
+            self._outbox.append(encode([message]))
+        self._poller.wake()
+
+    def fetch(self, places: dict[str, list[str]]) -> dict[str, list[Frame] | str | None]:
+        """Get data from workers, {address: keys}, from all at once.
+
+        For each key its frames; or None if the worker does not have it or cannot be reached, or the
+        text of why it cannot be sent.
+        """
+        found: dict[str, list[Frame] | str | None] = {}
+
+        def get(address: str, keys: list[str], end: Callable[[str | None], object]) -> None:
+            self._fetcher.get(address, keys, found.__setitem__, end)
+
+        self._transfer([(get, address, keys) for address, keys in places.items()])
+        return found
+
+    def put(self, places: dict[str, list[tuple[str, int, list[Frame]]]]) -> dict[str, str]:
+        """Send data to workers, {address: [(key, assignment, frames)]}; {address: what went wrong}."""
+        failures: dict[str, str] = {}
+
+        def put(address: str, items: Any, end: Callable[[str | None], object]) -> None:
+            def note(error: str | None) -> None:
+                if error is not None:
+                    failures[address] = error
+                end(error)
+
+            self._fetcher.put(address, items, note)
+
+        self._transfer([(put, address, items) for address, items in places.items()])
+        return failures
+
+    def _transfer(self, transfers: list[tuple[Callable[..., None], str, Any]]) -> None:
+        """Start all in the thread that owns the sockets, and wait until all have ended."""
+        if not transfers:
+            return
+        self._check_open()
+        ended = threading.Event()
+        left = len(transfers)
+
+        def end(error: str | None) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                ended.set()
+
+        for begin, address, what in transfers:
+            self._jobs.append(lambda b=begin, a=address, w=what: b(a, w, end))  # type: ignore[misc]
+        self._poller.wake()
+        while not ended.wait(TURN_SECONDS):
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise SchedulerGone(f"the connection to {self.address.url} is closed")
+        if self._rejection:
+            raise SchedulerGone(self._rejection)
+
+    def close(self, reason: str = "the executor was closed") -> None:
+        """Leave. Futures that are pending end as cancelled."""
+        if self._closing:
+            return
+        self.handle(Abandon(CANCELLED, reason))
+        self.send(Goodbye())
+        self._closing = True
+        self._poller.wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        if self._callbacks is not None:
+            self._callbacks.put(None)
+            if threading.current_thread() is not self._callback_thread:
+                assert self._callback_thread is not None
+                self._callback_thread.join()
+
+    # In the thread that owns the sockets
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._turn()
+            self._send_outbox()
+        except Exception as error:
+            logger.exception("the client's thread ends")
+            self._rejection = f"the client's thread has failed: {error!r}"
+            self._welcomed.set()
+            with self._lock:
+                self._end_all(self._rejection)
+        finally:
+            self._fetcher.close()
+            self._dealer.close()
+            self._poller.close()
+            self._context.term()
+
+    def _turn(self) -> None:
+        self._poller.arm()
+        busy = self._outbox or self._dropped or self._jobs or self._closing
+        ready = self._poller.wait(0 if busy else TURN_SECONDS)
+        if self._dealer in ready:
+            self._hear()
+        for channel in ready:
+            if channel is not self._dealer and self._fetcher.owns(channel):
+                self._fetcher.handle(channel)
+        if self._dropped:
+            self._release()
+        while self._jobs:
+            self._jobs.popleft()()
+        self._check_connection()
+        self._send_outbox()
+
+    def _hear(self) -> None:
+        for event in self._dealer.events():
+            if event == CONNECTED:
+                self._on_connected()
+            elif event == DISCONNECTED:
+                self._on_disconnected()
+            elif event == REFUSED:
+                logger.warning("what answers at %s is not a scheduler", self.address.url)
+        for frames in self._dealer.receive():
+            try:
+                messages = decode(frames[0])
+            except ProtocolError as error:
+                logger.error("%s sent nonsense: %s", self.address.url, error)
+                continue
+            with self._lock:
+                for message in messages:
+                    self._decide(message)
+
+    def _on_connected(self) -> None:
+        with self._lock:
+            # What was said before the break is said again by the core, as far as it matters.
+            self._outbox.clear()
+            self._lost_since = None
+            self._decide(Connected())
+
+    def _on_disconnected(self) -> None:
+        with self._lock:
+            self._lost_since = time.monotonic()
+            self._fail_questions(f"the connection to the scheduler at {self.address.url} broke")
+
+    def _check_connection(self) -> None:
+        if self._lost_since is None or not self._welcomed.is_set():
+            return
+        seconds = time.monotonic() - self._lost_since
+        if seconds > SCHEDULER_GONE_SECONDS:
+            reason = f"no scheduler has answered at {self.address.url} for {seconds:.0f} s"
+            with self._lock:
+                self._decide(Abandon(LOST, reason))
+
+    def _release(self) -> None:
+        dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
+        with self._lock:
+            self._decide(Dropped(dropped))
+
+    def _send_outbox(self) -> None:
+        while self._outbox:
+            # False means that there is no connection; see `_on_connected`.
+            self._dealer.send((self._outbox.popleft(),))
+
+    # Under the lock
+
+    def _decide(self, event: Any) -> None:
+        for effect in self.core.handle(event):
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Tell):
+            self._outbox.extend(encode_parts(effect.batch))
+        elif isinstance(effect, Wake):
+            for waiter in effect.waiters:
+                waiter.wake()  # type: ignore[attr-defined]
+        elif isinstance(effect, Answered):
+            question = self._questions.pop(effect.request, None)
+            if question is not None:
+                question.ok, question.value = effect.ok, effect.value
+                question.answered.set()
+        elif isinstance(effect, Welcomed):
+            self._welcomed.set()
+        elif isinstance(effect, Rejected):
+            self._rejection = effect.reason
+            self._welcomed.set()
+            self._end_all(effect.reason)
+        elif isinstance(effect, Caution):
+            logger.warning("%s", effect.text)
+
+    def _end_all(self, reason: str) -> None:
+        self._fail_questions(reason)
+        self._decide(Abandon(LOST, reason))
+
+    def _fail_questions(self, reason: str) -> None:
+        questions, self._questions = self._questions, {}
+        for question in questions.values():
+            question.failure = SchedulerGone(reason)
+            question.answered.set()
+
+
+def _run_callbacks(callbacks: queue.SimpleQueue[Callable[[], object] | None]) -> None:
+    while True:
+        run = callbacks.get()
+        if run is None:
+            return
+        try:
+            run()
+        except Exception:
+            logger.exception("a callback of a future has failed")

@@ -1,0 +1,327 @@
+"""Futures, and what one does with many of them: wait, as_completed, fire_and_forget."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distributed.connection import Connection, Waiting
+from distributed.core.client import (
+    CANCELLED,
+    ERROR,
+    FINISHED,
+    LOST,
+    PENDING,
+    Await,
+    CallOff,
+    Desist,
+    Entry,
+)
+from distributed.errors import CancelledError, KilledWorker, LostData, TimeoutError
+from distributed.recipes import Handle, note_hidden_handle, shown_key
+from distributed.serialize import load_exception, unpickle
+
+if TYPE_CHECKING:
+    from distributed.executor import Executor
+
+
+class Future(Handle):
+    """A result that is being computed, or lies on a worker.
+
+    Made by `Executor.submit` and its siblings. The data stays on the cluster while there is a future
+    for it: dropping the last one (`del`, leaving the scope) frees it.
+
+    A future may be an argument of further calls, and may be pickled into tasks.
+    """
+
+    __slots__ = ("__weakref__", "_entry", "executor")
+
+    def __init__(self, entry: Entry, executor: Executor) -> None:
+        self._entry = entry
+        self.executor = executor
+
+    @property
+    def wire(self) -> str:  # type: ignore[override]
+        return self._entry.key
+
+    @property
+    def key(self) -> Any:
+        """The name of the work: the function's name and a hash, or what the caller gave."""
+        return shown_key(self._entry.key)
+
+    @property
+    def status(self) -> str:
+        """'pending', 'finished', 'error', 'cancelled', or 'lost' (the data cannot be had again)."""
+        return self._entry.status
+
+    @property
+    def type(self) -> type | None:
+        """The type of the result, once it is known."""
+        entry = self._entry
+        if entry.inline is not None:
+            return type(unpickle(entry.inline))
+        return None if entry.kind is None else unpickle(entry.kind)
+
+    def done(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self._entry.status is not PENDING
+
+    def cancelled(self) -> bool:
+        return self._entry.status is CANCELLED
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result and fetch it. `timeout` is in seconds.
+
+        Raises what the task raised, with the lines of its traceback; CancelledError; TimeoutError;
+        KilledWorker if four workers died of the task; LostData if it cannot be computed again.
+        """
+        return self.executor._gather_one(self, timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait until it has ended; the exception that `result` would raise, None if there is none.
+
+        Raises CancelledError, TimeoutError.
+        """
+        self._wait(timeout)
+        if self._entry.status is CANCELLED:
+            raise self._failure()
+        return None if self._entry.status is FINISHED else self._failure()
+
+    def traceback(self, timeout: float | None = None) -> TracebackType | None:
+        """As `exception`, but the lines where it was raised: print it with the traceback module."""
+        exception = self.exception(timeout)
+        return None if exception is None else exception.__traceback__
+
+    def cancel(self) -> None:
+        """Call the work off, and all that waits for its result, unless another client wants it."""
+        self._connection.handle(CallOff([self._entry]))
+
+    def release(self) -> None:
+        """Let go of the data now, as if the future had been dropped. It reads 'cancelled' then."""
+        entry = self._entry
+        if entry.status is not CANCELLED:
+            self._entry = Entry(entry.key, None)
+            self._entry.status = CANCELLED
+            self._entry.ending = "the future was released"
+            self._connection.drop(entry)
+
+    def add_done_callback(self, function: Callable[[Future], object]) -> None:
+        """Call `function(future)` once it has ended, in a thread for callbacks; at once if it has."""
+        self._connection.call_back(self._entry, lambda: function(self))
+
+    @property
+    def _connection(self) -> Connection:
+        return self.executor._connection
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._entry.status is PENDING:
+            leave_slot()
+            self._connection.wait([self._entry], timeout)
+
+    def _failure(self) -> BaseException:
+        """What `result` raises: made anew each time, for raising adds to the traceback."""
+        entry = self._entry
+        text = entry.ending
+        if isinstance(text, bytes):
+            return load_exception(text)
+        if entry.status is CANCELLED:
+            return CancelledError(f"{self.key} was cancelled{text and ': '}{text}")
+        return LostData(text) if entry.status is LOST else KilledWorker(text)
+
+    def __repr__(self) -> str:
+        return f"<Future: status: {self.status}, key: {self.key}>"
+
+    def __reduce__(self) -> tuple[Callable[[str, str], Future], tuple[str, str]]:
+        note_hidden_handle(self._entry.key)
+        return _revive, (self._entry.key, self.executor.scheduler_address)
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # After a failed __init__ or at the end of the interpreter there is nothing to let go of.
+        entry = getattr(self, "_entry", None)
+        if entry is not None and entry.handles and not is_finalizing():
+            self._connection.drop(entry)
+
+
+def _revive(key: str, scheduler_address: str) -> Future:
+    """A future that was unpickled: it belongs to the client of this process for that scheduler."""
+    from distributed.executor import executor_for
+
+    return executor_for(scheduler_address)._adopt([key])[0]
+
+
+def leave_slot() -> None:
+    """Called before a thread blocks: if it is a task's, another task takes its place meanwhile."""
+    worker = sys.modules.get("distributed.worker")
+    current = worker.current() if worker is not None else None
+    if current is not None:
+        current[0].secede(current[1])
+
+
+# Many futures ----------------------------------------------------------------------------------
+
+ALL_COMPLETED = concurrent.futures.ALL_COMPLETED
+FIRST_COMPLETED = concurrent.futures.FIRST_COMPLETED
+
+
+class DoneAndNotDone(NamedTuple):
+    done: set[Future]
+    not_done: set[Future]
+
+
+def wait(
+    futures: Future | Iterable[Future],
+    timeout: float | None = None,
+    return_when: str = ALL_COMPLETED,
+) -> DoneAndNotDone:
+    """Block until all have ended, or with `return_when='FIRST_COMPLETED'` one has.
+
+    Returns the sets (done, not_done). Raises TimeoutError after `timeout` seconds.
+    """
+    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED):
+        raise ValueError(f"return_when is ALL_COMPLETED or FIRST_COMPLETED, not {return_when!r}")
+    waited = [futures] if isinstance(futures, Future) else list(futures)
+    for future in waited:
+        if not isinstance(future, Future):
+            raise TypeError(f"wait() takes futures, not {type(future).__name__}: {future!r:.100}")
+    if return_when == FIRST_COMPLETED:
+        if not any(future.done() for future in waited):
+            for _ in as_completed(waited, timeout=timeout):
+                break
+    else:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for connection, entries in _by_connection(waited).items():
+            leave_slot()
+            connection.wait(entries, None if deadline is None else deadline - time.monotonic())
+    done = {future for future in waited if future.done()}
+    return DoneAndNotDone(done, {future for future in waited if future not in done})
+
+
+def _by_connection(futures: Iterable[Future]) -> dict[Connection, list[Entry]]:
+    found: dict[Connection, list[Entry]] = {}
+    for future in futures:
+        if not future.done():
+            found.setdefault(future._connection, []).append(future._entry)
+    return found
+
+
+class as_completed(Iterator[Any]):
+    """The futures in the order in which they end, as an iterator.
+
+    `with_results`: pairs (future, result); the exception of a failed one is raised by the iterator,
+    which then goes on. More futures may be added while it runs. `timeout` is the longest wait, in
+    seconds, for each next one.
+    """
+
+    def __init__(
+        self,
+        futures: Iterable[Future] = (),
+        with_results: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        self._with_results = with_results
+        self._timeout = timeout
+        self._waiting = Waiting(each=True)
+        self._futures: dict[Entry, list[Future]] = {}
+        self._ready: deque[Future] = deque()
+        self._taken = 0  # of `_waiting.done`
+        self.update(futures)
+
+    def add(self, future: Future) -> None:
+        """One more to wait for."""
+        self.update([future])
+
+    def update(self, futures: Iterable[Future]) -> None:
+        """More to wait for."""
+        fresh: dict[Connection, list[Entry]] = {}
+        for future in futures:
+            waiting = self._futures.setdefault(future._entry, [])
+            if not waiting:
+                fresh.setdefault(future._connection, []).append(future._entry)
+            waiting.append(future)
+        for connection, entries in fresh.items():
+            connection.handle(Await(self._waiting, entries))
+
+    def count(self) -> int:
+        """How many have not been handed out yet."""
+        return len(self._ready) + sum(len(futures) for futures in self._futures.values())
+
+    def is_empty(self) -> bool:
+        return not self.count()
+
+    def has_ready(self) -> bool:
+        """Whether the next one is there without waiting."""
+        self._take()
+        return bool(self._ready)
+
+    def next_batch(self) -> list[Any]:
+        """Wait for the next, and return it with all that have ended by then."""
+        batch = [next(self)]
+        while self.has_ready():
+            batch.append(next(self))
+        return batch
+
+    def _take(self) -> None:
+        done = self._waiting.done
+        while self._taken < len(done):
+            entry = done[self._taken]
+            self._taken += 1
+            self._ready += self._futures.pop(entry, ())
+        if self._taken == len(done) and not self._futures:
+            # Everything has been handed out: entries need not be kept alive any longer.
+            self._waiting.done = []
+            self._taken = 0
+
+    def __iter__(self) -> as_completed:
+        return self
+
+    def __next__(self) -> Any:
+        self._take()
+        while not self._ready:
+            if not self._futures:
+                raise StopIteration
+            leave_slot()
+            if not self._waiting.sleep(self._timeout):
+                raise TimeoutError(
+                    f"none of {len(self._futures)} futures has ended within {self._timeout:g} s"
+                )
+            self._take()
+        future = self._ready.popleft()
+        return (future, future.result()) if self._with_results else future
+
+    def __del__(self) -> None:
+        for entry, futures in getattr(self, "_futures", {}).items():
+            futures[0]._connection.handle_later(Desist(self._waiting, [entry]))
+
+
+_forgotten: set[Future] = set()
+
+
+def fire_and_forget(futures: Future | Iterable[Future]) -> None:
+    """Let the work be done although nobody keeps its future: for what it does, not what it returns.
+
+    This process must stay connected until it is done.
+    """
+    for future in [futures] if isinstance(futures, Future) else futures:
+        _forgotten.add(future)
+        future.add_done_callback(_forgotten.discard)
+
+
+__all__ = [
+    "ALL_COMPLETED",
+    "CANCELLED",
+    "ERROR",
+    "FINISHED",
+    "FIRST_COMPLETED",
+    "LOST",
+    "PENDING",
+    "DoneAndNotDone",
+    "Future",
+    "as_completed",
+    "fire_and_forget",
+    "wait",
+]

@@ -1,0 +1,360 @@
+"""ClientCore: events in, effects out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distributed.core.client import (
+    CANCELLED,
+    ERROR,
+    FINISHED,
+    LOST,
+    MAX_IDLE_FUNCTIONS,
+    MAX_INLINE_BYTES,
+    PENDING,
+    Abandon,
+    Adopt,
+    Answered,
+    Await,
+    CallOff,
+    Calls,
+    Caution,
+    ClientCore,
+    Connected,
+    Desist,
+    Dropped,
+    Entry,
+    Rejected,
+    Tell,
+    Unreachable,
+    Waiter,
+    Wake,
+    Welcomed,
+)
+from distributed.messages import (
+    PROTOCOL,
+    PYTHON,
+    Cancel,
+    Cleared,
+    ClientHello,
+    Ended,
+    Failed,
+    Finished,
+    Forget,
+    Missing,
+    Pending,
+    Refused,
+    Release,
+    Reply,
+    Submit,
+    Want,
+    Warn,
+    Welcome,
+    decode,
+    encode,
+)
+
+ALICE = "tcp://10.0.0.1:1"
+
+
+def item(key: str, *dependencies: str) -> tuple[Any, ...]:
+    return (key, b"args", dependencies or None, 0)
+
+
+class Env:
+    """A core whose messages go through the real codec, and whose invariants are checked each time."""
+
+    def __init__(self) -> None:
+        self.core = ClientCore("me")
+
+    def handle(self, event: Any) -> list[Any]:
+        effects = self.core.handle(event)
+        for effect in effects:
+            if isinstance(effect, Tell):
+                decode(encode(effect.batch))
+        self.check()
+        return effects
+
+    def told(self, event: Any) -> list[Any]:
+        """What the event made the core say to the scheduler."""
+        effects = self.handle(event)
+        return [
+            message for effect in effects if isinstance(effect, Tell) for message in effect.batch
+        ]
+
+    def submit(self, *keys: str | tuple[str, ...], function: str = "f") -> list[Entry]:
+        items = [item(*([key] if isinstance(key, str) else key)) for key in keys]
+        self.handle(Calls({function: b"blob"}, [(function, None, True, items)]))
+        return [self.core.entries[found[0]] for found in items]
+
+    def finish(self, *keys: str, value: bytes | None = None) -> list[Any]:
+        return self.handle(Finished(ALICE, [(key, 28, value, None) for key in keys]))
+
+    def check(self) -> None:
+        core = self.core
+        users: dict[Entry, int] = {}
+        for key, entry in core.entries.items():
+            assert entry.key == key and entry.known
+            assert entry.handles or entry.dependents, entry
+            for dependency in entry.dependencies:
+                users[dependency] = users.get(dependency, 0) + 1
+        for entry in core.entries.values():
+            assert entry.dependents == users.get(entry, 0), entry
+        inline = [e.inline for e in core.entries.values() if e.inline is not None]
+        assert core.inline_bytes == sum(map(len, inline))
+        recipes = [e.recipe.function for e in core.entries.values() if e.recipe is not None]
+        assert all(function in core.functions for function in recipes)
+        idle = core.functions.keys() - set(recipes)
+        assert idle == core._idle_functions.keys()
+        assert len(idle) <= MAX_IDLE_FUNCTIONS
+
+
+@pytest.fixture
+def env() -> Env:
+    return Env()
+
+
+def test_submit_brings_the_function_once(env: Env) -> None:
+    calls = Calls({"f": b"blob"}, [("f", None, True, [item("x")])])
+    assert env.told(calls) == [Submit({"f": b"blob"}, (("f", None, True, [item("x")]),))]
+    calls = Calls({"f": b"blob"}, [("f", None, True, [item("y")])])
+    assert env.told(calls) == [Submit({}, (("f", None, True, [item("y")]),))]
+
+
+def test_equal_work_is_submitted_once(env: Env) -> None:
+    (first,) = env.submit("x")
+    assert env.told(Calls({"f": b"blob"}, [("f", None, True, [item("x")])])) == []
+    assert first.handles == 2
+
+
+def test_the_key_is_released_with_its_last_future(env: Env) -> None:
+    (entry,) = env.submit("x")
+    env.submit("x")
+    assert env.told(Dropped([entry])) == []
+    assert env.told(Dropped([entry])) == [Release(("x",))]
+    assert env.core.entries == {}
+
+
+def test_recipes_of_inputs_are_kept_for_their_dependents(env: Env) -> None:
+    x, y = env.submit("x", ("y", "x"))
+    assert env.told(Dropped([x])) == [Release(("x",))]
+    assert set(env.core.entries) == {"x", "y"}
+    env.handle(Dropped([y]))
+    assert env.core.entries == {}
+
+
+def test_a_released_input_can_be_wanted_again(env: Env) -> None:
+    x, _ = env.submit("x", ("y", "x"))
+    env.handle(Dropped([x]))
+    calls = Calls({"f": b"blob"}, [("f", None, True, [item("x")])])
+    assert env.told(calls) == [Submit({}, (("f", None, True, [item("x")]),))]
+    assert x.status == PENDING
+
+
+def test_finished_wakes_who_waits_for_all(env: Env) -> None:
+    entries = env.submit("x", "y")
+    waiter = Waiter()
+    assert env.handle(Await(waiter, entries)) == []
+    assert env.finish("x") == []
+    assert env.finish("y") == [Wake([waiter])]
+    assert [entry.status for entry in entries] == [FINISHED, FINISHED]
+    assert entries[0].address == ALICE
+
+
+def test_who_waits_for_each_is_woken_in_the_order_of_ending(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    waiter = Waiter(each=True)
+    env.handle(Await(waiter, [x, y]))
+    assert env.finish("y") == [Wake([waiter])]
+    assert env.finish("x") == [Wake([waiter])]
+    assert waiter.done == [y, x]
+
+
+def test_an_eager_waiter_is_woken_by_the_first_failure(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    waiter = Waiter(eager=True)
+    env.handle(Await(waiter, [x, y]))
+    assert env.handle(Failed([("y", b"exception")])) == [Wake([waiter])]
+    assert (y.status, y.ending) == (ERROR, b"exception")
+
+
+def test_waiting_for_what_has_ended_ends_at_once(env: Env) -> None:
+    entries = env.submit("x")
+    env.finish("x")
+    waiter = Waiter()
+    assert env.handle(Await(waiter, entries)) == [Wake([waiter])]
+
+
+def test_who_desists_is_not_woken(env: Env) -> None:
+    entries = env.submit("x")
+    waiter = Waiter()
+    env.handle(Await(waiter, entries))
+    env.handle(Desist(waiter, entries))
+    assert env.finish("x") == []
+
+
+def test_small_results_are_kept_while_a_future_exists(env: Env) -> None:
+    (entry,) = env.submit("x")
+    env.finish("x", value=b"12345")
+    assert (entry.inline, env.core.inline_bytes) == (b"12345", 5)
+    env.handle(Dropped([entry]))
+    assert env.core.inline_bytes == 0
+
+
+def test_no_more_results_are_kept_than_the_limit(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    env.finish("x", value=bytes(MAX_INLINE_BYTES))
+    env.finish("y", value=b"1")
+    assert x.inline is not None
+    assert (y.status, y.inline) == (FINISHED, None)
+
+
+def test_data_that_cannot_be_fetched_is_pending_again(env: Env) -> None:
+    (entry,) = env.submit("x")
+    env.finish("x")
+    assert env.told(Unreachable([("x", ALICE)])) == [Missing((("x", ALICE),))]
+    assert entry.status == PENDING
+
+
+def test_a_lost_result_is_pending_again_unless_it_came_along(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    env.finish("x")
+    env.finish("y", value=b"1")
+    env.handle(Pending(["x", "y"]))
+    assert (x.status, y.status) == (PENDING, FINISHED)
+
+
+def test_cancelled_futures_stay_cancelled_and_the_key_is_free(env: Env) -> None:
+    (old,) = env.submit("x")
+    waiter = Waiter()
+    env.handle(Await(waiter, [old]))
+    effects = env.handle(CallOff([old]))
+    assert effects == [Tell([Cancel(("x",))]), Wake([waiter])]
+    (new,) = env.submit("x")
+    assert new is not old
+    assert (old.status, new.status) == (CANCELLED, PENDING)
+    assert env.told(Dropped([old])) == []
+
+
+def test_endings(env: Env) -> None:
+    x, y, z = env.submit("x", "y", "z")
+    env.handle(Ended([("x", "lost", "why"), ("y", "killed", "who"), ("z", "cancelled", "")]))
+    assert [entry.status for entry in (x, y, z)] == [LOST, ERROR, CANCELLED]
+    assert (x.ending, y.ending) == ("why", "who")
+
+
+def test_lost_work_may_be_submitted_again(env: Env) -> None:
+    (entry,) = env.submit("x")
+    env.handle(Ended([("x", "lost", "why")]))
+    told = env.told(Calls({"f": b"blob"}, [("f", None, True, [item("x")])]))
+    assert [type(message) for message in told] == [Submit]
+    assert entry.status == PENDING
+
+
+def test_a_restart_cancels_everything_and_releases_what_was_on_its_way(env: Env) -> None:
+    entries = env.submit("x", ("y", "x"))
+    env.finish("x")
+    assert env.told(Cleared("restart")) == [Release(("x", "y"))]
+    assert [entry.status for entry in entries] == [CANCELLED, CANCELLED]
+    assert env.core.entries == {}
+
+
+def test_a_new_connection_hears_everything_again(env: Env) -> None:
+    x, y = env.submit("x", ("y", "x"))
+    env.handle(Adopt(["z"], announce=True))
+    env.handle(Dropped([x]))
+    hello, submit, want = env.told(Connected())
+    assert hello == ClientHello("me", PROTOCOL, PYTHON, ("y", "z"))
+    assert submit == Submit(
+        {"f": b"blob"},
+        (("f", None, False, [item("x")]), ("f", None, True, [item("y", "x")])),
+    )
+    assert want == Want(("z",))
+    assert y.status == PENDING
+
+
+def test_a_future_from_elsewhere_is_announced_once(env: Env) -> None:
+    assert env.told(Adopt(["x"], announce=True)) == [Want(("x",))]
+    assert env.told(Adopt(["x"], announce=True)) == []
+    assert env.core.entries["x"].handles == 2
+
+
+def test_when_the_scheduler_is_gone_what_is_pending_is_lost(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    env.finish("x")
+    env.handle(Abandon(LOST, "no scheduler"))
+    assert (x.status, y.status, y.ending) == (FINISHED, LOST, "no scheduler")
+
+
+def test_idle_functions_are_forgotten_oldest_first(env: Env) -> None:
+    told = []
+    for number in range(MAX_IDLE_FUNCTIONS + 2):
+        (entry,) = env.submit("x", function=f"f{number}")
+        told += env.told(Dropped([entry]))
+    assert [message for message in told if type(message) is Forget] == [
+        Forget(("f0",)),
+        Forget(("f1",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "effect"),
+    [
+        (Welcome("epoch", {}), Welcomed("epoch")),
+        (Refused("no"), Rejected("no")),
+        (Reply(3, True, 5), Answered(3, True, 5)),
+        (Warn("careful"), Caution("careful")),
+    ],
+)
+def test_what_is_for_the_caller_is_passed_on(env: Env, message: Any, effect: Any) -> None:
+    assert env.handle(message) == [effect]
+
+
+def test_reports_of_unknown_keys_are_ignored(env: Env) -> None:
+    assert env.finish("x") == []
+    assert env.handle(Failed([("x", b"")])) == []
+    assert env.handle(Ended([("x", "lost", "")])) == []
+    assert env.handle(Pending(["x"])) == []
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["submit", "drop", "finish", "fail", "lose", "cancel", "connect", "clear"]),
+        st.integers(0, 5),
+        st.integers(0, 5),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_nothing_is_left_once_every_future_is_gone(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever happens in whatever order; `Env.handle` checks the invariants each time."""
+    env = Env()
+    futures: list[Entry] = []
+    for action, number, other in steps:
+        key = f"k{number}"
+        if action == "submit":
+            # Each key has one recipe: key n depends on some of those below it.
+            futures += env.submit((key, *(f"k{n}" for n in range(number) if n % 2 == number % 2)))
+        elif action == "drop" and futures:
+            env.handle(Dropped([futures.pop(other % len(futures))]))
+        elif action == "finish":
+            env.finish(key, value=b"v" * other or None)
+        elif action == "fail":
+            env.handle(Failed([(key, b"e")]))
+        elif action == "lose":
+            env.handle(Unreachable([(key, ALICE)]))
+        elif action == "cancel" and futures:
+            env.handle(CallOff([futures[other % len(futures)]]))
+        elif action == "connect":
+            env.handle(Connected())
+        elif action == "clear":
+            env.handle(Cleared("restart"))
+    env.handle(Dropped(futures))
+    assert env.core.entries == {}
+    assert env.core.inline_bytes == 0
