@@ -29,7 +29,8 @@ from distributed.recipes import (
     shown_key,
     wire_key,
 )
-from distributed.serialize import dumps, load_exception, loads, pickle_bytes, unpickle
+from distributed.serialize import dumps, loads, pickle_bytes, unpickle
+from distributed.tracebacks import load_exception
 from distributed.transport import Address, parse_address
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from distributed.core.client import (
 )
 from distributed.errors import CancelledError, KilledWorker, LostData, TimeoutError
 from distributed.recipes import Handle, note_hidden_handle, shown_key
-from distributed.serialize import load_exception, unpickle
+from distributed.serialize import unpickle
+from distributed.tracebacks import load_exception
 
 if TYPE_CHECKING:
     from distributed.executor import Executor

@@ -1,0 +1,170 @@
+"""Exceptions of tasks, as bytes that any process can read: type, text, and the user's lines.
+
+`dump_exception` never fails, whatever the exception is. What cannot be pickled arrives as a
+`RemoteError` that has its type's name and its text.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tblib import Traceback
+
+from distributed.errors import RemoteError
+from distributed.serialize import pickle_bytes, unpickle
+
+# Longer texts are cut: an exception whose message quotes a whole array helps nobody.
+MAX_TEXT = 10_000
+# Of a traceback that is deeper, the first and the last lines are kept.
+MAX_LINES = 60
+# A pickled exception above this is replaced by its type and its text.
+MAX_BYTES = 1 << 20
+# Causes of causes of causes: more are not followed.
+MAX_CAUSES = 20
+
+# Lines between the worker's thread and the user's function are not the user's business.
+_OURS = str(Path(__file__).parent)
+_DASK = str(Path("dask") / "_task_spec.py")
+
+# (file, function, line)
+Line = tuple[str, str, int]
+
+
+def dump_exception(exception: BaseException) -> bytes:
+    """The exception with its traceback, causes, context and notes, as bytes."""
+    return pickle.dumps(_describe(exception, {}), 5)
+
+
+def load_exception(blob: bytes) -> BaseException:
+    """The exception, ready to be raised: its traceback shows the lines of the process it comes from.
+
+    >>> try:
+    ...     1 / 0
+    ... except ZeroDivisionError as error:
+    ...     load_exception(dump_exception(error))
+    ZeroDivisionError('division by zero')
+    """
+    described: dict[str, Any] = unpickle(blob)
+    return _restore(described)
+
+
+def _describe(exception: BaseException, seen: dict[int, None]) -> dict[str, Any]:
+    seen[id(exception)] = None
+    return {
+        "type": type(exception).__name__,
+        "text": _text(exception),
+        "pickle": _pickle(exception),
+        "lines": _lines(exception.__traceback__),
+        "cause": _describe_other(exception.__cause__, seen),
+        "context": _describe_other(exception.__context__, seen),
+        "suppress": exception.__suppress_context__,
+    }
+
+
+def _describe_other(exception: BaseException | None, seen: dict[int, None]) -> dict[str, Any] | None:
+    if exception is None or id(exception) in seen or len(seen) >= MAX_CAUSES:
+        return None
+    return _describe(exception, seen)
+
+
+def _text(exception: BaseException) -> str:
+    try:
+        return _cut(str(exception))
+    except Exception as error:
+        return f"(its text could not be made: {type(error).__name__})"
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_TEXT:
+        return text
+    half = MAX_TEXT // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters cut) ... {text[-half:]}"
+
+
+def _pickle(exception: BaseException) -> bytes | None:
+    """The recipe of the exception, (class, arguments, state), as bytes; None if it cannot be pickled,
+    made again from those, or is too large.
+
+    Not the exception itself: with dask, tblib makes its pickle drag all causes and frames along.
+    """
+    try:
+        reduced = exception.__reduce_ex__(5)
+        recipe = (*reduced[:2], reduced[2] if len(reduced) > 2 else None)
+        blob = pickle_bytes(recipe)
+        if len(blob) > MAX_TEXT:
+            blob = pickle_bytes((recipe[0], tuple(map(_cut_argument, recipe[1])), recipe[2]))
+        _make(blob)
+    except Exception:
+        # Whatever a user's class does when it is pickled or made: its name and its text are left.
+        return None
+    return blob if len(blob) <= MAX_BYTES else None
+
+
+def _cut_argument(argument: Any) -> Any:
+    return _cut(argument) if isinstance(argument, str) else argument
+
+
+def _make(blob: bytes) -> BaseException:
+    make, arguments, state = unpickle(blob)
+    exception: BaseException = make(*arguments)
+    if not isinstance(exception, BaseException):
+        raise TypeError(f"{make} does not make an exception")
+    if state:
+        exception.__setstate__(state)
+    return exception
+
+
+def _lines(traceback: TracebackType | None) -> list[Line]:
+    lines: list[Line] = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if lines or not _is_internal(code.co_filename):
+            lines.append((code.co_filename, code.co_name, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    if len(lines) > MAX_LINES:
+        half = MAX_LINES // 2
+        gap = (f"<{len(lines) - 2 * half} lines are not shown>", "...", 0)
+        lines = [*lines[:half], gap, *lines[-half:]]
+    return lines
+
+
+def _is_internal(filename: str) -> bool:
+    return filename.startswith(_OURS) or filename.endswith(_DASK)
+
+
+def _restore(described: dict[str, Any]) -> BaseException:
+    exception = _unpickle(described)
+    if described["lines"]:
+        exception.__traceback__ = _traceback(described["lines"])
+    if described["cause"] is not None:
+        exception.__cause__ = _restore(described["cause"])
+    if described["context"] is not None:
+        exception.__context__ = _restore(described["context"])
+    exception.__suppress_context__ = described["suppress"]
+    return exception
+
+
+def _unpickle(described: dict[str, Any]) -> BaseException:
+    if described["pickle"] is not None:
+        try:
+            return _make(described["pickle"])
+        except Exception:
+            pass  # its class is not there in this process
+    return RemoteError(described["type"], described["text"])
+
+
+def _traceback(lines: list[Line]) -> TracebackType | None:
+    nested: dict[str, Any] | None = None
+    for filename, name, number in reversed(lines):
+        frame = {
+            "f_globals": {"__file__": filename, "__name__": name},
+            "f_locals": {},
+            "f_code": {"co_filename": filename, "co_name": name},
+            "f_lineno": number,
+        }
+        nested = {"tb_frame": frame, "tb_lineno": number, "tb_next": nested}
+    found: TracebackType | None = Traceback.from_dict(nested).as_traceback()
+    return found

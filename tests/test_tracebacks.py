@@ -1,0 +1,118 @@
+"""Exceptions cross processes with their type, text, causes, and the lines of the user's code."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import pytest
+
+from distributed.errors import RemoteError
+from distributed.tracebacks import MAX_TEXT, dump_exception, load_exception
+
+
+class Coded(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return Coded, (self.code,)
+
+
+class Broken(Exception):
+    """Its arguments do not make it again."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__("broken")
+
+
+class Hostile(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("no pickle")
+
+
+def across(exception: BaseException) -> BaseException:
+    """As if it had been raised in another process."""
+    try:
+        raise exception
+    except BaseException as raised:
+        return load_exception(dump_exception(raised))
+
+
+def shown(exception: BaseException) -> str:
+    return "".join(traceback.format_exception(exception))
+
+
+def test_type_text_and_attributes_arrive() -> None:
+    arrived = across(Coded(7))
+    assert type(arrived) is Coded
+    assert (str(arrived), arrived.code) == ("code 7", 7)
+
+
+def test_the_lines_of_the_other_process_are_shown() -> None:
+    assert "raise exception" in shown(across(ValueError("x")))
+
+
+def test_cause_context_and_notes_arrive() -> None:
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as error:
+            raise ValueError("outer") from error
+    except ValueError as error:
+        if hasattr(error, "add_note"):
+            error.add_note("a note")
+        arrived = load_exception(dump_exception(error))
+    assert repr(arrived.__cause__) == "KeyError('inner')"
+    assert arrived.__suppress_context__
+    assert getattr(arrived, "__notes__", ["a note"]) == ["a note"]
+    assert "direct cause" in shown(arrived)
+
+
+@pytest.mark.parametrize("exception", [Broken(1, 2), Hostile()])
+def test_what_cannot_be_pickled_arrives_as_text(exception: Exception) -> None:
+    arrived = across(exception)
+    assert isinstance(arrived, RemoteError)
+    assert arrived.type_name == type(exception).__name__
+
+
+def test_a_local_class_keeps_its_type_name() -> None:
+    class Local(Exception):
+        pass
+
+    assert type(across(Local("here"))).__name__ == "Local"
+
+
+def test_huge_texts_are_cut() -> None:
+    arrived = across(ValueError("x" * 1_000_000))
+    assert type(arrived) is ValueError
+    assert len(str(arrived)) < MAX_TEXT + 100
+    assert "characters cut" in str(arrived)
+
+
+def test_deep_tracebacks_are_cut_in_the_middle() -> None:
+    def deep(level: int) -> int:
+        return 1 // level if level == 0 else deep(level - 1)
+
+    try:
+        deep(900)
+    except ZeroDivisionError as error:
+        arrived = load_exception(dump_exception(error))
+    lines = traceback.extract_tb(arrived.__traceback__)
+    assert len(lines) < 100
+    assert any("not shown" in line.filename for line in lines)
+    assert lines[-1].name == "deep"
+
+
+def test_a_cycle_of_contexts_ends() -> None:
+    one, two = ValueError("one"), ValueError("two")
+    one.__context__, two.__context__ = two, one
+    assert repr(across(one)) == "ValueError('one')"
+
+
+def test_exits_are_exceptions_too() -> None:
+    assert type(across(SystemExit(3))) is SystemExit
