@@ -4,6 +4,8 @@
 functions and gets futures. See README.md.
 """
 
+__version__ = "0.1.0"
+
 from distributed.errors import (
     CancelledError,
     DistributedError,
@@ -20,7 +22,6 @@ from distributed.futures import Future, as_completed, fire_and_forget, wait
 from distributed.local import LocalCluster
 from distributed.progress import progress
 
-__version__ = "0.1.0"
 
 __all__ = [
     "CancelledError",

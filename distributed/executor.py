@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from distributed.connection import Connection
 from distributed.core.client import FINISHED, CallOff, Calls, Entry, Item, Unreachable
@@ -30,6 +30,7 @@ from distributed.recipes import (
     wire_key,
 )
 from distributed.serialize import dumps, loads, pickle_bytes, unpickle
+from distributed.tasks import current_task, workers_here
 from distributed.tracebacks import load_exception
 from distributed.transport import Address, parse_address
 
@@ -48,7 +49,7 @@ RESTART_SECONDS = 30.0
 # Looking at an executor must not hang a session.
 REPR_SECONDS = 1.0
 
-Workers = "str | Iterable[str] | None"
+Workers: TypeAlias = "str | Iterable[str] | None"
 
 
 class Executor:
@@ -446,20 +447,20 @@ def _close_all() -> None:
 
 
 def executor_for(scheduler_address: str) -> Executor:
-    """An executor of this process for that scheduler: a task's worker has one, a session mostly too.
+    """An executor of this process for that scheduler: a worker has one for all its tasks, a session
+    mostly one too.
 
     Raises DistributedError if there is none.
     """
-    import sys
-
-    worker_module = sys.modules.get("distributed.worker")
-    current = worker_module.current() if worker_module is not None else None
+    current = current_task()
     if current is not None:
-        executor: Executor = current[0].client()
-        return executor
+        return current[0].client()
     for executor in tuple(_executors):
         if executor.scheduler_address == scheduler_address and not executor._connection.closed:
             return executor
+    for worker in tuple(workers_here):
+        if worker.scheduler.url == scheduler_address:
+            return worker.client()
     raise DistributedError(
         f"a future of the scheduler at {scheduler_address} was unpickled where no Executor is "
         "connected to that: make one first"

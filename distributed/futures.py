@@ -25,6 +25,7 @@ from distributed.core.client import (
 from distributed.errors import CancelledError, KilledWorker, LostData, TimeoutError
 from distributed.recipes import Handle, note_hidden_handle, shown_key
 from distributed.serialize import unpickle
+from distributed.tasks import current_task
 from distributed.tracebacks import load_exception
 
 if TYPE_CHECKING:
@@ -157,8 +158,7 @@ def _revive(key: str, scheduler_address: str) -> Future:
 
 def leave_slot() -> None:
     """Called before a thread blocks: if it is a task's, another task takes its place meanwhile."""
-    worker = sys.modules.get("distributed.worker")
-    current = worker.current() if worker is not None else None
+    current = current_task()
     if current is not None:
         current[0].secede(current[1])
 

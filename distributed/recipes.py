@@ -397,9 +397,7 @@ def _replace(value: Any, found: dict[str, None], depth: int) -> Any:
     return _rebuilt(value, lambda item: _replace(item, found, depth + 1), depth)
 
 
-def unpack_call(
-    blob: bytes, data: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments, positional and by keyword, with data in place of futures.
 
     >>> blob, _ = pack_call((1, [2]), {"x": 3})

@@ -64,7 +64,9 @@ def _describe(exception: BaseException, seen: dict[int, None]) -> dict[str, Any]
     }
 
 
-def _describe_other(exception: BaseException | None, seen: dict[int, None]) -> dict[str, Any] | None:
+def _describe_other(
+    exception: BaseException | None, seen: dict[int, None]
+) -> dict[str, Any] | None:
     if exception is None or id(exception) in seen or len(seen) >= MAX_CAUSES:
         return None
     return _describe(exception, seen)

@@ -1,0 +1,296 @@
+"""The commands: `dscheduler` and `dworker`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from distributed import __version__
+from distributed.errors import SchedulerGone
+from distributed.logs import set_up_logging
+from distributed.machine import count_cpus, parse_memory_limit
+from distributed.processes import end_with_parent, leave, on_signals
+from distributed.transport import Address, is_loopback, parse_address, reachable_host
+
+# A scheduler file that is not there yet is looked for so often.
+FILE_SECONDS = 0.05
+
+logger = logging.getLogger("distributed")
+
+LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of both commands."""
+    for option in (
+        click.version_option(__version__, message="%(version)s"),
+        click.option(
+            "--log-level",
+            type=LEVELS,
+            default="warning",
+            envvar="DISTRIBUTED_LOG_LEVEL",
+            show_default=True,
+            help="What to log on standard error.",
+        ),
+        click.option(
+            "--insecure",
+            is_flag=True,
+            help="Listen beyond this machine, although anyone who can connect can then run code here.",
+        ),
+        # For LocalCluster: end when standard input does, for then the parent is gone.
+        click.option("--with-parent", is_flag=True, hidden=True),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8786, show_default=True, help="0 picks a free one.")
+@click.option("--scheduler-file", type=click.Path(), help="Write the address there, as JSON.")
+@click.option("--pid-file", type=click.Path(), help="Write the process id there.")
+@click.option(
+    "--idle-timeout", type=float, help="End after so many seconds without clients and work."
+)
+@_common
+def dscheduler(
+    host: str,
+    port: int,
+    scheduler_file: str | None,
+    pid_file: str | None,
+    idle_timeout: float | None,
+    insecure: bool,
+    log_level: str,
+    with_parent: bool,
+) -> None:
+    """Run the scheduler of a cluster."""
+    from distributed.broker import Broker
+
+    _set_up(log_level, with_parent)
+    _check_host(host, insecure)
+    try:
+        broker = Broker(host, port, idle_timeout)
+    except OSError as error:
+        _fail(error.strerror or str(error))
+    on_signals(broker.stop, broker.wake_descriptor)
+    address = broker.address
+    description = {"address": _reachable(address).url, "pid": os.getpid(), "id": broker.id}
+    with _file(scheduler_file, json.dumps(description)), _file(pid_file, f"{os.getpid()}\n"):
+        print(f"Start scheduler at {address.place}", flush=True)
+        broker.run()
+    leave(0)
+
+
+@click.command()
+@click.argument("address", required=False)
+@click.option(
+    "--nthreads",
+    type=click.IntRange(1),
+    help="Tasks at a time in each process. [default: its share of the cores]",
+)
+@click.option(
+    "--nprocs", type=click.IntRange(1), default=1, show_default=True, help="Worker processes."
+)
+@click.option(
+    "--name", help="What to call the worker, for the `workers=` of tasks. [default: its address]"
+)
+@click.option("--host", help="Where to serve data. [default: the interface towards the scheduler]")
+@click.option("--port", default=0, help="0 picks a free one.", show_default=True)
+@click.option(
+    "--memory-limit",
+    default="auto",
+    show_default=True,
+    help="Of each process: '4GB', bytes, a share of the machine's like 0.25, or 0 for none.",
+)
+@click.option("--local-directory", type=click.Path(), help="For files of the worker's own.")
+@click.option("--scheduler-file", type=click.Path(), help="Read the scheduler's address there.")
+@click.option(
+    "--death-timeout",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="Give up after so many seconds without a scheduler.",
+)
+@click.option(
+    "--nanny/--no-nanny", default=True, show_default=True, help="Restart a worker that dies."
+)
+@_common
+def dworker(
+    address: str | None,
+    nthreads: int | None,
+    nprocs: int,
+    name: str | None,
+    host: str | None,
+    port: int,
+    memory_limit: str,
+    local_directory: str | None,
+    scheduler_file: str | None,
+    death_timeout: float,
+    nanny: bool,
+    insecure: bool,
+    log_level: str,
+    with_parent: bool,
+) -> None:
+    """Run workers for the scheduler at ADDRESS (host:port)."""
+    from distributed.nanny import Nanny, WorkerOptions
+
+    _set_up(log_level, with_parent)
+    if nprocs > 1 and not nanny:
+        raise click.UsageError("--nprocs needs the nanny, which starts the processes")
+    if nprocs > 1 and port:
+        raise click.UsageError("--port can be the port of one process only, not of --nprocs")
+    scheduler = _scheduler(address, scheduler_file, death_timeout)
+    host = host or ("127.0.0.1" if is_loopback(scheduler.host) else reachable_host("*", scheduler))
+    _check_host(host, insecure)
+    nthreads = nthreads or max(1, count_cpus() // nprocs)
+    options = WorkerOptions(
+        nthreads=nthreads,
+        name=name,
+        host=reachable_host(host, scheduler),
+        port=port,
+        memory_limit=_memory_limit(memory_limit, nthreads),
+        local_directory=local_directory,
+        death_timeout=death_timeout,
+        log_level=log_level,
+    )
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # modules beside which the command was typed can be imported
+    try:
+        if not nanny:
+            _run_without_nanny(scheduler, options)
+        nurse = Nanny(scheduler, options, nprocs)
+        on_signals(nurse.stop, nurse.wake_descriptor)
+        nurse.run()
+    except SchedulerGone as error:
+        _fail(str(error))
+    leave(0)
+
+
+def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
+    from distributed.nanny import STARTED, announce, make_worker
+    from distributed.worker import START_AGAIN
+
+    try:
+        worker = make_worker(scheduler, options, None, "")
+    except OSError as error:
+        _fail(f"the worker cannot start: {error.strerror or error}")
+    on_signals(worker.stop, worker.wake_descriptor)
+    announce(STARTED, worker.address.place)
+    if worker.run() == START_AGAIN:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    leave(0)
+    raise AssertionError("leave() does not return")
+
+
+def _set_up(log_level: str, with_parent: bool) -> None:
+    set_up_logging(log_level)
+    if with_parent:
+        end_with_parent()
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"Error: {text}", err=True)
+    leave(1)
+    raise AssertionError("leave() does not return")
+
+
+def _check_host(host: str, insecure: bool) -> None:
+    """Nobody listens beyond this machine unawares."""
+    if is_loopback(host):
+        return
+    danger = f"anyone who can connect to {host} can run code here as {_user()}"
+    if not insecure:
+        raise click.UsageError(
+            f"connections are not authenticated yet: {danger}. "
+            "Add --insecure if that is what you want"
+        )
+    logger.warning("listening on %s without authentication: %s", host, danger)
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "you"
+
+
+def _reachable(address: Address) -> Address:
+    """The address to tell others: a wildcard is replaced by this machine's name."""
+    import socket
+
+    if address.host in ("0.0.0.0", "*", "::"):
+        return Address(socket.gethostname(), address.port)
+    return address
+
+
+def _scheduler(address: str | None, scheduler_file: str | None, patience: float) -> Address:
+    if (address is None) == (scheduler_file is None):
+        raise click.UsageError("give the scheduler's ADDRESS, or its --scheduler-file")
+    try:
+        if address is not None:
+            return parse_address(address)
+        assert scheduler_file is not None
+        return parse_address(json.loads(_wait_for_file(scheduler_file, patience))["address"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _wait_for_file(path: str, patience: float) -> str:
+    """Its text, once it is there."""
+    deadline = time.monotonic() + patience
+    pause = threading.Event()
+    while True:
+        try:
+            return Path(path).read_text()
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                _fail(f"there is no scheduler file {path} (waited for {patience:g} s)")
+            pause.wait(FILE_SECONDS)
+        except OSError as error:
+            _fail(f"the scheduler file {path} cannot be read: {error.strerror}")
+
+
+def _memory_limit(text: str, nthreads: int) -> int:
+    try:
+        return parse_memory_limit(text, nthreads)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@contextmanager
+def _file(path: str | None, text: str) -> Iterator[None]:
+    """A file that exists for as long as the block runs, and is there as a whole or not at all."""
+    if path is None:
+        yield
+        return
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(text)
+        temporary.replace(target)
+    except OSError as error:
+        _fail(f"{path} cannot be written: {error.strerror}")
+    try:
+        yield
+    finally:
+        # Unless another process has put its own there.
+        try:
+            if target.read_text() == text:
+                target.unlink()
+        except OSError:
+            logger.debug("%s has been removed already", path)

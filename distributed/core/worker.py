@@ -1,0 +1,492 @@
+"""WorkerCore: what a worker decides. Events in, effects out.
+
+Theory of operation
+-------------------
+A `Job` is one assignment of the scheduler. Its inputs are here, on their way, or have to be asked for;
+when all are here it goes to the threads. There it waits, is claimed by a thread, and ends. Until a
+thread has claimed it, it can be taken back: `claim` (given by the shell) tries that, and whoever gets it
+has it, so that it never runs after it was given up nor is given up while it runs.
+
+An `Input` is a key that some job waits for. It is fetched from one of the workers that hold it; if that
+fails from another, and when none is left all jobs that wait for it are given back to the scheduler, which
+knows more. Of each peer only one request is open at a time; what is wanted meanwhile goes with the next.
+
+Data that a job here needs stays until the job has ended, even if the scheduler frees it earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from distributed.messages import (
+    Abandoned,
+    Acquire,
+    Done,
+    Drop,
+    Errors,
+    Free,
+    Holds,
+    Message,
+    Retract,
+    Returned,
+    Run,
+    Seceded,
+    Unfetchable,
+    Unload,
+)
+
+# What one request to a peer may ask for: enough to keep the connection busy, little enough that the
+# tasks whose inputs come first can start while others are still on their way.
+REQUEST_BYTES = 64 << 20
+REQUEST_KEYS = 1000
+
+
+class Job:
+    """One assignment: to run a function once."""
+
+    __slots__ = (
+        "arguments",
+        "assignment",
+        "dropped",
+        "function",
+        "inputs",
+        "key",
+        "missing",
+        "wanted",
+    )
+
+    def __init__(
+        self, assignment: int, key: str, function: str, arguments: bytes, wanted: bool
+    ) -> None:
+        self.assignment = assignment
+        self.key = key
+        self.function = function
+        self.arguments = arguments
+        self.wanted = wanted  # by a client, which likes to have small results at once
+        self.inputs: tuple[str, ...] = ()
+        self.missing = 0
+        self.dropped = False  # while it ran; its result counts for nothing
+
+
+class Input:
+    """A key that is wanted here and is not here yet."""
+
+    __slots__ = ("acquired", "addresses", "jobs", "key", "nbytes", "peer", "tried")
+
+    def __init__(self, key: str, nbytes: int, addresses: Iterable[str]) -> None:
+        self.key = key
+        self.nbytes = nbytes
+        self.addresses = list(addresses)  # not tried yet
+        self.tried: list[str] = []
+        self.jobs: dict[Job, None] = {}
+        self.acquired = False  # the scheduler wants a copy here
+        self.peer: Peer | None = None
+
+
+class Peer:
+    """Another worker, from which inputs come."""
+
+    __slots__ = ("address", "nbytes", "open", "queue")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.queue: dict[str, Input] = {}
+        self.open: dict[str, Input] = {}  # of the request that is under way
+        self.nbytes = 0  # of both
+
+
+# Events that come from the worker's own shell.
+
+
+class Completed(NamedTuple):
+    """A task has returned: `(assignment, nbytes, microseconds, value or None, type or None)`."""
+
+    items: list[tuple[int, int, int, bytes | None, bytes | None]]
+
+
+class Raised(NamedTuple):
+    assignment: int
+    exception: bytes
+
+
+class Seceding(NamedTuple):
+    assignment: int
+
+
+class Fetched(NamedTuple):
+    """Data has come from a peer: `(key, nbytes)`."""
+
+    address: str
+    items: list[tuple[str, int]]
+
+
+class FetchEnded(NamedTuple):
+    """The request to the peer is over: what has not come by now does not come."""
+
+    address: str
+
+
+class Received(NamedTuple):
+    """A client has brought data."""
+
+    key: str
+    assignment: int
+    nbytes: int
+
+
+# Effects.
+
+
+class Tell(NamedTuple):
+    """Send to the scheduler."""
+
+    batch: list[Message]
+
+
+class Execute(NamedTuple):
+    """Give these to the threads, in this order."""
+
+    jobs: list[Job]
+
+
+class Keep(NamedTuple):
+    """Store values that have just come: `(assignment or key by which they came, key, nbytes)`."""
+
+    items: list[tuple[int | str, str, int]]
+
+
+class Delete(NamedTuple):
+    keys: list[str]
+
+
+class Learn(NamedTuple):
+    function: str
+    blob: bytes
+
+
+class Fetch(NamedTuple):
+    """Ask a peer for these."""
+
+    address: str
+    keys: list[str]
+
+
+Effect = Tell | Execute | Keep | Delete | Learn | Unload | Fetch
+
+
+class WorkerCore:
+    """All that a worker knows of its work and its data.
+
+    `address` is its own; `claim(assignment)` takes a job back from the threads, false if one has it.
+    """
+
+    def __init__(self, address: str, claim: Callable[[int], bool]) -> None:
+        self.address = address
+        self.jobs: dict[int, Job] = {}
+        self.held: dict[str, int] = {}  # key -> nbytes
+        self.inputs: dict[str, Input] = {}
+        self.peers: dict[str, Peer] = {}
+        self._claim = claim
+        self._users: dict[str, int] = {}  # jobs that need the key here
+        self._freed: set[str] = set()  # by the scheduler, but still in use here
+        self._out: list[Message] = []
+        self._effects: list[Any] = []
+
+    def handle(self, events: Iterable[Any]) -> list[Effect]:
+        """Take in a batch of events, decide, and say what to do, in order."""
+        self._effects = []
+        for event in events:
+            handler = _HANDLERS.get(type(event))
+            if handler is not None:
+                handler(self, event)
+        for peer in tuple(self.peers.values()):
+            self._ask(peer)
+        if self._out:
+            self._effects.append(Tell(self._out))
+            self._out = []
+        return self._effects
+
+    def holds(self) -> list[tuple[str, int]]:
+        """What the scheduler should know of when it hears of us again."""
+        return [(key, nbytes) for key, nbytes in self.held.items() if key not in self._freed]
+
+    def assigned(self) -> list[int]:
+        return list(self.jobs)
+
+    # Work comes
+
+    def _on_run(self, message: Run) -> None:
+        function = message.function
+        if message.blob is not None:
+            self._effects.append(Learn(function, message.blob))
+        ready = []
+        for assignment, key, arguments, inputs, wanted in message.items:
+            job = self.jobs[assignment] = Job(assignment, key, function, arguments, wanted)
+            if inputs is None or self._gather(job, inputs):
+                ready.append(job)
+        self._execute(ready)
+
+    def _gather(self, job: Job, inputs: Iterable[Any]) -> bool:
+        """Make sure that the inputs come; true if all are here."""
+        job.inputs = tuple(item[0] for item in inputs)
+        for key in job.inputs:
+            self._users[key] = self._users.get(key, 0) + 1
+        for key, nbytes, addresses in inputs:
+            if key in self.held:
+                continue
+            found = self.inputs.get(key) or self._want(key, nbytes, addresses)
+            if found is None:
+                self._give_back(job, [(key, self.address)])
+                return False
+            found.jobs[job] = None
+            job.missing += 1
+        return not job.missing
+
+    def _want(self, key: str, nbytes: int, addresses: Iterable[str]) -> Input | None:
+        """Ask for the data from one of the addresses; None if there is none."""
+        found = Input(key, nbytes, addresses)
+        if not found.addresses:
+            return None
+        self.inputs[key] = found
+        self._choose_peer(found)
+        return found
+
+    def _choose_peer(self, wanted: Input) -> None:
+        address = min(wanted.addresses, key=self._load)
+        wanted.addresses.remove(address)
+        wanted.tried.append(address)
+        peer = self.peers.get(address)
+        if peer is None:
+            peer = self.peers[address] = Peer(address)
+        peer.queue[wanted.key] = wanted
+        peer.nbytes += wanted.nbytes
+        wanted.peer = peer
+
+    def _load(self, address: str) -> int:
+        peer = self.peers.get(address)
+        return 0 if peer is None else peer.nbytes
+
+    def _ask(self, peer: Peer) -> None:
+        """Send the next request, if none is open."""
+        if peer.open:
+            return
+        if not peer.queue:
+            del self.peers[peer.address]
+            return
+        size = 0
+        for key, wanted in tuple(peer.queue.items()):
+            if peer.open and (
+                size + wanted.nbytes > REQUEST_BYTES or len(peer.open) >= REQUEST_KEYS
+            ):
+                break
+            size += wanted.nbytes
+            peer.open[key] = peer.queue.pop(key)
+        self._effects.append(Fetch(peer.address, list(peer.open)))
+
+    def _execute(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
+        last = self._effects[-1] if self._effects else None
+        if type(last) is Execute:
+            last.jobs.extend(jobs)
+        else:
+            self._effects.append(Execute(jobs))
+
+    def _on_acquire(self, message: Acquire) -> None:
+        for key, nbytes, addresses in message.items:
+            if key in self.held:
+                self._freed.discard(key)
+                self._tell(Holds, (key, self.held[key]))
+                continue
+            found = self.inputs.get(key) or self._want(key, nbytes, addresses)
+            if found is not None:
+                found.acquired = True
+
+    # Data comes
+
+    def _on_fetched(self, event: Fetched) -> None:
+        peer = self.peers.get(event.address)
+        for key, nbytes in event.items:
+            wanted = peer.open.pop(key, None) if peer is not None else None
+            if wanted is None or peer is None:
+                continue
+            peer.nbytes -= wanted.nbytes
+            if self.inputs.get(key) is wanted:
+                del self.inputs[key]
+                self._arrived(wanted, nbytes)
+
+    def _arrived(self, wanted: Input, nbytes: int) -> None:
+        if not wanted.jobs and not wanted.acquired:
+            return  # nobody waits for it any more
+        self._keep(wanted.key, wanted.key, nbytes)
+        self._tell(Holds, (wanted.key, nbytes))
+        self._execute([job for job in wanted.jobs if self._one_less_missing(job)])
+
+    @staticmethod
+    def _one_less_missing(job: Job) -> bool:
+        job.missing -= 1
+        return not job.missing
+
+    def _on_fetch_ended(self, event: FetchEnded) -> None:
+        peer = self.peers.get(event.address)
+        if peer is None:
+            return
+        failed, peer.open = peer.open, {}
+        for key, wanted in failed.items():
+            peer.nbytes -= wanted.nbytes
+            if self.inputs.get(key) is not wanted:
+                continue
+            if wanted.addresses:
+                self._choose_peer(wanted)
+                continue
+            del self.inputs[key]
+            missing = [(key, address) for address in wanted.tried]
+            for job in tuple(wanted.jobs):
+                self._give_back(job, missing)
+
+    def _on_received(self, event: Received) -> None:
+        self._keep(event.key, event.key, event.nbytes)
+        self._tell(Done, (event.assignment, event.nbytes, 0, None, None))
+
+    def _keep(self, source: int | str, key: str, nbytes: int) -> None:
+        self.held[key] = nbytes
+        self._freed.discard(key)
+        item = (source, key, nbytes)
+        last = self._effects[-1] if self._effects else None
+        if type(last) is Keep:
+            last.items.append(item)
+        else:
+            self._effects.append(Keep([item]))
+
+    # Work ends
+
+    def _on_completed(self, event: Completed) -> None:
+        jobs = self.jobs
+        for item in event.items:
+            job = jobs.pop(item[0], None)
+            if job is None:
+                continue
+            if job.dropped:
+                self._tell(Abandoned, item[0])
+            else:
+                self._keep(item[0], job.key, item[1])
+                self._tell(Done, item)
+            if job.inputs:
+                self._let_go(job)
+
+    def _on_raised(self, event: Raised) -> None:
+        job = self.jobs.pop(event.assignment, None)
+        if job is None:
+            return
+        if job.dropped:
+            self._tell(Abandoned, event.assignment)
+        else:
+            self._tell(Errors, (event.assignment, event.exception))
+        self._let_go(job)
+
+    def _on_seceding(self, event: Seceding) -> None:
+        if event.assignment in self.jobs:
+            self._tell(Seceded, event.assignment)
+
+    def _give_back(self, job: Job, missing: list[tuple[str, str]]) -> None:
+        """Its inputs cannot be had."""
+        self._remove(job)
+        self._tell(Unfetchable, (job.assignment, missing))
+
+    def _on_drop(self, message: Drop) -> None:
+        for assignment in message.assignments:
+            job = self.jobs.get(assignment)
+            if job is None or job.dropped:
+                continue
+            if self._take_back(job):
+                self._tell(Abandoned, assignment)
+            else:
+                job.dropped = True
+
+    def _on_retract(self, message: Retract) -> None:
+        back = []
+        for assignment in message.assignments:
+            job = self.jobs.get(assignment)
+            if job is not None and not job.dropped and self._take_back(job):
+                back.append(assignment)
+        # Answered even if there is nothing: the scheduler asks nothing more before.
+        self._out.append(Returned(back))
+
+    def _take_back(self, job: Job) -> bool:
+        """Remove the job, unless it runs or has run."""
+        if not job.missing and not self._claim(job.assignment):
+            return False
+        self._remove(job)
+        return True
+
+    def _remove(self, job: Job) -> None:
+        del self.jobs[job.assignment]
+        for key in job.inputs:
+            wanted = self.inputs.get(key)
+            if wanted is None or wanted.jobs.pop(job, self) is not None:
+                continue
+            self._cease(wanted)
+        self._let_go(job)
+
+    def _cease(self, wanted: Input) -> None:
+        """A job less waits for it: do not ask for what nobody waits for."""
+        peer = wanted.peer
+        if wanted.jobs or wanted.acquired or peer is None:
+            return
+        if peer.queue.pop(wanted.key, None) is not None:
+            peer.nbytes -= wanted.nbytes
+            del self.inputs[wanted.key]
+
+    def _let_go(self, job: Job) -> None:
+        """The job does not need its inputs any more."""
+        for key in job.inputs:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key]
+                if key in self._freed:
+                    self._freed.discard(key)
+                    self._delete(key)
+
+    def _on_free(self, message: Free) -> None:
+        for key in message.keys:
+            if key not in self.held:
+                continue
+            if key in self._users:
+                self._freed.add(key)
+            else:
+                self._delete(key)
+
+    def _delete(self, key: str) -> None:
+        del self.held[key]
+        last = self._effects[-1] if self._effects else None
+        if type(last) is Delete:
+            last.keys.append(key)
+        else:
+            self._effects.append(Delete([key]))
+
+    def _on_unload(self, message: Unload) -> None:
+        self._effects.append(message)
+
+    def _tell(self, kind: Any, item: Any) -> None:
+        last = self._out[-1] if self._out else None
+        if type(last) is kind:
+            last[0].append(item)  # type: ignore[index]
+        else:
+            self._out.append(kind([item]))
+
+
+_HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
+    Run: WorkerCore._on_run,
+    Acquire: WorkerCore._on_acquire,
+    Drop: WorkerCore._on_drop,
+    Retract: WorkerCore._on_retract,
+    Free: WorkerCore._on_free,
+    Unload: WorkerCore._on_unload,
+    Completed: WorkerCore._on_completed,
+    Raised: WorkerCore._on_raised,
+    Seceding: WorkerCore._on_seceding,
+    Fetched: WorkerCore._on_fetched,
+    FetchEnded: WorkerCore._on_fetch_ended,
+    Received: WorkerCore._on_received,
+}

@@ -1,0 +1,346 @@
+"""Keeps worker processes alive.
+
+The main process of `dworker` is a nanny. It starts the workers, passes their output on, tells the
+scheduler that they live, why one died, and brings a new one. Being another process it can do so whatever
+a task does to its worker.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import psutil
+
+from distributed.errors import SchedulerGone
+from distributed.messages import (
+    PROTOCOL,
+    PYTHON,
+    Alive,
+    Died,
+    Goodbye,
+    Kill,
+    Message,
+    NannyHello,
+    Refused,
+    decode,
+    encode,
+)
+from distributed.processes import (
+    Child,
+    describe_exit,
+    end_with_parent,
+    leave,
+    on_signals,
+    python_command,
+)
+from distributed.transport import CONNECTED, DISCONNECTED, Address, Context, Dealer, Poller
+
+# How worker processes end that mean to. Everything else, 0 too, is a death.
+ORDERLY, AGAIN, NO_SCHEDULER = 80, 81, 82
+
+ALIVE_SECONDS = 2.0
+CHECK_SECONDS = 0.25
+# A worker that uses more than this share of its limit is ended, before the machine's own memory killer
+# picks a process of its choice.
+MEMORY_SHARE = 0.95
+# A worker that dies before it has registered is replaced after a pause that doubles each time.
+FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
+# Workers that are asked to end get so long before they are killed. A task cannot be interrupted, so
+# more would only make people wait.
+GRACE_SECONDS = 1.0
+# Reasons of deaths that wait for a connection.
+MAX_UNSENT = 100
+
+logger = logging.getLogger("distributed.nanny")
+
+
+class WorkerOptions(NamedTuple):
+    """How each worker process is to be; see `worker.Worker`."""
+
+    nthreads: int
+    name: str | None
+    host: str
+    port: int
+    memory_limit: int
+    local_directory: str | None
+    death_timeout: float | None
+    log_level: str
+
+
+class _Ward:
+    """One place for a worker process, and the process that is in it now."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.worker = ""  # the id of the process's worker
+        self.child: Child | None = None
+        self.process: psutil.Process | None = None
+        self.registered = False
+        self.reason = ""  # why we killed it, if we did
+        self.crashes = 0  # in a row, before it had registered
+        self.start_at = 0.0  # when to start the next process
+
+
+class Nanny:
+    """Runs `nprocs` workers for the scheduler at that address until `stop`."""
+
+    def __init__(self, scheduler: Address, options: WorkerOptions, nprocs: int) -> None:
+        self.scheduler = scheduler
+        self.id = uuid.uuid4().hex
+        self._options = options
+        self._wards = [_Ward(_name(options.name, number, nprocs)) for number in range(nprocs)]
+        self._context: Any = Context()
+        self._poller = Poller()
+        self._dealer = Dealer(self._context, scheduler)
+        self._poller.add(self._dealer)
+        self._connected = False
+        self._unsent: deque[Died] = deque(maxlen=MAX_UNSENT)
+        self._posted: deque[Callable[[], object]] = deque()
+        self._stopping = False
+        self._failure = ""
+        self._next_alive = 0.0
+
+    def run(self) -> None:
+        """Raises SchedulerGone if the workers gave up waiting for a scheduler, or were refused."""
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            self._end_workers()
+            if self._connected:
+                self._dealer.send((encode([Goodbye()]),))
+            self._dealer.close()
+            self._poller.close()
+            self._context.term()
+        if self._failure:
+            raise SchedulerGone(self._failure)
+
+    def stop(self) -> None:
+        """End soon. May be called from any thread and from a signal handler."""
+        self._stopping = True
+        self._poller.wake()
+
+    @property
+    def wake_descriptor(self) -> int:
+        return self._poller.wake_descriptor
+
+    def _turn(self) -> None:
+        self._poller.arm()
+        if not (self._posted or self._stopping):
+            self._poller.wait(CHECK_SECONDS)
+        self._hear()
+        while self._posted:
+            self._posted.popleft()()
+        now = time.monotonic()
+        for ward in self._wards:
+            if ward.child is None and not self._stopping and now >= ward.start_at:
+                self._start(ward)
+            self._check_memory(ward)
+        if self._connected and now >= self._next_alive:
+            self._next_alive = now + ALIVE_SECONDS
+            self._say(Alive([ward.worker for ward in self._wards if _is_running(ward)]))
+
+    # The scheduler
+
+    def _hear(self) -> None:
+        for event in self._dealer.events():
+            if event == CONNECTED:
+                self._connected = True
+                self._say(NannyHello(self.id, PROTOCOL, PYTHON))
+                while self._unsent:
+                    self._say(self._unsent.popleft())
+            elif event == DISCONNECTED:
+                self._connected = False
+        for frames in self._dealer.receive():
+            for message in decode(frames[0]):
+                self._on_message(message)
+
+    def _on_message(self, message: Message) -> None:
+        if isinstance(message, Kill):
+            for ward in self._wards:
+                if ward.worker in message.workers and ward.child is not None:
+                    ward.reason = "the cluster was restarted"
+                    ward.child.kill()
+        elif isinstance(message, Goodbye):
+            self._stopping = True
+        elif isinstance(message, Refused):
+            self._failure = message.reason
+            self._stopping = True
+
+    def _say(self, message: Message) -> None:
+        self._dealer.send((encode([message]),))
+
+    # The workers
+
+    def _start(self, ward: _Ward) -> None:
+        ward.worker = uuid.uuid4().hex
+        ward.registered = False
+        ward.reason = ""
+        config = {
+            "scheduler": list(self.scheduler),
+            "nanny": self.id,
+            "id": ward.worker,
+            "options": self._options._replace(name=ward.name)._asdict(),
+        }
+        command = python_command(
+            "from distributed.nanny import run_worker; run_worker()", json.dumps(config)
+        )
+        ward.child = Child(
+            command,
+            lambda line, is_error: self._on_line(ward, line, is_error),
+            lambda child: self._post(lambda: self._on_exit(ward, child)),
+        )
+        ward.process = psutil.Process(ward.child.pid)
+
+    def _post(self, act: Callable[[], object]) -> None:
+        self._posted.append(act)
+        self._poller.wake()
+
+    def _on_line(self, ward: _Ward, line: str, is_error: bool) -> None:
+        if not is_error and line.startswith(REGISTERED):
+            ward.registered = True
+        print(line, file=sys.stderr if is_error else sys.stdout, flush=True)
+
+    def _on_exit(self, ward: _Ward, child: Child) -> None:
+        if ward.child is not child:
+            return
+        ward.child = ward.process = None
+        status = child.process.returncode
+        if status == NO_SCHEDULER:
+            self._failure = child.tail[-1] if child.tail else "no scheduler"
+            self._stopping = True
+        elif status == ORDERLY:
+            self._wards.remove(ward)
+            self._stopping = self._stopping or not self._wards
+        elif not self._stopping:
+            self._replace(ward, child, status)
+
+    def _replace(self, ward: _Ward, child: Child, status: int) -> None:
+        reason = ward.reason or describe_exit(status)
+        if status != AGAIN:
+            if not ward.reason:
+                logger.warning("worker %s died (%s); starting a new one", ward.name or "", reason)
+            if child.tail and not ward.reason.startswith("the cluster"):
+                reason += "; its last output:\n" + "\n".join(child.tail)
+            died = Died(ward.worker, reason)
+            if self._connected:
+                self._say(died)
+            else:
+                self._unsent.append(died)
+        if ward.registered:
+            ward.crashes = 0
+        else:
+            ward.crashes += 1
+            ward.start_at = time.monotonic() + pause_after(ward.crashes)
+
+    def _check_memory(self, ward: _Ward) -> None:
+        limit = self._options.memory_limit
+        if not limit or ward.process is None or ward.child is None or ward.reason:
+            return
+        try:
+            used = ward.process.memory_info().rss
+        except psutil.Error:
+            return  # it has just ended
+        if used > MEMORY_SHARE * limit:
+            ward.reason = (
+                f"memory: it used {used / 1e9:.2f} GB of its limit of {limit / 1e9:.2f} GB"
+            )
+            logger.warning("worker %s is ended: %s", ward.name or "", ward.reason)
+            ward.child.kill()
+
+    def _end_workers(self) -> None:
+        children = [ward.child for ward in self._wards if ward.child is not None]
+        for child in children:
+            child.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for child in children:
+            if not child.join(max(0.0, deadline - time.monotonic())):
+                child.kill()
+        for child in children:
+            child.join(GRACE_SECONDS)
+
+
+def _is_running(ward: _Ward) -> bool:
+    """Whether the process exists and has not been stopped."""
+    if ward.process is None:
+        return False
+    try:
+        return bool(ward.process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
+    except psutil.Error:
+        return False
+
+
+def _name(name: str | None, number: int, nprocs: int) -> str | None:
+    return name if name is None or nprocs == 1 else f"{name}-{number}"
+
+
+def pause_after(crashes: int) -> float:
+    """Seconds before the next attempt, after so many workers in a row that did not get to register.
+
+    >>> [pause_after(n) for n in (1, 2, 3, 20)]
+    [0.5, 1.0, 2.0, 30.0]
+    """
+    return min(LAST_PAUSE, FIRST_PAUSE * 2.0 ** min(crashes - 1, 10))
+
+
+# In the worker's process -----------------------------------------------------------------------
+
+STARTED = "Start worker at:"
+REGISTERED = "Registered with scheduler at:"
+
+
+def announce(what: str, place: str) -> None:
+    """Say on the terminal where we are."""
+    print(f"{what:<30} {place}", flush=True)
+
+
+def make_worker(scheduler: Address, options: WorkerOptions, id: str | None, nanny: str) -> Any:
+    """The worker, with what it prints."""
+    from distributed.worker import Worker
+
+    return Worker(
+        scheduler,
+        id=id,
+        nanny=nanny,
+        name=options.name,
+        nthreads=options.nthreads,
+        host=options.host,
+        port=options.port,
+        memory_limit=options.memory_limit,
+        local_directory=options.local_directory,
+        death_timeout=options.death_timeout,
+        on_registered=lambda: announce(REGISTERED, scheduler.place),
+    )
+
+
+def run_worker() -> None:
+    """The main program of a worker process under a nanny; its configuration is in sys.argv."""
+    from distributed.logs import set_up_logging
+    from distributed.worker import START_AGAIN
+
+    end_with_parent()
+    config = json.loads(sys.argv.pop())
+    options = WorkerOptions(**config["options"])
+    set_up_logging(options.log_level)
+    scheduler = Address(*config["scheduler"])
+    try:
+        worker = make_worker(scheduler, options, config["id"], config["nanny"])
+        on_signals(worker.stop, worker.wake_descriptor)
+        announce(STARTED, worker.address.place)
+        ending = worker.run()
+    except SchedulerGone as error:
+        print(error, file=sys.stderr, flush=True)
+        leave(NO_SCHEDULER)
+    except OSError as error:
+        # Its port is taken, its directory cannot be written: a new process would fare no better.
+        print(f"the worker cannot start: {error}", file=sys.stderr, flush=True)
+        leave(NO_SCHEDULER)
+    else:
+        leave(AGAIN if ending == START_AGAIN else ORDERLY)

@@ -1,0 +1,143 @@
+"""Subprocesses that are ours: their output is passed on, and they end when we do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO
+
+# Of the output of a process, so much is remembered for the day when it dies.
+TAIL_LINES = 20
+# A line that is longer is passed on, and remembered, in pieces.
+LINE_BYTES = 16 << 10
+
+
+class Child:
+    """Runs a command. It is told that we are gone by the end of its standard input.
+
+    `on_line(line, is_error)` is called for each line of its output, `on_exit(self)` once it has ended
+    and all its output has been seen; both in threads of their own.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        on_line: Callable[[str, bool], object],
+        on_exit: Callable[[Child], object],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=None if environment is None else {**os.environ, **environment},
+            # Ctrl-C in a terminal is for us; we tell our children ourselves.
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None and self.process.stderr is not None
+        self._on_line = on_line
+        self._on_exit = on_exit
+        readers = [
+            _start_thread(self._read, self.process.stdout, False),
+            _start_thread(self._read, self.process.stderr, True),
+        ]
+        self._waiter = _start_thread(self._wait, readers)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self.alive:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        if self.alive:
+            self.process.kill()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended and `on_exit` has returned; false if that took too long."""
+        self._waiter.join(timeout)
+        return not self._waiter.is_alive()
+
+    def _read(self, pipe: IO[bytes], is_error: bool) -> None:
+        with pipe:
+            while line := pipe.readline(LINE_BYTES):
+                text = line.decode(errors="replace").rstrip("\n")
+                self.tail.append(text)
+                self._on_line(text, is_error)
+
+    def _wait(self, readers: list[threading.Thread]) -> None:
+        self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        for reader in readers:
+            # A grandchild may have inherited the pipe and keep it open for ever.
+            reader.join(1.0)
+        self._on_exit(self)
+
+
+def _start_thread(target: Callable[..., object], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=args, name="child", daemon=True)
+    thread.start()
+    return thread
+
+
+def python_command(statement: str, *arguments: str) -> list[str]:
+    """The command that executes a Python statement, with these in sys.argv."""
+    return [sys.executable, "-c", statement, *arguments]
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its standard input does: then whoever started it is gone."""
+
+    def watch() -> None:
+        # Not through sys.stdin, whose lock the end of the interpreter would wait for.
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    _start_thread(watch)
+
+
+def on_signals(stop: Callable[[], object], wake_descriptor: int) -> None:
+    """Let Ctrl-C and SIGTERM call `stop`. The descriptor is written to, so that a poll loop that
+    watches its other end notices at once, whichever thread the signal reached."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())
+    signal.set_wakeup_fd(wake_descriptor, warn_on_full_buffer=False)
+
+
+def leave(status: int) -> None:
+    """End this process now, without waiting for threads that run user code."""
+    signal.set_wakeup_fd(-1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+def describe_exit(status: int) -> str:
+    """What a return code means.
+
+    >>> describe_exit(-9), describe_exit(3)
+    ('signal 9 (SIGKILL)', 'exit status 3')
+    """
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+    return f"signal {-status} ({name})"

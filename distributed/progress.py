@@ -1,0 +1,5 @@
+from typing import Any
+
+
+def progress(*futures: Any) -> None:
+    raise NotImplementedError

@@ -1,0 +1,198 @@
+"""The threads that run tasks.
+
+A task is handed to them by putting it into `pending` and its number into a queue. Whoever pops it from
+`pending` has it: a thread that runs it, or the loop that takes it back. That one dictionary operation is
+atomic, so there is no lock and no task that both runs and was taken back.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distributed.core.worker import Job
+from distributed.errors import SerializationError
+from distributed.recipes import shown_key, unpack_call
+from distributed.serialize import nbytes, pickle_bytes, unpickle
+from distributed.tracebacks import dump_exception
+
+if TYPE_CHECKING:
+    from distributed.worker import Worker
+
+# A result up to this size travels with the message that the task has finished, if a client wants it.
+INLINE_BYTES = 4096
+# Seconds that the end of the worker waits for running tasks. They cannot be interrupted; the process
+# ends without them.
+JOIN_SECONDS = 0.2
+
+logger = logging.getLogger("distributed.worker")
+
+_thread = threading.local()
+
+
+class Result(NamedTuple):
+    """How a task ended: a value and its report (see `core.worker.Completed`), or an exception."""
+
+    assignment: int
+    value: Any
+    report: tuple[int, int, int, bytes | None, bytes | None] | None
+    exception: bytes | None
+
+
+def current_task() -> tuple[Worker, int] | None:
+    """The worker and the assignment of the task that this thread runs."""
+    found: tuple[Worker, int] | None = getattr(_thread, "current", None)
+    return found
+
+
+# The workers that run in this process: mostly none or one.
+workers_here: set[Worker] = set()
+
+
+class Unreadable:
+    """In place of data that could not be unpickled on this worker."""
+
+    def __init__(self, key: str, error: BaseException) -> None:
+        self.key = key
+        self.error = error
+
+
+class TaskThreads:
+    """`values` is where inputs are found; `wake` is called when there are results to take."""
+
+    def __init__(
+        self, worker: Worker, values: Mapping[str, Any], wake: Callable[[], object]
+    ) -> None:
+        self.results: deque[Result] = deque()
+        self._worker = worker
+        self._values = values
+        self._wake = wake
+        self._pending: dict[int, Job] = {}
+        self._queue: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._blobs: dict[str, bytes] = {}
+        self._functions: dict[str, Any] = {}  # unpickled
+        self._types: dict[type, bytes | None] = {}  # pickled
+        self._threads: list[threading.Thread] = []
+
+    # Called by the loop
+
+    def start(self, count: int) -> None:
+        for _ in range(count):
+            self._start_one()
+
+    def _start_one(self) -> None:
+        thread = threading.Thread(target=self._run, name="task", daemon=True)
+        self._threads = [other for other in self._threads if other.is_alive()]
+        self._threads.append(thread)
+        thread.start()
+
+    def give(self, jobs: list[Job]) -> None:
+        pending, put = self._pending, self._queue.put
+        for job in jobs:
+            pending[job.assignment] = job
+            put(job.assignment)
+
+    def take_back(self, assignment: int) -> bool:
+        """False if a thread has it."""
+        return self._pending.pop(assignment, None) is not None
+
+    def learn(self, function: str, blob: bytes) -> None:
+        self._blobs[function] = blob
+
+    def unlearn(self, function: str) -> None:
+        self._blobs.pop(function, None)
+        self._functions.pop(function, None)
+
+    def load_again(self) -> None:
+        """Unpickle all functions afresh when they are called next."""
+        self._functions.clear()
+
+    def stop(self) -> None:
+        """The threads end, those that run a task after it. Does not wait long."""
+        self._pending.clear()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(JOIN_SECONDS / len(self._threads))
+
+    # Called by a thread of a task
+
+    def secede(self) -> bool:
+        """Let another thread take the place of this one, once; false if that has happened before."""
+        if _thread.seceded:
+            return False
+        _thread.seceded = True
+        self._start_one()
+        return True
+
+    def _run(self) -> None:
+        _thread.seceded = False
+        pending, get, append, wake = self._pending, self._queue.get, self.results.append, self._wake
+        while not _thread.seceded:
+            assignment = get()
+            if assignment is None:
+                return
+            job = pending.pop(assignment, None)
+            if job is None:
+                continue  # taken back
+            _thread.current = (self._worker, assignment)
+            append(self._call(job))
+            _thread.current = None
+            job = None
+            wake()
+
+    def _call(self, job: Job) -> Result:
+        assignment = job.assignment
+        try:
+            function = self._functions.get(job.function)
+            if function is None:
+                function = self._load(job.function)
+            if job.inputs:
+                self._check(job.inputs)
+            args, kwargs = unpack_call(job.arguments, self._values)
+            start = perf_counter_ns()
+            value = function(*args, **kwargs)
+            microseconds = (perf_counter_ns() - start) // 1000
+            size = nbytes(value)
+            inline, kind = self._describe(value, size) if job.wanted else (None, None)
+            return Result(assignment, value, (assignment, size, microseconds, inline, kind), None)
+        except BaseException as error:
+            # Whatever it is, SystemExit too: it ends the task, not the worker.
+            return Result(assignment, None, None, dump_exception(error))
+
+    def _check(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            value = self._values[key]
+            if isinstance(value, Unreadable):
+                raise SerializationError(
+                    f"the input {shown_key(key)} cannot be read on this worker: {value.error!r}"
+                ) from value.error
+
+    def _load(self, id: str) -> Any:
+        function = self._functions[id] = unpickle(self._blobs[id])
+        return function
+
+    def _describe(self, value: Any, size: int) -> tuple[bytes | None, bytes | None]:
+        """The value pickled, if that is small; otherwise its type."""
+        if size <= INLINE_BYTES:
+            try:
+                inline = pickle_bytes(value)
+            except SerializationError:
+                pass  # it can still be used by other tasks here
+            else:
+                if len(inline) <= INLINE_BYTES:
+                    return inline, None
+        return None, self._pickled_type(type(value))
+
+    def _pickled_type(self, kind: type) -> bytes | None:
+        if kind not in self._types:
+            try:
+                self._types[kind] = pickle_bytes(kind)
+            except SerializationError:
+                self._types[kind] = None
+        return self._types[kind]

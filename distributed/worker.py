@@ -1,0 +1,495 @@
+"""The worker process: runs tasks, keeps their results, and gives them to whoever asks.
+
+One thread, the loop, owns all sockets: a DEALER to the scheduler, a ROUTER that serves data, and
+connections to other workers. It lets `core/worker.py` decide. Task threads run the user's functions;
+another thread turns results into bytes and back, so that no code of a user ever holds up the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from distributed.core.streams import Item
+from distributed.core.worker import (
+    Completed,
+    Delete,
+    Execute,
+    Fetch,
+    Fetched,
+    FetchEnded,
+    Keep,
+    Learn,
+    Raised,
+    Received,
+    Seceding,
+    Tell,
+    WorkerCore,
+)
+from distributed.errors import ProtocolError, SchedulerGone
+from distributed.messages import (
+    PROTOCOL,
+    PYTHON,
+    Answer,
+    Call,
+    Goodbye,
+    Heartbeat,
+    HelloAgain,
+    Message,
+    PutFile,
+    Refused,
+    StartAgain,
+    Unload,
+    Welcome,
+    WorkerHello,
+    decode,
+    encode_parts,
+)
+from distributed.serialize import dumps, loads, nbytes, pickle_bytes, unpickle
+from distributed.store import Store
+from distributed.tasks import JOIN_SECONDS, Result, TaskThreads, Unreadable, workers_here
+from distributed.tracebacks import dump_exception
+from distributed.transfer import Fetcher, Server
+from distributed.transport import (
+    CONNECTED,
+    DISCONNECTED,
+    REFUSED,
+    Address,
+    Context,
+    Dealer,
+    Frame,
+    Poller,
+    Router,
+)
+from distributed.uploads import install_file
+
+if TYPE_CHECKING:
+    from distributed.executor import Executor
+
+HEARTBEAT_SECONDS = 2.0
+# The loop looks up at least so often.
+TURN_SECONDS = 0.5
+# How often it is said again that the scheduler cannot be reached.
+COMPLAINT_SECONDS = 10.0
+SUSPICION_SECONDS = 0.01
+
+STOPPED, START_AGAIN = "stopped", "start again"
+
+logger = logging.getLogger("distributed.worker")
+
+
+class Worker:
+    """A worker that serves its data at `host:port` (0: any free port) as soon as it exists.
+
+    `scheduler` is where it registers once it runs. `nthreads` tasks run at a time. Without a scheduler
+    for `death_timeout` seconds it gives up. `on_registered` is called each time that it has registered.
+    """
+
+    def __init__(
+        self,
+        scheduler: Address,
+        *,
+        nthreads: int,
+        name: str | None = None,
+        id: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        memory_limit: int = 0,
+        local_directory: str | None = None,
+        nanny: str = "",
+        death_timeout: float | None = None,
+        on_registered: Callable[[], object] | None = None,
+    ) -> None:
+        self.scheduler = scheduler
+        self.id = id or uuid.uuid4().hex
+        self.nthreads = nthreads
+        self._memory_limit = memory_limit
+        self._nanny = nanny
+        self._death_timeout = death_timeout
+        self._on_registered = on_registered
+        self._context: Any = Context()
+        try:
+            self._router = Router(self._context, host, port)
+        except OSError:
+            self._context.term()
+            raise
+        self.address = self._router.address
+        self.name = name or self.address.url
+        self._directory = tempfile.mkdtemp(prefix="worker-", dir=local_directory)
+        self._poller = Poller()
+        self._poller.add(self._router)
+        self._dealer = Dealer(self._context, scheduler)
+        self._poller.add(self._dealer)
+        self._fetcher = Fetcher(self._context, self._poller)
+        self._server = Server(self._router, self._collect, self._accept)
+        self._store = Store()
+        self._threads = TaskThreads(self, self._store.values, self._poller.wake)
+        self._core = WorkerCore(self.address.url, self._threads.take_back)
+        # What other threads have for the loop: functions to call there.
+        self._posted: deque[Callable[[], object]] = deque()
+        self._events: list[Any] = []
+        self._arrived: dict[int | str, Any] = {}  # values that the core has not decided on
+        self._pickling: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._client: Executor | None = None
+        self._client_lock = threading.Lock()
+        self._process = psutil.Process()
+        self._registered = False
+        self._alone_since: float | None = time.monotonic()
+        self._next_complaint = time.monotonic() + 1.0
+        self._next_heartbeat = 0.0
+        self._ending = ""
+        self._failure: Exception | None = None
+
+    # Called from anywhere
+
+    def run(self) -> str:
+        """Work until stopped; returns STOPPED, or START_AGAIN if the scheduler wants a new process.
+
+        Raises SchedulerGone if there was no scheduler for `death_timeout` seconds, or it refuses us.
+        """
+        pickler = threading.Thread(target=self._run_pickling, name="pickling", daemon=True)
+        pickler.start()
+        self._threads.start(self.nthreads)
+        workers_here.add(self)
+        try:
+            while not self._ending:
+                self._turn()
+            if self._registered:
+                self._dealer.send(encode_parts([Goodbye()]))
+        finally:
+            self._close(pickler)
+        if self._failure is not None:
+            raise self._failure
+        return self._ending
+
+    def stop(self) -> None:
+        """End `run` soon. May be called from any thread and from a signal handler."""
+        self._ending = self._ending or STOPPED
+        self._poller.wake()
+
+    @property
+    def wake_descriptor(self) -> int:
+        """For `signal.set_wakeup_fd`, so that a signal is noticed at once."""
+        return self._poller.wake_descriptor
+
+    def secede(self, assignment: int) -> None:
+        """A task of this thread is about to wait for others: give its place to another task."""
+        if self._threads.secede():
+            self._post(lambda: self._events.append(Seceding(assignment)))
+
+    def client(self) -> Executor:
+        """The client that tasks of this worker share, for the futures that they use."""
+        with self._client_lock:
+            if self._client is None:
+                from distributed.executor import Executor
+
+                self._client = Executor(self.scheduler)
+            return self._client
+
+    def _post(self, act: Callable[[], object]) -> None:
+        self._posted.append(act)
+        self._poller.wake()
+
+    # The loop
+
+    def _turn(self) -> None:
+        self._poller.arm()
+        busy = self._posted or self._threads.results or self._ending or self._events
+        ready = self._poller.wait(0 if busy else self._patience())
+        if self._dealer in ready:
+            self._hear()
+        if self._router in ready or self._router.suspicious:
+            self._server.handle()
+        for channel in ready:
+            if self._fetcher.owns(channel):
+                self._fetcher.handle(channel)
+        while self._posted:
+            self._posted.popleft()()
+        self._take_results()
+        self._check_scheduler()
+        events, self._events = self._events, []
+        if events:
+            for effect in self._core.handle(events):
+                _CARRY_OUT[type(effect)](self, effect)
+            self._arrived.clear()
+
+    def _patience(self) -> float:
+        return SUSPICION_SECONDS if self._router.suspicious else TURN_SECONDS
+
+    def _hear(self) -> None:
+        for event in self._dealer.events():
+            if event == CONNECTED:
+                self._hello()
+            elif event == DISCONNECTED:
+                self._registered = False
+                self._alone_since = time.monotonic()
+                self._next_complaint = time.monotonic() + 1.0
+            elif event == REFUSED:
+                logger.error("what answers at %s is not a scheduler", self.scheduler.url)
+        for frames in self._dealer.receive():
+            try:
+                messages = decode(frames[0])
+            except ProtocolError as error:
+                logger.error("the scheduler sent nonsense: %s", error)
+                continue
+            for message in messages:
+                handler = _HEAR.get(type(message))
+                if handler is not None:
+                    handler(self, message)
+                else:
+                    self._events.append(message)
+
+    def _hello(self, message: Message | None = None) -> None:
+        hello = WorkerHello(
+            worker=self.id,
+            name=self.name,
+            address=self.address.url,
+            nthreads=self.nthreads,
+            memory_limit=self._memory_limit,
+            pid=self._process.pid,
+            nanny=self._nanny,
+            protocol=PROTOCOL,
+            python=PYTHON,
+            holds=tuple(self._core.holds()),
+            assigned=tuple(self._core.assigned()),
+        )
+        self._registered = False
+        self._dealer.send(encode_parts([hello]))
+
+    def _on_welcome(self, message: Welcome) -> None:
+        for name, content in message.files.items():
+            self._install(name, content)
+        self._registered = True
+        self._alone_since = None
+        logger.info("registered with %s", self.scheduler.url)
+        if self._on_registered is not None:
+            self._on_registered()
+
+    def _on_refused(self, message: Refused) -> None:
+        self._failure = SchedulerGone(message.reason)
+        self._ending = STOPPED
+
+    def _on_start_again(self, message: StartAgain) -> None:
+        self._ending = START_AGAIN
+
+    def _on_goodbye(self, message: Goodbye) -> None:
+        logger.info("the scheduler ends the cluster")
+        self._ending = STOPPED
+
+    def _check_scheduler(self) -> None:
+        now = time.monotonic()
+        if self._registered and now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_SECONDS
+            self._tell([Heartbeat(self._process.memory_info().rss)])
+            self._fetcher.tidy()
+        if self._alone_since is None:
+            return
+        alone = now - self._alone_since
+        if self._death_timeout is not None and alone > self._death_timeout:
+            self._failure = SchedulerGone(
+                f"no scheduler has answered at {self.scheduler.url} for {self._death_timeout:g} s"
+            )
+            self._ending = STOPPED
+        elif now >= self._next_complaint:
+            self._next_complaint = now + COMPLAINT_SECONDS
+            logger.warning("no scheduler answers at %s; trying again", self.scheduler.url)
+
+    def _tell(self, batch: list[Message]) -> None:
+        if not self._registered:
+            return  # the next hello tells all that matters
+        for frame in encode_parts(batch):
+            self._dealer.send((frame,))
+
+    # What the core has decided
+
+    def _carry_out_tell(self, effect: Tell) -> None:
+        self._tell(effect.batch)
+
+    def _execute(self, effect: Execute) -> None:
+        self._threads.give(effect.jobs)
+
+    def _keep(self, effect: Keep) -> None:
+        arrived, put = self._arrived, self._store.put
+        for source, key, size in effect.items:
+            put(key, arrived.pop(source), size)
+
+    def _delete(self, effect: Delete) -> None:
+        for key in effect.keys:
+            self._store.delete(key)
+
+    def _learn(self, effect: Learn) -> None:
+        self._threads.learn(effect.function, effect.blob)
+
+    def _unload(self, effect: Unload) -> None:
+        for function in effect.functions:
+            self._threads.unlearn(function)
+
+    # Results of tasks
+
+    def _take_results(self) -> None:
+        results = self._threads.results
+        if not results:
+            return
+        items = []
+        for _ in range(len(results)):
+            result: Result = results.popleft()
+            if result.exception is None:
+                self._arrived[result.assignment] = result.value
+                items.append(result.report)
+            else:
+                self._events.append(Raised(result.assignment, result.exception))
+        if items:
+            self._events.append(Completed(items))
+
+    # Data
+
+    def _fetch(self, effect: Fetch) -> None:
+        address = effect.address
+        left = 1  # values that are being unpickled, and the end of the transfer
+
+        def one_less() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self._events.append(FetchEnded(address))
+
+        def on_item(key: str, frames: Sequence[Frame] | str | None) -> None:
+            nonlocal left
+            if isinstance(frames, list):
+                left += 1
+                self._pickling.put(lambda: self._unpickle(key, frames, arrive))
+
+        def arrive(key: str, value: Any, size: int) -> None:
+            self._arrived[key] = value
+            self._events.append(Fetched(address, [(key, size)]))
+            one_less()
+
+        def on_end(error: str | None) -> None:
+            if error is not None:
+                logger.info("fetching from %s has failed: %s", address, error)
+            one_less()
+
+        self._fetcher.get(address, effect.keys, on_item, on_end)
+
+    def _unpickle(
+        self, key: str, frames: Sequence[Frame], arrive: Callable[[str, Any, int], None]
+    ) -> None:
+        try:
+            value = loads(frames)
+        except BaseException as error:
+            # The task that wants it fails with this, where it looks the value up.
+            value = Unreadable(key, error)
+        size = nbytes(value)
+        self._post(lambda: arrive(key, value, size))
+
+    def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
+        """Turn values into frames, not in this thread."""
+        values = [(key, key in self._store.values, self._store.values.get(key)) for key in keys]
+
+        def pickle_all() -> None:
+            items: list[Item] = []
+            for key, here, value in values:
+                items.append((key, 0, _frames(value) if here else None))
+            self._post(lambda: reply(items))
+
+        self._pickling.put(pickle_all)
+
+    def _accept(self, key: str, assignment: int, frames: Sequence[Frame]) -> None:
+        def arrive(key: str, value: Any, size: int) -> None:
+            self._arrived[key] = value
+            self._events.append(Received(key, assignment, size))
+
+        self._pickling.put(lambda: self._unpickle(key, frames, arrive))
+
+    def _run_pickling(self) -> None:
+        while True:
+            act = self._pickling.get()
+            if act is None:
+                return
+            try:
+                act()
+            except BaseException:
+                logger.exception("data could not be prepared")
+
+    # Calls beside the tasks
+
+    def _on_call(self, message: Call) -> None:
+        threading.Thread(target=self._answer, args=(message,), name="call", daemon=True).start()
+
+    def _answer(self, message: Call) -> None:
+        try:
+            func, args, kwargs = unpickle(message.call)
+            answer = Answer(message.request, True, pickle_bytes(func(*args, **kwargs)))
+        except BaseException as error:
+            answer = Answer(message.request, False, dump_exception(error))
+        self._post(lambda: self._tell([answer]))
+
+    def _on_put_file(self, message: PutFile) -> None:
+        try:
+            self._install(message.name, message.content)
+        except (OSError, ValueError) as error:
+            answer = Answer(message.request, False, dump_exception(error))
+        else:
+            answer = Answer(message.request, True, pickle_bytes(None))
+        self._tell([answer])
+
+    def _install(self, name: str, content: bytes) -> None:
+        install_file(self._directory, name, content)
+        # Functions that were unpickled before refer to what the file replaces.
+        self._threads.load_again()
+
+    # The end
+
+    def _close(self, pickler: threading.Thread) -> None:
+        workers_here.discard(self)
+        self._pickling.put(None)
+        self._threads.stop()
+        pickler.join(JOIN_SECONDS)
+        if self._client is not None:
+            self._client.close()
+        self._fetcher.close()
+        self._dealer.close()
+        self._router.close()
+        self._poller.close()
+        self._context.term()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _frames(value: Any) -> list[Frame] | str:
+    if isinstance(value, Unreadable):
+        return str(value.error)
+    try:
+        return dumps(value)
+    except BaseException as error:
+        return str(error)
+
+
+_HEAR: dict[Any, Callable[[Worker, Any], None]] = {
+    Welcome: Worker._on_welcome,
+    Refused: Worker._on_refused,
+    HelloAgain: Worker._hello,
+    StartAgain: Worker._on_start_again,
+    Goodbye: Worker._on_goodbye,
+    Call: Worker._on_call,
+    PutFile: Worker._on_put_file,
+}
+
+_CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {
+    Tell: Worker._carry_out_tell,
+    Execute: Worker._execute,
+    Keep: Worker._keep,
+    Delete: Worker._delete,
+    Learn: Worker._learn,
+    Unload: Worker._unload,
+    Fetch: Worker._fetch,
+}
