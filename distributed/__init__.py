@@ -4,8 +4,6 @@
 functions and gets futures. See README.md.
 """
 
-__version__ = "0.1.0"
-
 from distributed.errors import (
     CancelledError,
     DistributedError,
@@ -21,7 +19,7 @@ from distributed.executor import Client, Executor
 from distributed.futures import Future, as_completed, fire_and_forget, wait
 from distributed.local import LocalCluster
 from distributed.progress import progress
-
+from distributed.version import __version__
 
 __all__ = [
     "CancelledError",
@@ -37,6 +35,7 @@ __all__ = [
     "SchedulerGone",
     "SerializationError",
     "TimeoutError",
+    "__version__",
     "as_completed",
     "fire_and_forget",
     "progress",

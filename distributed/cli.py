@@ -16,12 +16,12 @@ from typing import Any, NoReturn
 
 import click
 
-from distributed import __version__
 from distributed.errors import SchedulerGone
 from distributed.logs import set_up_logging
 from distributed.machine import count_cpus, parse_memory_limit
 from distributed.processes import end_with_parent, leave, on_signals
 from distributed.transport import Address, is_loopback, parse_address, reachable_host
+from distributed.version import __version__
 
 # A scheduler file that is not there yet is looked for so often.
 FILE_SECONDS = 0.05

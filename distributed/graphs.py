@@ -99,11 +99,10 @@ def _kind(key: Any) -> Function:
 
 def _task(key: Any, node: GraphNode, wires: Mapping[Any, str], priority: int) -> Item:
     data = {name: Ref(wires[name]) for name in node.dependencies}
-    arguments, _ = pack_call((node, data), {})
+    arguments, inputs = pack_call((node, data), {})
     # The same key with other work is other work: the digest of the recipe belongs to the name.
     digest = blake2b(arguments, digest_size=16).hexdigest()
-    inputs = tuple(dict.fromkeys(ref.wire for ref in data.values()))
-    return wire_key(key, digest), arguments, inputs or None, priority
+    return wire_key(key, digest), arguments, inputs, priority
 
 
 def _append(groups: list[Group], function: str, wanted: bool, item: Item) -> None:

@@ -226,9 +226,10 @@ class Nanny:
         reason = ward.reason or describe_exit(status)
         if status != AGAIN:
             if not ward.reason:
-                logger.warning("worker %s died (%s); starting a new one", ward.name or "", reason)
-            if child.tail and not ward.reason.startswith("the cluster"):
-                reason += "; its last output:\n" + "\n".join(child.tail)
+                logger.warning("%s died (%s); starting a new one", _called(ward, child), reason)
+            said = [line for line in child.tail if not line.startswith((STARTED, REGISTERED))]
+            if said and not ward.reason:
+                reason += "; its last output:\n" + "\n".join(said)
             died = Died(ward.worker, reason)
             if self._connected:
                 self._say(died)
@@ -252,7 +253,7 @@ class Nanny:
             ward.reason = (
                 f"memory: it used {used / 1e9:.2f} GB of its limit of {limit / 1e9:.2f} GB"
             )
-            logger.warning("worker %s is ended: %s", ward.name or "", ward.reason)
+            logger.warning("%s is ended: %s", _called(ward, ward.child), ward.reason)
             ward.child.kill()
 
     def _end_workers(self) -> None:
@@ -275,6 +276,10 @@ def _is_running(ward: _Ward) -> bool:
         return bool(ward.process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
     except psutil.Error:
         return False
+
+
+def _called(ward: _Ward, child: Child) -> str:
+    return f"the worker {ward.name or ''} (process {child.pid})"
 
 
 def _name(name: str | None, number: int, nprocs: int) -> str | None:

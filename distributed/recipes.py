@@ -24,7 +24,7 @@ import cloudpickle
 from dask.base import tokenize
 
 from distributed.errors import SerializationError
-from distributed.serialize import pickle_bytes
+from distributed.serialize import pickle_bytes, pickle_function
 
 # In names of functions, as part of a key: a hash follows after a dash.
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.]+")
@@ -47,7 +47,7 @@ class Handle:
     wire: str
 
 
-class Ref:
+class Ref(Handle):
     """Stands for the result of a key in pickled arguments."""
 
     __slots__ = ("wire",)
@@ -98,10 +98,10 @@ def function_of(func: Callable[..., Any]) -> Function:
 def _pickle_function(func: Callable[..., Any]) -> Function:
     name = name_of(func)
     try:
-        blob = pickle_bytes(func)
+        digest = blake2b(pickle_bytes(func), digest_size=16)
+        blob = pickle_function(func)
     except SerializationError as error:
         raise SerializationError(f"the function {name} cannot be sent: {error}") from error
-    digest = blake2b(blob, digest_size=16)
     code = getattr(func, "__code__", None)
     if code is not None:
         # A function that travels by its name: one that was edited since is another one.

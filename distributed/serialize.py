@@ -7,10 +7,13 @@ reference to a `__main__` that is another module elsewhere, cloudpickle does.
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
+import types
+from collections import ChainMap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 
@@ -83,6 +86,37 @@ def _pickle(
 
 def _nothing() -> None:
     pass
+
+
+def pickle_function(func: Callable[..., Any]) -> bytes:
+    """As `pickle_bytes`, but code that travels by value keeps the name of its file, so that
+    tracebacks show its lines.
+
+    Not for digests: a notebook's cells have other file names in each session.
+    """
+    try:
+        head = _dumps(func, 5)
+        if b"__main__" not in head:
+            return head
+    except Exception:
+        pass  # see `_pickle`
+    file = io.BytesIO()
+    try:
+        _FunctionPickler(file, 5).dump(func)
+    except Exception as error:
+        raise SerializationError(f"it cannot be pickled: {error!r}") from error
+    return file.getvalue()
+
+
+def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+    make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return make, tuple(code.co_filename if a == "<dynamic-code>" else a for a in arguments)
+
+
+class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table: ClassVar[Any] = ChainMap(
+        {types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
+    )
 
 
 # Sizes -----------------------------------------------------------------------------------------

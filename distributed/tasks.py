@@ -187,9 +187,10 @@ class TaskThreads:
             else:
                 if len(inline) <= INLINE_BYTES:
                     return inline, None
-        return None, self._pickled_type(type(value))
+        return None, self.pickled_type(type(value))
 
-    def _pickled_type(self, kind: type) -> bytes | None:
+    def pickled_type(self, kind: type) -> bytes | None:
+        """None if it cannot be pickled."""
         if kind not in self._types:
             try:
                 self._types[kind] = pickle_bytes(kind)

@@ -407,7 +407,8 @@ class Worker:
     def _accept(self, key: str, assignment: int, frames: Sequence[Frame]) -> None:
         def arrive(key: str, value: Any, size: int) -> None:
             self._arrived[key] = value
-            self._events.append(Received(key, assignment, size))
+            kind = self._threads.pickled_type(type(value))
+            self._events.append(Received(key, assignment, size, kind))
 
         self._pickling.put(lambda: self._unpickle(key, frames, arrive))
 

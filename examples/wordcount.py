@@ -1,15 +1,13 @@
-"""Count the words in the sources of Python's standard library, on a cluster on this machine.
+"""Count the words of Python's own library on a cluster: `make demo`.
 
-    python examples/wordcount.py [--files N] [--workers N]
-
-It starts a scheduler and workers as processes of their own, has the workers read and count one file
-a task, and merges the counts on the workers too: only the ten most frequent words come back here.
+Starts a scheduler and workers on this machine, as processes that talk over TCP, and shows how a real
+job looks: `map` a function over files, combine the results on the workers without bringing them here,
+fetch only the answer.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sysconfig
 import time
@@ -18,65 +16,68 @@ from pathlib import Path
 
 from distributed import Executor, Future, progress
 
-GROUP = 8  # counts that one task merges
+WORD = re.compile(r"[A-Za-z_]+")
+# How many counts one task of the reduction adds up.
+FAN_IN = 8
 
 
-def source_files() -> list[Path]:
-    """All modules of the standard library, without what was installed beside it."""
-    library = Path(sysconfig.get_path("stdlib"))
-    installed = {"site-packages", "dist-packages"}
-    return sorted(path for path in library.rglob("*.py") if installed.isdisjoint(path.parts))
+def count_words(path: str) -> Counter[str]:
+    return Counter(WORD.findall(Path(path).read_text(errors="replace")))
 
 
-def count_words(path: Path) -> Counter[str]:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return Counter(re.findall(r"[A-Za-z_]+", text))
-
-
-def merge(counts: list[Counter[str]]) -> Counter[str]:
+def add_up(counts: list[Counter[str]]) -> Counter[str]:
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
     return total
 
 
-def most_frequent(counts: Counter[str], n: int) -> list[tuple[str, int]]:
-    """The n most frequent words; equally frequent ones in alphabetical order."""
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:n]
+def library_files() -> list[str]:
+    """The sources of the standard library of this Python."""
+    library = Path(sysconfig.get_path("stdlib"))
+    files = sorted(library.rglob("*.py"))
+    return [str(file) for file in files if "site-packages" not in file.parts]
 
 
-def submit_all(executor: Executor, files: list[Path]) -> list[Future]:
-    """Submit the whole computation; its last future is that of the total."""
-    level = executor.map(count_words, files)
-    futures = list(level)
-    while len(level) > 1:
-        groups = [level[i : i + GROUP] for i in range(0, len(level), GROUP)]
-        level = executor.map(merge, groups)  # futures as arguments: the data stays on the workers
-        futures += level
-    return futures
+def reduce_by_tree(executor: Executor, counts: list[Future]) -> list[Future]:
+    """Submit all levels of the reduction; the last future is the total.
+
+    The inputs of a task are futures: its data goes from worker to worker, not through this process.
+    """
+    tasks: list[Future] = []
+    while len(counts) > 1:
+        groups = [counts[start : start + FAN_IN] for start in range(0, len(counts), FAN_IN)]
+        counts = executor.map(add_up, groups)
+        tasks += counts
+    return tasks
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, help="only the first so many files")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="(%(default)s)")
-    args = parser.parse_args()
-    if args.files is not None and args.files < 1:
-        parser.error(f"--files {args.files}: at least one file is needed")
-    files = source_files()[: args.files]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, help="worker processes [one for each core]")
+    parser.add_argument("--files", type=int, help="count only so many files")
+    options = parser.parse_args()
 
-    with Executor(n_workers=args.workers, threads_per_worker=1) as executor:
-        print(f"{executor} counts the words of {len(files)} files")
+    files = library_files()[: options.files]
+    with Executor(n_workers=options.workers) as executor:
+        print(executor)
+        print(f"Counting the words of {len(files):,} files:")
         start = time.perf_counter()
-        futures = submit_all(executor, files)
-        progress(futures)
-        words = executor.submit(most_frequent, futures[-1], 10).result()
+        counts = executor.map(count_words, files)
+        sums = reduce_by_tree(executor, counts)
+        progress(counts, sums)
+        total = (sums or counts)[-1].result()
         seconds = time.perf_counter() - start
+        tasks = len(counts) + len(sums)
 
-    for word, count in words:
-        print(f"{count:10,}  {word}")
-    tasks = len(futures) + 1
-    print(f"{tasks} tasks in {seconds:.2f} s: {tasks / seconds:,.0f} tasks a second")
+    for word, times in total.most_common(10):
+        print(f"{times:>9,}  {word}")
+    print(
+        f"{sum(total.values()):,} words in {seconds:.2f} s: "
+        f"{tasks:,} tasks, {tasks / seconds:,.0f} tasks a second"
+    )
 
 
 if __name__ == "__main__":

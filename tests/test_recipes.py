@@ -101,7 +101,13 @@ def test_what_cannot_be_called_or_pickled_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("func", "name"),
-    [(inc, "inc"), (lambda: 1, "lambda"), (partial(inc, 1), "inc"), (Box, "Box"), ("x".join, "join")],
+    [
+        (inc, "inc"),
+        (lambda: 1, "lambda"),
+        (partial(inc, 1), "inc"),
+        (Box, "Box"),
+        ("x".join, "join"),
+    ],
 )
 def test_names(func: Any, name: str) -> None:
     assert name_of(func) == name
@@ -208,10 +214,12 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.text() | st.binary()
 FUTURES = st.sampled_from("abc").map(Promise)
 NESTED = st.recursive(
     LEAVES | FUTURES,
-    lambda inner: st.lists(inner)
-    | st.lists(inner).map(tuple)
-    | st.dictionaries(st.text(), inner)
-    | st.builds(Point, inner, inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(st.text(), inner)
+        | st.builds(Point, inner, inner)
+    ),
     max_leaves=20,
 )
 

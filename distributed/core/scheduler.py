@@ -498,7 +498,7 @@ class SchedulerCore:
         for assignment, nbytes, microseconds, value, kind in message.items:
             task = assigned.pop(assignment, None)
             if task is None:
-                self._on_arrived(worker, assignment, nbytes)
+                self._on_arrived(worker, assignment, nbytes, kind)
             elif isinstance(task, Task):
                 seconds = microseconds * 1e-6
                 average += NEWEST * (seconds - average)
@@ -519,11 +519,11 @@ class SchedulerCore:
             worker.seceded.difference_update(assignments)
         self.queues.relieved(worker)
 
-    def _on_arrived(self, worker: Worker, assignment: int, nbytes: int) -> None:
+    def _on_arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:
         """Scattered data is there, or a report is stale."""
         task = worker.incoming.pop(assignment, None)
         if isinstance(task, Task):
-            self.lifecycle.finish(task, worker, nbytes, None, None)
+            self.lifecycle.finish(task, worker, nbytes, None, kind)
         elif task is not None:
             self._discard_result(worker, task)
 

@@ -70,16 +70,18 @@ class Outgoing:
 
 
 def _describe(item: Item) -> tuple[str, int, list[int] | str | None]:
-    key, assignment, frames = item
-    if frames is None or isinstance(frames, str):
-        return key, assignment, frames
+    key, assignment, content = item
+    if content is None or isinstance(content, str):
+        return key, assignment, content
+    frames: Sequence[Any] = content
     return key, assignment, [memoryview(frame).nbytes for frame in frames]
 
 
 def _cut(items: Sequence[Item]) -> Iterator[memoryview]:
-    for _, _, frames in items:
-        if frames is None or isinstance(frames, str):
+    for _, _, content in items:
+        if content is None or isinstance(content, str):
             continue
+        frames: Sequence[Any] = content
         for frame in frames:
             view = memoryview(frame).cast("B")
             for start in range(0, view.nbytes, PART_BYTES):

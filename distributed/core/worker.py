@@ -128,11 +128,12 @@ class FetchEnded(NamedTuple):
 
 
 class Received(NamedTuple):
-    """A client has brought data."""
+    """A client has brought data; `kind` is its pickled type."""
 
     key: str
     assignment: int
     nbytes: int
+    kind: bytes | None
 
 
 # Effects.
@@ -347,7 +348,7 @@ class WorkerCore:
 
     def _on_received(self, event: Received) -> None:
         self._keep(event.key, event.key, event.nbytes)
-        self._tell(Done, (event.assignment, event.nbytes, 0, None, None))
+        self._tell(Done, (event.assignment, event.nbytes, 0, None, event.kind))
 
     def _keep(self, source: int | str, key: str, nbytes: int) -> None:
         self.held[key] = nbytes
