@@ -353,6 +353,7 @@ class Connection:
         self._poller.arm()
         busy = self._outbox or self._dropped or self._jobs or self._closing
         ready = self._poller.wait(0 if busy else TURN_SECONDS)
+        self._send_outbox()
         if self._dealer in ready:
             self._hear()
         for channel in ready:
@@ -362,7 +363,8 @@ class Connection:
             self._release()
         while self._jobs:
             self._jobs.popleft()()
-        self._check_connection()
+        if self._lost_since is not None:
+            self._check_connection()
         self._send_outbox()
 
     def _hear(self) -> None:

@@ -82,7 +82,10 @@ class Future(Handle):
         Raises what the task raised, with the lines of its traceback; CancelledError; TimeoutError;
         KilledWorker if four workers died of the task; LostData if it cannot be computed again.
         """
-        return self.executor._gather_one(self, timeout)
+        self._wait(timeout)
+        # Nearly always it is a small result that has come with the news.
+        inline = self._entry.inline
+        return self.executor._gather_one(self, timeout) if inline is None else unpickle(inline)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait until it has ended; the exception that `result` would raise, None if there is none.

@@ -127,6 +127,7 @@ class Router:
             raise OSError(error.errno, f"cannot listen at {host}:{port}: {reason}") from None
         endpoint = self._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self.address = Address(host, int(endpoint.rpartition(":")[2]))
+        self.alarmed = False  # set by the poller: the monitor has something to say
         self._descriptors: dict[bytes, int] = {}
         self._at: dict[int, set[bytes]] = {}  # peers whose connection has or had this descriptor
         self._suspects: dict[bytes, float] = {}  # until when
@@ -178,7 +179,10 @@ class Router:
 
     def gone(self) -> list[bytes]:
         """The peers whose connections have closed since the last call."""
+        if not (self.alarmed or self._suspects or self._gone):
+            return []
         now = time.monotonic()
+        self.alarmed = False
         for _, descriptor in self._monitor.events():
             for peer in self._at.get(descriptor, ()):
                 self._suspects[peer] = now + SUSPECT_SECONDS
@@ -226,6 +230,7 @@ class Dealer:
 
     def __init__(self, context: zmq.Context[Any], address: Address) -> None:
         self.address = address
+        self.alarmed = False  # set by the poller: the monitor has something to say
         self._socket = context.socket(zmq.DEALER)
         _set_common(self._socket)
         self._socket.set(zmq.IMMEDIATE, 1)
@@ -246,6 +251,9 @@ class Dealer:
     def events(self) -> list[str]:
         """What happened to the connection: CONNECTED, DISCONNECTED, UNREACHABLE (an attempt failed),
         REFUSED (what answers there is not one of us)."""
+        if not self.alarmed:
+            return []
+        self.alarmed = False
         return [_kind_of(event) for event, _ in self._monitor.events()]
 
     def receive(self) -> list[list[Any]]:
@@ -346,7 +354,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._poller = zmq.Poller()
-        self._owners: dict[Any, Channel] = {}
+        self._owners: dict[Any, tuple[Channel, bool]] = {}  # and whether it is the monitor
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -354,8 +362,8 @@ class Poller:
         self._armed = False
 
     def add(self, channel: Channel) -> None:
-        for sock in channel.sockets():
-            self._owners[sock] = channel
+        for sock, is_monitor in zip(channel.sockets(), (False, True), strict=True):
+            self._owners[sock] = (channel, is_monitor)
             self._poller.register(sock, zmq.POLLIN)
 
     def remove(self, channel: Channel) -> None:
@@ -386,8 +394,11 @@ class Poller:
             owner = self._owners.get(sock)
             if owner is None:
                 _drain(self._reader)
-            else:
-                ready[owner] = None
+                continue
+            channel, is_monitor = owner
+            ready[channel] = None
+            if is_monitor:
+                channel.alarmed = True
         self._armed = False
         return ready
 
@@ -398,7 +409,6 @@ class Poller:
 
 def _drain(reader: socket.socket) -> None:
     try:
-        while len(reader.recv(4096)) == 4096:
-            pass
+        reader.recv(4096)
     except BlockingIOError:
         pass
