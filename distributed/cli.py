@@ -28,6 +28,7 @@ FILE_SECONDS = 0.05
 
 logger = logging.getLogger("distributed")
 
+PORT = click.IntRange(0, 65535)
 LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
 
 
@@ -57,7 +58,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=8786, show_default=True, help="0 picks a free one.")
+@click.option("--port", type=PORT, default=8786, show_default=True, help="0 picks a free one.")
 @click.option("--scheduler-file", type=click.Path(), help="Write the address there, as JSON.")
 @click.option("--pid-file", type=click.Path(), help="Write the process id there.")
 @click.option(
@@ -106,7 +107,7 @@ def dscheduler(
     "--name", help="What to call the worker, for the `workers=` of tasks. [default: its address]"
 )
 @click.option("--host", help="Where to serve data. [default: the interface towards the scheduler]")
-@click.option("--port", default=0, help="0 picks a free one.", show_default=True)
+@click.option("--port", type=PORT, default=0, help="0 picks a free one.", show_default=True)
 @click.option(
     "--memory-limit",
     default="auto",

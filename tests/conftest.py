@@ -1,0 +1,54 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from distributed import Executor, LocalCluster
+from tests.support import Baseline
+
+# A test that takes longer hangs.
+MAX_SECONDS = 60
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """Ends a test that hangs, and shows where every thread stands."""
+
+    def expire(number: int, frame: FrameType | None) -> None:
+        faulthandler.dump_traceback(file=sys.__stderr__)
+        raise TimeoutError(f"the test has not ended within {MAX_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(MAX_SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(time_limit: None) -> Iterator[None]:
+    """A test leaves no thread, no process and no socket behind."""
+    baseline = Baseline()
+    yield
+    baseline.check()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """Two workers of one thread each, shared by all tests that do not kill any."""
+    with LocalCluster(n_workers=2, threads_per_worker=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def executor(cluster: LocalCluster) -> Iterator[Executor]:
+    """Connected to the shared cluster."""
+    with Executor(cluster) as executor:
+        yield executor

@@ -1,0 +1,182 @@
+"""A scheduler core among pretended clients, workers and nannies.
+
+Every message goes through the real codec, both ways, and the invariants are checked after each event.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from distributed.core.invariants import check
+from distributed.core.scheduler import SchedulerCore
+from distributed.core.states import TRANSITIONS, Exit, Gone, Nonsense, Send, Task, Tick
+from distributed.messages import (
+    CODES,
+    PROTOCOL,
+    PYTHON,
+    ClientHello,
+    Done,
+    Errors,
+    Finished,
+    NannyHello,
+    Release,
+    Run,
+    Submit,
+    Welcome,
+    WorkerHello,
+    decode,
+    encode,
+)
+
+LOCAL_EVENTS = (Gone, Nonsense, Tick)
+
+
+class Env:
+    """`inbox[peer]` has all that the core has sent to a peer and nobody has taken yet."""
+
+    def __init__(self, **options: Any) -> None:
+        self.core = SchedulerCore("epoch", **options)
+        self.now = 0.0
+        self.inbox: dict[str, list[Any]] = defaultdict(list)
+        self.exit = ""
+        self._states: dict[Task, str] = {}
+
+    # Events
+
+    def send(self, peer: str, *messages: Any) -> None:
+        """These arrive from the peer, in one batch."""
+        events = []
+        for message in messages:
+            if type(message) in CODES:
+                (message,) = decode(encode([message]))
+            events.append((peer.encode(), message))
+        for effect in self.core.handle(events, self.now):
+            if isinstance(effect, Send):
+                self.inbox[effect.peer.decode()] += decode(encode(effect.batch))
+            elif isinstance(effect, Exit):
+                self.exit = effect.reason
+        check(self.core)
+        self._check_transitions()
+
+    def _check_transitions(self) -> None:
+        """Within one event a task may pass through several states, so only what is never right is found:
+        a task that comes back from where nothing leads."""
+        states = {task: task.state for task in self.core.lifecycle.tasks.values()}
+        for task, state in states.items():
+            before = self._states.get(task, state)
+            assert before in TRANSITIONS and state in TRANSITIONS
+            assert TRANSITIONS[before] or before == state, (task, before)
+        self._states = states
+
+    def tick(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.send("", Tick())
+
+    def gone(self, peer: str) -> None:
+        self.send(peer, Gone())
+
+    # Members
+
+    def client(self, id: str = "C", *wants: str) -> str:
+        self.send(id, ClientHello(id, PROTOCOL, PYTHON, wants))
+        assert self.take(id, Welcome)
+        return id
+
+    def worker(
+        self,
+        id: str = "W",
+        nthreads: int = 1,
+        nanny: str = "",
+        holds: tuple[Any, ...] = (),
+        assigned: tuple[int, ...] = (),
+        peer: str = "",
+    ) -> str:
+        """A worker named like its id, at tcp://<id>:1."""
+        peer = peer or id
+        self.send(
+            peer,
+            WorkerHello(
+                worker=id,
+                name=id,
+                address=address(id),
+                nthreads=nthreads,
+                memory_limit=0,
+                pid=1,
+                nanny=nanny,
+                protocol=PROTOCOL,
+                python=PYTHON,
+                holds=holds,
+                assigned=assigned,
+            ),
+        )
+        self.take(peer, Welcome)
+        return peer
+
+    def nanny(self, id: str = "N") -> str:
+        self.send(id, NannyHello(id, PROTOCOL, PYTHON))
+        self.take(id, Welcome)
+        return id
+
+    # What they do
+
+    def submit(
+        self,
+        client: str,
+        *tasks: Any,
+        function: str = "f",
+        wanted: bool = True,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Tasks are keys, or (key, dependency, ...)."""
+        items = tuple(
+            (*item(*([task] if isinstance(task, str) else task))[:3], order)
+            for order, task in enumerate(tasks)
+        )
+        self.send(client, Submit({function: b"blob"}, ((function, options, wanted, items),)))
+
+    def finish(self, worker: str, *assignments: int, microseconds: int = 10) -> None:
+        self.send(worker, Done([(a, 28, microseconds, b"v", None) for a in assignments]))
+
+    def fail(self, worker: str, *assignments: int) -> None:
+        self.send(worker, Errors([(a, b"exception") for a in assignments]))
+
+    def release(self, client: str, *keys: str) -> None:
+        self.send(client, Release(keys))
+
+    # What has come
+
+    def take(self, peer: str, kind: Any) -> list[Any]:
+        """The messages of this kind; they are removed."""
+        found = [message for message in self.inbox[peer] if type(message) is kind]
+        self.inbox[peer] = [message for message in self.inbox[peer] if type(message) is not kind]
+        return found
+
+    def runs(self, worker: str) -> dict[str, int]:
+        """{key: assignment} of what the worker has been given since the last call."""
+        return {i[1]: i[0] for message in self.take(worker, Run) for i in message.items}
+
+    def finished(self, client: str) -> list[str]:
+        return [item[0] for message in self.take(client, Finished) for item in message.items]
+
+    def items(self, peer: str, kind: Any) -> list[Any]:
+        """All items of the messages of a kind."""
+        return [item for message in self.take(peer, kind) for item in message[0]]
+
+    def state(self, key: str) -> str | None:
+        task = self.core.lifecycle.tasks.get(key)
+        return None if task is None else task.state
+
+    def assert_empty(self) -> None:
+        """Nothing is remembered of work that nobody wants."""
+        lifecycle = self.core.lifecycle
+        assert lifecycle.tasks == {}
+        assert not any(worker.holds for worker in self.core.members.workers.values())
+
+
+def item(key: str, *dependencies: str) -> tuple[Any, ...]:
+    return (key, b"args", dependencies or None, 0)
+
+
+def address(worker: str) -> str:
+    return f"tcp://{worker}:1"

@@ -1,0 +1,734 @@
+"""SchedulerCore: events in, effects out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from distributed.core.lifecycle import MAX_DEATHS
+from distributed.core.requests import RESTART_SECONDS
+from distributed.core.scheduler import (
+    CLIENT_GRACE_SECONDS,
+    DIED_SECONDS,
+    SILENCE_SECONDS,
+    SILENCE_SECONDS_WITHOUT_NANNY,
+)
+from distributed.core.states import MEMORY, NO_WORKER, PROCESSING, Nonsense
+from distributed.messages import (
+    PROTOCOL,
+    PYTHON,
+    Abandoned,
+    Acquire,
+    Alive,
+    Answer,
+    Ask,
+    Broadcast,
+    Call,
+    Cancel,
+    Cleared,
+    ClientHello,
+    Died,
+    Done,
+    Drop,
+    Ended,
+    Failed,
+    Finished,
+    Forget,
+    Free,
+    Goodbye,
+    Heartbeat,
+    HelloAgain,
+    Holds,
+    Kill,
+    Missing,
+    NannyHello,
+    Pending,
+    PutFile,
+    Refused,
+    Release,
+    Replicate,
+    Reply,
+    Restart,
+    Retract,
+    Returned,
+    Run,
+    Scatter,
+    Seceded,
+    StartAgain,
+    Stop,
+    Submit,
+    Unfetchable,
+    Unload,
+    Upload,
+    Want,
+    Warn,
+)
+from tests.core.env import Env, address, item
+
+
+@pytest.fixture
+def env() -> Env:
+    """With one client and one worker of one thread."""
+    env = Env()
+    env.client()
+    env.worker()
+    return env
+
+
+# Work
+
+
+def test_a_task_runs_and_its_result_is_reported(env: Env) -> None:
+    env.submit("C", "x")
+    assert env.take("W", Run) == [Run("f", b"blob", ((1, "x", b"args", None, True),))]
+    env.finish("W", 1)
+    assert env.take("C", Finished) == [Finished(address("W"), (("x", 28, b"v", None),))]
+    assert env.state("x") == MEMORY
+
+
+def test_a_function_travels_once_to_each_worker(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.submit("C", "y")
+    first, second = env.take("W", Run)
+    assert (first.blob, second.blob) == (b"blob", None)
+    env.worker("V")
+    env.submit("C", "z")
+    assert [run.blob for run in env.take("V", Run)] == [b"blob"]
+
+
+def test_inputs_are_named_with_where_they_are(env: Env) -> None:
+    env.submit("C", "x", options={"workers": ("W",)})
+    env.worker("V")
+    env.finish("W", 1)
+    env.submit("C", ("y", "x"), options={"workers": ("V",)})
+    env.submit("C", ("z", "x"), options={"workers": ("W",)})
+    (run,) = env.take("V", Run)
+    assert run.items[0][3] == (("x", 28, (address("W"),)),)
+    assert env.take("W", Run)[-1].items[0][3] == (("x", 28, ()),)
+
+
+def test_what_nobody_wants_is_freed_as_soon_as_it_is_used(env: Env) -> None:
+    groups = (("f", None, False, (item("x"),)), ("f", None, True, (item("y", "x"),)))
+    env.send("C", Submit({"f": b"blob"}, groups))
+    env.finish("W", env.runs("W")["x"])
+    env.finish("W", env.runs("W")["y"])
+    assert env.items("W", Free) == ["x"]
+    assert env.finished("C") == ["y"]
+
+
+def test_unwanted_work_without_dependents_never_starts(env: Env) -> None:
+    env.submit("C", "x", wanted=False)
+    assert env.inbox["W"] == []
+    env.assert_empty()
+
+
+def test_the_data_is_freed_with_the_last_wish_for_it(env: Env) -> None:
+    env.client("D")
+    env.submit("C", "x")
+    env.submit("D", "x")
+    env.finish("W", 1)
+    assert (env.finished("C"), env.finished("D")) == (["x"], ["x"])
+    env.release("C", "x")
+    assert env.take("W", Free) == []
+    env.release("D", "x")
+    assert env.take("W", Free) == [Free(("x",))]
+    env.assert_empty()
+
+
+def test_running_work_that_nobody_wants_any_more_is_dropped(env: Env) -> None:
+    env.submit("C", "x")
+    env.release("C", "x")
+    assert env.items("W", Drop) == [1]
+    env.assert_empty()
+    env.submit("C", "y")
+    assert env.runs("W") == {"x": 1, "y": 2}  # it may be prefetched: one is unknown
+    env.send("W", Abandoned([1]))
+    assert env.core.members.workers["W"].busy == 1
+
+
+def test_a_result_that_was_given_up_meanwhile_is_freed(env: Env) -> None:
+    env.submit("C", "x")
+    env.release("C", "x")
+    env.finish("W", 1)
+    assert env.take("W", Free) == [Free(("x",))]
+
+
+def test_a_known_result_is_reported_to_a_second_client(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.client("D")
+    env.submit("D", "x")
+    assert env.finished("D") == ["x"]
+    assert env.runs("W") == {"x": 1}
+
+
+def test_smaller_priorities_run_first(env: Env) -> None:
+    env.submit("C", "first")  # keeps the worker busy: its duration is unknown
+    env.submit("C", "prefetched")
+    env.submit("C", "low", options={"priority": -1})
+    env.submit("C", "normal")
+    env.submit("C", "high", options={"priority": 1})
+    order = list(env.runs("W"))
+    while len(order) < 5:
+        env.finish("W", len(order) - 1, microseconds=10**6)
+        order += env.runs("W")
+    assert order == ["first", "prefetched", "high", "normal", "low"]
+
+
+def test_short_tasks_are_prefetched_deep_and_long_ones_not() -> None:
+    for microseconds, depth in ((10, 50), (1_000_000, 2)):
+        env = Env()
+        env.client()
+        env.worker()
+        env.submit("C", "x")
+        env.finish("W", 1, microseconds=microseconds)
+        env.submit("C", *(f"y{n}" for n in range(50)))
+        assert len(env.runs("W")) - 1 == depth
+
+
+def test_an_unknown_function_means_that_we_are_new(env: Env) -> None:
+    env.send("C", Submit({}, (("g", None, True, (item("x"),)),)))
+    assert env.take("C", HelloAgain)
+    env.assert_empty()
+
+
+def test_functions_are_unloaded_when_nothing_refers_to_them(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.release("C", "x")
+    assert env.take("W", Unload) == []
+    env.send("C", Forget(("f",)))
+    assert env.take("W", Unload) == [Unload(("f",))]
+    assert env.core.lifecycle.functions == {}
+
+
+# Failure of tasks
+
+
+def test_an_error_reaches_all_that_depend_on_it(env: Env) -> None:
+    env.submit("C", "x", ("y", "x"), ("z", "y"), "other")
+    env.fail("W", 1)
+    assert env.items("C", Failed) == [(key, b"exception") for key in "xyz"]
+    assert env.state("other") == PROCESSING
+
+
+def test_siblings_of_a_failed_input_are_released(env: Env) -> None:
+    groups = (
+        ("f", None, False, (item("x"), item("y"))),
+        ("f", None, True, (item("z", "x", "y"),)),
+    )
+    env.send("C", Submit({"f": b"blob"}, groups))
+    env.finish("W", 1)
+    env.fail("W", 2)
+    assert env.items("W", Free) == ["x"]
+    assert env.items("C", Failed) == [("z", b"exception")]
+    env.release("C", "z")
+    env.assert_empty()
+
+
+def test_what_is_submitted_on_a_failed_input_fails(env: Env) -> None:
+    env.submit("C", "x")
+    env.fail("W", 1)
+    env.submit("C", ("y", "x"))
+    assert env.items("C", Failed) == [("x", b"exception"), ("y", b"exception")]
+
+
+def test_a_task_is_tried_again(env: Env) -> None:
+    env.submit("C", "x", options={"retries": 1})
+    env.fail("W", 1)
+    assert env.runs("W") == {"x": 2}
+    env.fail("W", 2)
+    assert env.items("C", Failed) == [("x", b"exception")]
+
+
+def test_an_input_that_nobody_knows_is_lost(env: Env) -> None:
+    env.submit("C", ("y", "x"))
+    ((key, how, why),) = env.items("C", Ended)
+    assert (key, how) == ("y", "lost")
+    assert "the input x is not known" in why
+
+
+def test_lost_work_can_be_submitted_again(env: Env) -> None:
+    env.submit("C", ("y", "x"))
+    env.submit("C", "x", "y")
+    assert set(env.runs("W")) == {"x", "y"}
+
+
+# Calling off
+
+
+def test_cancelling_ends_what_depends_on_it_too(env: Env) -> None:
+    env.submit("C", "x", ("y", "x"))
+    env.send("C", Cancel(("x",)))
+    assert env.items("C", Ended) == [("x", "cancelled", ""), ("y", "cancelled", "")]
+    assert env.items("W", Drop) == [1]
+    env.assert_empty()
+
+
+def test_what_another_client_wants_is_not_cancelled(env: Env) -> None:
+    env.client("D")
+    env.submit("C", "x")
+    env.submit("D", ("y", "x"))
+    env.send("C", Cancel(("x",)))
+    assert env.items("C", Ended) == [("x", "cancelled", "")]
+    assert env.take("D", Ended) == []
+    assert env.state("x") == PROCESSING
+
+
+# Data from clients
+
+
+def test_scattered_data_is_spread_by_threads_and_then_finished(env: Env) -> None:
+    env.worker("V", nthreads=2)
+    env.send("C", Scatter(7, (("a", 1), ("b", 1), ("c", 1)), None))
+    (reply,) = env.take("C", Reply)
+    assert [(key, where) for key, where, _ in reply.value] == [
+        ("a", address("W")),
+        ("b", address("V")),
+        ("c", address("V")),
+    ]
+    for (_, where, assignment), worker in zip(reply.value, "WVV", strict=True):
+        assert where == address(worker)
+        env.send(worker, Done([(assignment, 8, 0, None, b"type")]))
+    assert env.finished("C") == ["a", "b", "c"]
+
+
+def test_data_that_is_there_is_not_sent_again(env: Env) -> None:
+    env.send("C", Scatter(1, (("a", 1),), None))
+    ((_, _, assignment),) = env.take("C", Reply)[0].value
+    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    env.client("D")
+    env.send("D", Scatter(1, (("a", 1),), None))
+    assert env.take("D", Reply)[0].value == ()
+    assert env.finished("D") == ["a"]
+
+
+def test_scattered_data_that_dies_with_its_worker_is_lost(env: Env) -> None:
+    env.send("C", Scatter(1, (("a", 1),), None))
+    ((_, _, assignment),) = env.take("C", Reply)[0].value
+    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    env.gone("W")
+    ((key, how, why),) = env.items("C", Ended)
+    assert (key, how) == ("a", "lost")
+    assert "every worker that held it is gone" in why
+
+
+def test_data_that_arrives_after_it_was_released_is_freed(env: Env) -> None:
+    env.send("C", Scatter(1, (("a", 1),), None))
+    ((_, _, assignment),) = env.take("C", Reply)[0].value
+    env.release("C", "a")
+    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    assert env.items("W", Free) == ["a"]
+    env.assert_empty()
+
+
+def test_scatter_without_workers_is_refused() -> None:
+    env = Env()
+    env.client()
+    env.send("C", Scatter(1, (("a", 1),), None))
+    assert env.take("C", Reply) == [Reply(1, False, "there are no workers")]
+
+
+def test_copies_are_made_and_counted(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.worker("V")
+    env.send("C", Replicate(5, ("x",), None))
+    assert env.items("V", Acquire) == [("x", 28, (address("W"),))]
+    assert env.take("C", Reply) == []
+    env.send("V", Holds([("x", 28)]))
+    assert env.take("C", Reply) == [Reply(5, True, None)]
+    env.send("C", Ask(6, "who_has", ("x",)))
+    assert env.take("C", Reply)[0].value == {"x": (address("W"), address("V"))}
+    env.gone("W")
+    assert env.state("x") == MEMORY
+
+
+# Workers come and go
+
+
+def test_work_waits_for_the_first_worker() -> None:
+    env = Env()
+    env.client()
+    env.submit("C", "x")
+    env.worker()
+    assert env.runs("W") == {"x": 1}
+
+
+def test_a_dead_workers_tasks_run_elsewhere_and_its_results_are_computed_again(env: Env) -> None:
+    env.submit("C", "x", "y")
+    env.finish("W", 1)
+    env.worker("V")
+    env.gone("W")
+    assert env.items("C", Pending) == ["x"]
+    first = env.runs("V")
+    assert set(first) == {"x"}  # y is suspected of having killed W, and runs alone
+    env.finish("V", first["x"])
+    assert set(env.runs("V")) == {"y"}
+
+
+def test_a_result_that_is_lost_while_it_is_needed_is_computed_again(env: Env) -> None:
+    groups = (("f", None, False, (item("x"),)), ("f", None, True, (item("y", "x"),)))
+    env.send("C", Submit({"f": b"blob"}, groups))
+    env.finish("W", 1)
+    env.worker("V")
+    env.gone("W")
+    assert set(env.runs("V")) == {"x"}
+    env.finish("V", 3)
+    assert set(env.runs("V")) == {"y"}
+
+
+def test_only_running_tasks_are_blamed_and_the_fourth_death_is_the_last(env: Env) -> None:
+    env.gone("W")
+    env.submit("C", "killer", "bystander")
+    for number in range(MAX_DEATHS):
+        worker = env.worker(f"W{number}")
+        given = env.runs(worker)
+        assert "killer" in given
+        env.gone(worker)
+    ((key, how, why),) = env.items("C", Ended)
+    assert (key, how) == ("killer", "killed")
+    assert "4 workers that died" in why and "its connection closed" in why
+    worker = env.worker("W9")
+    assert set(env.runs(worker)) == {"bystander"}
+
+
+def test_a_suspect_runs_alone(env: Env) -> None:
+    env.submit("C", "suspect", "other")
+    env.gone("W")
+    env.worker("V", nthreads=2)
+    assert set(env.runs("V")) == {"suspect"}
+
+
+def test_a_worker_that_leaves_is_not_blamed_on_its_tasks(env: Env) -> None:
+    env.submit("C", "x")
+    env.send("W", Goodbye())
+    assert env.core.lifecycle.tasks["x"].deaths == 0
+
+
+def test_with_a_nanny_the_reason_is_waited_for(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.gone("W")
+    env.submit("C", "x")
+    env.gone("V")
+    assert env.state("x") == PROCESSING
+    env.send("N", Died("V", "exit status 3"))
+    assert env.state("x") != PROCESSING
+    assert env.core.lifecycle.tasks["x"].deaths == 1
+
+
+def test_without_word_of_the_nanny_the_worker_is_lost_after_a_second(env: Env) -> None:
+    env.worker("V", nanny="N")
+    env.gone("V")
+    env.tick(DIED_SECONDS + 0.1)
+    assert "V" not in env.core.members.workers
+
+
+def test_a_worker_that_falls_silent_is_given_up(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.tick(SILENCE_SECONDS - 1)
+    env.send("N", Alive(["V"]))
+    env.send("W", Heartbeat(1))
+    env.tick(SILENCE_SECONDS - 1)
+    assert set(env.core.members.workers) == {"V", "W"}
+    env.tick(2)
+    assert set(env.core.members.workers) == {"W"}
+    env.tick(SILENCE_SECONDS_WITHOUT_NANNY)
+    assert set(env.core.members.workers) == set()
+
+
+def test_who_was_given_up_is_asked_to_say_hello(env: Env) -> None:
+    env.tick(SILENCE_SECONDS_WITHOUT_NANNY + 1)
+    env.finish("W", 1)
+    assert env.take("W", HelloAgain)
+
+
+def test_a_worker_on_a_new_connection_is_compared_with_what_is_known(env: Env) -> None:
+    env.submit("C", "reported", "lost report", "running")
+    env.finish("W", 1)
+    assert set(env.runs("W")) == {"reported", "lost report", "running"}
+    # Its report of assignment 2 was lost with the connection, and a job that we know nothing of came up.
+    holds = (("reported", 28), ("lost report", 28), ("unknown", 28))
+    env.worker("W", holds=holds, assigned=(3, 99), peer="W2")
+    assert env.finished("C") == ["reported", "lost report"]
+    assert env.items("W2", Free) == ["unknown"]
+    assert env.items("W2", Drop) == [99]
+    env.finish("W2", 3)
+    assert env.finished("C") == ["running"]
+
+
+def test_a_result_that_a_worker_does_not_have_any_more_is_computed_again(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.worker("W", peer="W2")
+    assert env.items("C", Pending) == ["x"]
+    assert env.runs("W2") == {"x": 2}
+
+
+def test_an_input_that_cannot_be_fetched_is_computed_again(env: Env) -> None:
+    env.submit("C", "x", options={"workers": ("W",), "loose": True})
+    env.worker("V")
+    env.finish("W", 1)
+    env.submit("C", ("y", "x"), options={"workers": ("V",)})
+    (assignment,) = env.runs("V").values()
+    env.send("V", Unfetchable([(assignment, [("x", address("W"))])]))
+    assert env.items("W", Free) == ["x"]
+    assert env.state("y") == "waiting"
+    assert env.state("x") == PROCESSING
+
+
+def test_data_that_a_client_cannot_get_is_computed_again(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.send("C", Missing((("x", address("W")),)))
+    assert "x" in env.items("C", Pending)
+    env.finish("W", 2)
+    assert env.finished("C") == ["x", "x"]
+
+
+def test_idle_workers_get_work_back_from_busy_ones(env: Env) -> None:
+    env.submit("C", "a")
+    env.finish("W", 1, microseconds=5_000)
+    env.submit("C", "b", "c", "d", "e")
+    assert len(env.runs("W")) == 5
+    env.worker("V")
+    (retract,) = env.take("W", Retract)
+    env.send("W", Returned(list(retract.assignments)))
+    assert len(env.runs("V")) == len(retract.assignments) > 0
+
+
+def test_a_task_that_waits_for_others_gives_its_thread_back(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1, microseconds=10**6)
+    env.submit("C", "outer", "prefetched", "inner")
+    assert list(env.runs("W")) == ["x", "outer", "prefetched"]
+    env.send("W", Seceded([2]))
+    assert list(env.runs("W")) == ["inner"]
+    env.finish("W", 2)
+    assert env.core.members.workers["W"].seceded == set()
+
+
+# Restrictions
+
+
+def test_a_task_for_a_worker_that_is_not_there_waits_and_its_client_is_told_once(env: Env) -> None:
+    env.submit("C", "x", options={"workers": ("V",)})
+    assert env.state("x") == NO_WORKER
+    env.tick()
+    env.tick(3)
+    env.tick(3)
+    (warning,) = env.take("C", Warn)
+    assert warning.text == "there is work for a worker named V, but there are only: W"
+    env.worker("V")
+    assert set(env.runs("V")) == {"x"}
+
+
+def test_work_without_any_worker_is_complained_of() -> None:
+    env = Env()
+    env.client()
+    env.submit("C", "x")
+    env.tick()
+    env.tick(3)
+    assert "there is work but no worker" in env.take("C", Warn)[0].text
+
+
+def test_a_wish_for_a_worker_is_not_a_condition(env: Env) -> None:
+    env.submit("C", "x", options={"workers": ("V",), "loose": True})
+    assert env.runs("W") == {"x": 1}
+
+
+def test_workers_are_meant_by_name_address_or_host(env: Env) -> None:
+    env.worker("V")
+    for key, name in (("a", "V"), ("b", address("V"))):
+        env.submit("C", key, options={"workers": (name,)})
+    assert set(env.runs("V")) == {"a", "b"}
+
+
+# Requests
+
+
+def test_all_workers_answer_a_call(env: Env) -> None:
+    env.worker("V")
+    env.send("C", Broadcast(3, b"call", None))
+    (call,) = env.take("W", Call)
+    assert call == Call(call.request, b"call")
+    env.send("W", Answer(call.request, True, b"one"))
+    assert env.take("C", Reply) == []
+    env.gone("V")
+    (reply,) = env.take("C", Reply)
+    assert reply.value[address("W")] == (True, b"one")
+    assert reply.value[address("V")][0] is False
+
+
+def test_a_call_may_be_for_some_workers(env: Env) -> None:
+    env.worker("V")
+    env.send("C", Broadcast(3, b"call", ("V",)))
+    assert env.take("W", Call) == []
+    assert env.take("V", Call)
+    env.send("C", Broadcast(4, b"call", ("nobody",)))
+    assert env.take("C", Reply)[-1].ok is False
+
+
+def test_files_reach_workers_that_join_later(env: Env) -> None:
+    env.send("C", Upload(3, "m.py", b"x = 1"))
+    (put,) = env.take("W", PutFile)
+    env.send("W", Answer(put.request, True, b""))
+    assert env.take("C", Reply)[0].ok
+    env.send("V", NannyHello("V", PROTOCOL, PYTHON))
+    assert env.core.files == {"m.py": b"x = 1"}
+
+
+def test_restart_clears_everything_and_waits_for_the_workers(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.client("D")
+    env.submit("C", "x", "y")
+    env.submit("D", "z")
+    env.send("C", Restart(9))
+    assert env.items("N", Kill) == ["V"]
+    assert env.take("W", StartAgain)
+    assert env.take("C", Cleared) and env.take("D", Cleared)
+    env.assert_empty()
+    env.finish("W", 1)  # from a process that is about to end
+    assert env.take("W", HelloAgain) == []
+    env.worker("W2")
+    assert env.take("C", Reply) == []
+    env.worker("V2", nanny="N")
+    assert env.take("C", Reply) == [Reply(9, True, None)]
+
+
+def test_a_restart_that_does_not_succeed_is_reported(env: Env) -> None:
+    env.send("C", Restart(9))
+    env.tick(RESTART_SECONDS + 1)
+    (reply,) = env.take("C", Reply)
+    assert not reply.ok
+    assert "only 0 of 1 workers" in reply.value
+
+
+def test_questions(env: Env) -> None:
+    env.submit("C", "x", "y")
+    env.finish("W", 1)
+    answers: dict[str, Any] = {}
+    for number, question in enumerate(("ncores", "has_what", "nbytes", "processing", "who_has")):
+        env.send("C", Ask(number, question, None))
+        answers[question] = env.take("C", Reply)[0].value
+    assert answers == {
+        "ncores": {address("W"): 1},
+        "has_what": {address("W"): ("x",)},
+        "nbytes": {"x": 28},
+        "processing": {address("W"): ("y",)},
+        "who_has": {"x": (address("W"),)},
+    }
+    env.send("C", Ask(9, "scheduler_info", None))
+    assert env.take("C", Reply)[0].value["tasks"] == {"memory": 1, "processing": 1}
+    env.send("C", Ask(10, "nonsense", None))
+    assert env.take("C", Reply)[0].ok is False
+
+
+# Clients come and go
+
+
+def test_a_future_from_elsewhere_is_wanted(env: Env) -> None:
+    env.submit("C", "x")
+    env.client("D")
+    env.send("D", Want(("x", "unknown")))
+    ((key, how, _),) = env.items("D", Ended)
+    assert (key, how) == ("unknown", "lost")
+    env.finish("W", 1)
+    assert env.finished("D") == ["x"]
+
+
+def test_a_client_that_leaves_takes_its_wishes_along(env: Env) -> None:
+    env.submit("C", "x")
+    env.send("C", Goodbye())
+    env.assert_empty()
+
+
+def test_a_client_that_was_cut_off_finds_its_results(env: Env) -> None:
+    env.submit("C", "x", "y")
+    env.finish("W", 1)
+    env.gone("C")
+    env.tick(CLIENT_GRACE_SECONDS - 1)
+    env.send("C2", ClientHello("C", PROTOCOL, PYTHON, ("x",)))
+    assert env.state("y") is None  # released meanwhile
+    env.submit("C2", "x")
+    assert env.finished("C2") == ["x"]
+
+
+def test_a_client_that_does_not_come_back_is_forgotten(env: Env) -> None:
+    env.submit("C", "x")
+    env.gone("C")
+    env.tick(CLIENT_GRACE_SECONDS + 1)
+    env.assert_empty()
+    assert env.core.members.clients == {}
+    assert env.core.lifecycle.functions == {}
+
+
+# Strangers
+
+
+def test_a_stranger_is_asked_to_say_hello(env: Env) -> None:
+    env.send("X", Release(("x",)))
+    assert env.take("X", HelloAgain)
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [ClientHello("X", PROTOCOL + 1, PYTHON, ()), NannyHello("X", PROTOCOL, "2.7")],
+)
+def test_other_versions_are_refused(env: Env, hello: Any) -> None:
+    env.send("X", hello)
+    (refused,) = env.take("X", Refused)
+    assert "use the same versions" in refused.reason
+
+
+def test_who_talks_nonsense_is_told_once_and_then_ignored(env: Env) -> None:
+    env.submit("C", "x")
+    env.send("C", Nonsense("noise"))
+    assert len(env.take("C", Refused)) == 1
+    env.assert_empty()
+    env.submit("C", "y")
+    env.send("C", Nonsense("noise"))
+    assert env.inbox["C"] == []
+    env.gone("C")
+    assert set(env.core.members.peers) == {b"W"}
+
+
+def test_messages_of_another_role_are_nonsense(env: Env) -> None:
+    env.send("W", Submit({}, ()))
+    assert env.take("W", Refused)
+    assert env.core.members.workers == {}
+
+
+# The end
+
+
+def test_a_client_may_end_the_cluster(env: Env) -> None:
+    env.nanny()
+    env.send("C", Stop())
+    assert env.take("W", Goodbye) and env.take("N", Goodbye) and env.take("C", Refused)
+    assert env.exit == "a client asked for it"
+
+
+def test_an_idle_scheduler_ends() -> None:
+    env = Env(idle_timeout=10)
+    env.client()
+    env.worker()
+    env.tick()
+    env.tick(20)
+    assert env.exit == ""
+    env.send("C", Goodbye())
+    env.tick()
+    env.tick(9)
+    assert env.exit == ""
+    env.tick(1)
+    assert env.exit == "nothing to do for 10 s"
+
+
+def test_release_of_unknown_keys_is_harmless(env: Env) -> None:
+    env.send("C", Release(("x",)), Cancel(("y",)), Missing((("z", address("W")),)))
+    assert env.items("C", Ended) == [("z", "lost", "z is not known to the scheduler")]

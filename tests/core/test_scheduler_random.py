@@ -1,0 +1,270 @@
+"""Random histories of a cluster: whatever happens in whatever order, the scheduler's tables stay true,
+and once the faults have stopped everything that is wanted ends, and what is not is forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distributed.core.states import ERRED, MEMORY
+from distributed.messages import (
+    Abandoned,
+    Acquire,
+    Cancel,
+    ClientHello,
+    Done,
+    Drop,
+    Errors,
+    Free,
+    Goodbye,
+    Holds,
+    Missing,
+    Replicate,
+    Reply,
+    Retract,
+    Returned,
+    Run,
+    Scatter,
+    Seceded,
+    Submit,
+    Unfetchable,
+    Want,
+)
+
+from distributed.messages import PROTOCOL, PYTHON  # isort: skip
+from tests.core.env import Env, address, item
+
+CLIENTS = ("C", "D")
+KEYS = 8
+
+
+def dependencies(number: int) -> tuple[str, ...]:
+    """Each key has one recipe, that uses some of the keys before it."""
+    return tuple(f"k{n}" for n in sorted({number - 1, number // 2} - {number}) if n >= 0)
+
+
+class PretendedWorker:
+    """Does what the scheduler says, at the time that the test chooses."""
+
+    def __init__(self, env: Env, id: str, nthreads: int, nanny: str) -> None:
+        self.env = env
+        self.id = id
+        self.nthreads = nthreads
+        self.nanny = nanny
+        env.inbox.pop(id, None)  # what was for an earlier worker of this name
+        self.peer = env.worker(id, nthreads, nanny)
+        self.connections = 0
+        self.jobs: dict[int, str] = {}
+        self.data: dict[str, int] = {}
+
+    def listen(self) -> list[Any]:
+        """Take what has come; the answers that are owed at once."""
+        answers: list[Any] = []
+        inbox, self.env.inbox[self.peer] = self.env.inbox[self.peer], []
+        for message in inbox:
+            if isinstance(message, Run):
+                self.jobs.update((i[0], i[1]) for i in message.items)
+            elif isinstance(message, Drop):
+                dropped = [a for a in message.assignments if self.jobs.pop(a, None) is not None]
+                if dropped:
+                    answers.append(Abandoned(dropped))
+            elif isinstance(message, Retract):
+                running = list(self.jobs)[: self.nthreads]
+                back = [a for a in message.assignments if a in self.jobs and a not in running]
+                for assignment in back:
+                    del self.jobs[assignment]
+                answers.append(Returned(back))
+            elif isinstance(message, Free):
+                for key in message.keys:
+                    self.data.pop(key, None)
+            elif isinstance(message, Acquire):
+                for key, nbytes, _ in message.items:
+                    self.data[key] = nbytes
+                    answers.append(Holds([(key, nbytes)]))
+        return answers
+
+    def say(self, *messages: Any) -> None:
+        if messages:
+            self.env.send(self.peer, *messages)
+
+    def act(self, action: str, choice: int) -> None:
+        self.say(*self.listen())
+        running = list(self.jobs)[: self.nthreads]
+        if not running:
+            return
+        assignment = running[choice % len(running)]
+        if action == "secede":
+            self.say(Seceded([assignment]))
+            return
+        key = self.jobs.pop(assignment)
+        if action == "finish":
+            self.data[key] = 28
+            self.say(Done([(assignment, 28, 10 ** (choice % 7), b"v", None)]))
+        elif action == "fail":
+            self.say(Errors([(assignment, b"e")]))
+        elif action == "unfetchable":
+            needed = [d for d in dependencies(int(key[1:])) if d not in self.data]
+            places = [(d, a) for d in needed for a in self._holders(d)]
+            self.say(Unfetchable([(assignment, places)]))
+
+    def _holders(self, key: str) -> list[str]:
+        task = self.env.core.lifecycle.tasks.get(key)
+        return [] if task is None else [holder.address for holder in task.holders]
+
+    def reconnect(self, lose: bool) -> None:
+        """On a new connection; with `lose` what was on its way to us is gone with the old one."""
+        old = self.peer
+        if lose:
+            self.env.inbox[old] = []
+        answers = self.listen()
+        self.connections += 1
+        self.peer = f"{self.id}-{self.connections}"
+        if self.connections % 2:
+            self.env.gone(old)
+        self.env.worker(
+            self.id,
+            self.nthreads,
+            self.nanny,
+            holds=tuple(self.data.items()),
+            assigned=tuple(self.jobs),
+            peer=self.peer,
+        )
+        del answers  # lost as well
+
+
+class World:
+    def __init__(self) -> None:
+        self.env = Env()
+        self.env.nanny()
+        self.workers: list[PretendedWorker] = []
+        self.number = 0
+        self.clients = {id: self.env.client(id) for id in CLIENTS}
+        self.connections = 0
+        self.join(0)
+
+    def join(self, choice: int) -> None:
+        self.number += 1
+        nanny = "N" if choice % 2 else ""
+        self.workers.append(PretendedWorker(self.env, f"W{self.number}", 1 + choice % 3, nanny))
+
+    def step(self, action: str, who: int, choice: int) -> None:
+        env, client = self.env, self.clients[CLIENTS[who % len(CLIENTS)]]
+        number = choice % KEYS
+        key = f"k{number}"
+        if action == "submit":
+            self.submit(client, number, choice)
+        elif action == "release":
+            env.release(client, key)
+        elif action == "cancel":
+            env.send(client, Cancel((key,)))
+        elif action == "want":
+            env.send(client, Want((key,)))
+        elif action == "missing" and self.workers:
+            worker = self.workers[who % len(self.workers)]
+            worker.data.pop(key, None)
+            env.send(client, Missing(((key, address(worker.id)),)))
+        elif action == "scatter":
+            self.scatter(client, f"d{number}")
+        elif action == "replicate":
+            env.send(client, Replicate(1, (key,), None))
+        elif action == "client reconnects":
+            self.reconnect(who, choice)
+        elif action == "tick":
+            env.tick(choice / 4)
+            self.workers = [w for w in self.workers if w.id in env.core.members.workers]
+        elif action == "join" and len(self.workers) < 4:
+            self.join(choice)
+        elif action == "die" and self.workers:
+            worker = self.workers.pop(who % len(self.workers))
+            env.send(worker.peer, Goodbye()) if choice % 3 == 0 else env.gone(worker.peer)
+        elif self.workers:
+            worker = self.workers[who % len(self.workers)]
+            if action == "reconnect":
+                worker.reconnect(lose=bool(choice % 2))
+            else:
+                worker.act(action, choice)
+
+    def submit(self, client: str, number: int, choice: int) -> None:
+        """The key, with all that it needs."""
+        needed = {number}
+        for n in range(number, -1, -1):
+            if n in needed:
+                needed |= {int(key[1:]) for key in dependencies(n)}
+        options = {"retries": choice % 2, "priority": choice % 3}
+        if choice % 5 == 0:
+            options["workers"] = (f"W{1 + choice % 3}",)
+            options["loose"] = bool(choice % 2)
+        inner = tuple(item(f"k{n}", *dependencies(n)) for n in sorted(needed - {number}))
+        outer = (item(f"k{number}", *dependencies(number)),)
+        groups = (("f", None, False, inner), ("f", options, True, outer))
+        self.env.send(client, Submit({"f": b"blob"}, groups))
+
+    def scatter(self, client: str, key: str) -> None:
+        self.env.take(client, Reply)
+        self.env.send(client, Scatter(1, ((key, 8),), None))
+        for reply in self.env.take(client, Reply):
+            for key, where, assignment in reply.value if reply.ok else ():
+                for worker in self.workers:
+                    if address(worker.id) == where:
+                        worker.data[key] = 8
+                        worker.say(Done([(assignment, 8, 0, None, None)]))
+
+    def reconnect(self, who: int, choice: int) -> None:
+        id = CLIENTS[who % len(CLIENTS)]
+        self.connections += 1
+        peer = f"{id}-{self.connections}"
+        if choice % 2:
+            self.env.gone(self.clients[id])
+        client = self.env.core.members.clients.get(id)
+        wants = tuple(task.key for task in client.wants) if client is not None else ()
+        self.env.send(peer, ClientHello(id, PROTOCOL, PYTHON, wants[: choice % 4]))
+        self.clients[id] = peer
+
+    def heal(self) -> None:
+        """No more faults: the workers that are there do all that they are given."""
+        for name in range(1, 4):
+            if not any(worker.id == f"W{name}" for worker in self.workers):
+                self.workers.append(PretendedWorker(self.env, f"W{name}", 1, ""))
+        self.env.tick(2)
+        while any(self.env.inbox[w.peer] or w.jobs for w in self.workers):
+            for worker in self.workers:
+                worker.act("finish", 0)
+
+    def end(self) -> None:
+        """Everybody lets go of everything."""
+        for id, peer in self.clients.items():
+            client = self.env.core.members.clients[id]
+            self.env.release(peer, *(task.key for task in client.wants))
+        while any(self.env.inbox[w.peer] or w.jobs for w in self.workers):
+            for worker in self.workers:
+                worker.act("finish", 0)
+
+
+ACTIONS = (
+    "submit", "submit", "submit", "finish", "finish", "finish", "fail", "release", "cancel", "want",
+    "missing", "scatter", "replicate", "tick", "join", "die", "reconnect", "client reconnects",
+    "unfetchable", "secede",
+)  # fmt: skip
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7), st.integers(0, 30)), max_size=50
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(STEPS)
+def test_everything_that_is_wanted_ends_and_nothing_is_left(steps: list[Any]) -> None:
+    world = World()
+    for step in steps:
+        world.step(*step)
+    world.heal()
+    tasks = world.env.core.lifecycle.tasks.values()
+    assert all(task.state in (MEMORY, ERRED) for task in tasks if task.wanters)
+    world.end()
+    world.env.assert_empty()
+    for worker in world.env.core.members.workers.values():
+        assert not worker.assigned and not worker.incoming and not worker.seceded
+    for pretended in world.workers:
+        assert pretended.data == {}

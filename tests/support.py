@@ -1,0 +1,77 @@
+"""What tests share: waiting for conditions, and finding what a test has left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+# How often a condition is looked at. Not how long anything is waited for.
+LOOK_SECONDS = 0.01
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
+    """Until the condition is true. Fails with `what` if that does not happen in time."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+        pause.wait(LOOK_SECONDS)
+
+
+class Baseline:
+    """The threads, processes and sockets that there are now; and whether there are more later."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._threads = set(threading.enumerate())
+        self._children = {child.pid for child in self._process.children(recursive=True)}
+        self._sockets = _sockets()
+
+    def leaked(self) -> list[str]:
+        """What is here now and was not then, in words."""
+        found = [
+            f"thread {thread.name}"
+            for thread in threading.enumerate()
+            if thread not in self._threads and not thread.name.startswith("asyncio")
+        ]
+        for child in self._process.children(recursive=True):
+            if child.pid not in self._children:
+                found.append(f"process {child.pid} {_command(child)}")
+        extra = _sockets() - self._sockets
+        found += [f"socket {socket}" for socket in sorted(extra)]
+        return found
+
+    def check(self, seconds: float = 5.0) -> None:
+        """Fails if something is still here after so long."""
+        deadline = time.monotonic() + seconds
+        pause = threading.Event()
+        while leaked := self.leaked():
+            if time.monotonic() > deadline:
+                raise AssertionError("left behind: " + ", ".join(leaked))
+            pause.wait(LOOK_SECONDS)
+
+
+def _sockets() -> set[str]:
+    """This process's sockets and pipes of the kinds that we open, by their names in /proc."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = os.readlink(entry)
+        except OSError:
+            continue  # it was the descriptor of this listing
+        if target.startswith(("socket:", "anon_inode:[eventpoll]")):
+            found.add(f"{entry.name} {target}")
+    return found
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return "?"
