@@ -1,8 +1,9 @@
 """The floor: what the sockets and the interpreter allow on this machine.
 
 A client, a broker and two workers pass tasks over ZeroMQ as the real ones do: in batches, packed with
-msgpack, functions and arguments pickled. Everything else is left out: no states, no dependencies, no
-keys that mean anything, nothing that survives a fault. A real system can come close to these figures,
+msgpack, functions and arguments pickled, with a record of each task at the broker. Everything else is
+left out: no dependencies, no keys that mean anything, no memory management, nothing that survives a
+fault. A real system can come close to these figures,
 not beyond.
 """
 
@@ -28,11 +29,22 @@ BATCH = 500  # tasks in a message of the client
 PREFETCH = 64  # tasks that a worker may have at a time
 
 
+class _Task:
+    """What a broker has to remember of a task, if it does nothing with it."""
+
+    __slots__ = ("key", "nbytes", "run", "state", "worker")
+
+    def __init__(self, key: str, run: bytes) -> None:
+        self.key, self.run = key, run
+        self.state, self.worker, self.nbytes = "ready", b"", 0
+
+
 def _broker(port: Connection) -> None:
     router = zmq.Context().socket(zmq.ROUTER)
     router.set_hwm(0)
     port.send(router.bind_to_random_port("tcp://127.0.0.1"))
-    ready: deque[tuple[str, bytes]] = deque()
+    tasks: dict[str, _Task] = {}
+    ready: deque[_Task] = deque()
     assigned: dict[bytes, int] = {}
     client = b""
     while True:
@@ -42,8 +54,12 @@ def _broker(port: Connection) -> None:
             for code, items in msgpack.unpackb(frame):
                 if code == SUBMIT:
                     client = sender
-                    ready.extend(items)
+                    for key, run in items:
+                        tasks[key] = task = _Task(key, run)
+                        ready.append(task)
                 elif code == DONE:
+                    for key, nbytes in items:
+                        tasks[key].state, tasks[key].nbytes = "memory", nbytes
                     assigned[sender] -= len(items)
                     out.setdefault(client, []).append((FINISHED, items))
                 else:
@@ -56,7 +72,11 @@ def _broker(port: Connection) -> None:
         for worker in assigned:
             count = min(len(ready), PREFETCH - assigned[worker])
             if count > 0:
-                batch = [ready.popleft() for _ in range(count)]
+                batch = []
+                for _ in range(count):
+                    task = ready.popleft()
+                    task.worker = worker
+                    batch.append((task.key, task.run))
                 assigned[worker] += count
                 out.setdefault(worker, []).append((RUN, batch))
         for peer, messages in out.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -144,7 +145,7 @@ def dworker(
     with_parent: bool,
 ) -> None:
     """Run workers for the scheduler at ADDRESS (host:port)."""
-    from distributed.nanny import Nanny, WorkerOptions
+    from distributed.nanny import Nanny, WorkerOptions, cannot_start
 
     _set_up(log_level, with_parent)
     if nprocs > 1 and not nanny:
@@ -152,13 +153,13 @@ def dworker(
     if nprocs > 1 and port:
         raise click.UsageError("--port can be the port of one process only, not of --nprocs")
     scheduler = _scheduler(address, scheduler_file, death_timeout)
-    host = host or ("127.0.0.1" if is_loopback(scheduler.host) else reachable_host("*", scheduler))
+    host = _host(host, scheduler)
     _check_host(host, insecure)
     nthreads = nthreads or max(1, count_cpus() // nprocs)
     options = WorkerOptions(
         nthreads=nthreads,
         name=name,
-        host=reachable_host(host, scheduler),
+        host=host,
         port=port,
         memory_limit=_memory_limit(memory_limit, nthreads),
         local_directory=local_directory,
@@ -170,7 +171,10 @@ def dworker(
     try:
         if not nanny:
             _run_without_nanny(scheduler, options)
-        nurse = Nanny(scheduler, options, nprocs)
+        try:
+            nurse = Nanny(scheduler, options, nprocs)
+        except OSError as error:
+            _fail(cannot_start(error))
         on_signals(nurse.stop, nurse.wake_descriptor)
         nurse.run()
     except SchedulerGone as error:
@@ -179,13 +183,13 @@ def dworker(
 
 
 def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
-    from distributed.nanny import STARTED, announce, make_worker
+    from distributed.nanny import STARTED, announce, cannot_start, make_worker
     from distributed.worker import START_AGAIN
 
     try:
         worker = make_worker(scheduler, options, None, "")
     except OSError as error:
-        _fail(f"the worker cannot start: {error.strerror or error}")
+        _fail(cannot_start(error))
     on_signals(worker.stop, worker.wake_descriptor)
     announce(STARTED, worker.address.place)
     if worker.run() == START_AGAIN:
@@ -196,6 +200,9 @@ def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
 
 def _set_up(log_level: str, with_parent: bool) -> None:
     set_up_logging(log_level)
+    # Until there is something to stop, ending is all that a signal can mean.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: leave(0))
     if with_parent:
         end_with_parent()
 
@@ -204,6 +211,16 @@ def _fail(text: str) -> NoReturn:
     click.echo(f"Error: {text}", err=True)
     leave(1)
     raise AssertionError("leave() does not return")
+
+
+def _host(host: str | None, scheduler: Address) -> str:
+    """Where a worker listens: an address that others can connect to."""
+    if host is None and is_loopback(scheduler.host):
+        return "127.0.0.1"
+    try:
+        return reachable_host(host or "*", scheduler)
+    except OSError as error:
+        _fail(f"there is no way to the scheduler at {scheduler.url}: {error.strerror}")
 
 
 def _check_host(host: str, insecure: bool) -> None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import atexit
-import os
 import queue
 import sys
 import time
 import weakref
-from typing import Any
+from typing import TypeAlias
 
 from distributed.errors import DistributedError, TimeoutError
 from distributed.machine import count_cpus
-from distributed.nanny import REGISTERED, STARTED
-from distributed.processes import Child, describe_exit, python_command
+from distributed.nanny import REGISTERED, STARTED, python_like_ours
+from distributed.processes import Child, describe_exit
 
-# A scheduler or a worker that has not started by then never will.
+# A scheduler or a worker that has not started by then never will, unless the machine is very slow.
 START_SECONDS = 30.0
 # The end: processes that do not end on request within this time are killed.
 END_SECONDS = 1.5
 
 _STARTED = "Start scheduler at "
+
+_Lines: TypeAlias = "queue.SimpleQueue[str | None]"
 
 
 class LocalCluster:
@@ -30,7 +31,8 @@ class LocalCluster:
     commands `dscheduler` and `dworker` run; they see the modules that this process sees. They end with
     `close`, and also when this process ends in whatever way.
 
-    Raises TimeoutError or DistributedError, with the last lines of output, if they do not start.
+    Raises TimeoutError or DistributedError, with the last lines of output, if they do not start within
+    `timeout` seconds.
 
     >>> with LocalCluster(n_workers=1) as cluster:
     ...     cluster
@@ -44,46 +46,54 @@ class LocalCluster:
         memory_limit: str | float | None = "auto",
         host: str = "127.0.0.1",
         port: int = 0,
+        timeout: float = START_SECONDS,
     ) -> None:
         if n_workers is None:
             n_workers = max(1, count_cpus() // (threads_per_worker or 1))
         self.n_workers = n_workers
         self.threads_per_worker = threads_per_worker or 1
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._memory_limit = memory_limit
+        self._timeout = timeout
         self._children: list[Child] = []
         self._finalizer = weakref.finalize(self, _end, self._children)
         _clusters.add(self)
         try:
-            self._scheduler = self._start("dscheduler", "--host", host, "--port", str(port))
-            place = self._expect(_STARTED, self._scheduler)
-            self.scheduler_address = f"tcp://{place}"
+            self._scheduler, lines = self._start("dscheduler", "--host", host, "--port", str(port))
+            self._place = self._expect(_STARTED, self._scheduler, lines, "the scheduler")
+            self.scheduler_address = f"tcp://{self._place}"
             if n_workers:
-                self._start_workers(place, n_workers, memory_limit)
+                self._start_workers(n_workers)
         except BaseException:
             self.close()
             raise
 
-    def _start_workers(self, place: str, count: int, memory_limit: Any) -> None:
-        child = self._start(
+    def add_worker(self) -> None:
+        """Start one more worker like the others; returns once it is there."""
+        self._start_workers(1)
+        self.n_workers += 1
+
+    def _start_workers(self, count: int) -> None:
+        child, lines = self._start(
             "dworker",
-            place,
+            self._place,
             "--nprocs",
             str(count),
             "--nthreads",
             str(self.threads_per_worker),
             "--memory-limit",
-            str(memory_limit or 0),
+            str(self._memory_limit or 0),
         )
         for _ in range(count):
-            self._expect(REGISTERED, child)
+            self._expect(REGISTERED, child, lines, "a worker")
 
     @property
     def scheduler_pid(self) -> int:
         """The process id of the scheduler."""
         return self._scheduler.pid
 
-    def _start(self, command: str, *arguments: str) -> Child:
-        lines = self._lines
+    def _start(self, command: str, *arguments: str) -> tuple[Child, _Lines]:
+        """Run the command; what it announces comes into the queue, and None when it ends."""
+        lines: _Lines = queue.SimpleQueue()
 
         def on_line(line: str, is_error: bool) -> None:
             if is_error:
@@ -94,29 +104,30 @@ class LocalCluster:
                 print(line, flush=True)  # a task has printed it
 
         child = Child(
-            python_command(
+            python_like_ours(
                 f"from distributed.cli import {command}; {command}()", *arguments, "--with-parent"
             ),
             on_line,
             lambda child: lines.put(None),
-            {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
         )
         self._children.append(child)
-        return child
+        return child, lines
 
-    def _expect(self, beginning: str, child: Child) -> str:
+    def _expect(self, beginning: str, child: Child, lines: _Lines, what: str) -> str:
         """Wait for such a line; what stands behind its beginning."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._timeout
         while True:
             try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+                line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 raise TimeoutError(
-                    f"the cluster has not started within {START_SECONDS:g} s{_said(child)}"
+                    f"{what} of the cluster has not started within {self._timeout:g} s{_said(child)}"
                 ) from None
             if line is None:
                 status = describe_exit(child.process.returncode or 0)
-                raise DistributedError(f"the cluster did not start ({status}){_said(child)}")
+                raise DistributedError(
+                    f"{what} of the cluster did not start ({status}){_said(child)}"
+                )
             if line.startswith(beginning):
                 return line.removeprefix(beginning).strip()
 

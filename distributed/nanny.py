@@ -7,24 +7,33 @@ a task does to its worker.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
+import select
+import shutil
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
-from distributed.errors import SchedulerGone
+from distributed.errors import ProtocolError, SchedulerGone
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Alive,
     Died,
     Goodbye,
+    HelloAgain,
     Kill,
     Message,
     NannyHello,
@@ -80,21 +89,28 @@ class _Ward:
     def __init__(self, name: str | None) -> None:
         self.name = name
         self.worker = ""  # the id of the process's worker
+        self.directory = ""  # where it may keep files
         self.child: Child | None = None
         self.process: psutil.Process | None = None
         self.registered = False
         self.reason = ""  # why we killed it, if we did
+        self.failure = ""  # why it says that another would fare no better
         self.crashes = 0  # in a row, before it had registered
         self.start_at = 0.0  # when to start the next process
 
 
 class Nanny:
-    """Runs `nprocs` workers for the scheduler at that address until `stop`."""
+    """Runs `nprocs` workers for the scheduler at that address until `stop`.
+
+    Raises OSError if there is no place for the workers' files.
+    """
 
     def __init__(self, scheduler: Address, options: WorkerOptions, nprocs: int) -> None:
         self.scheduler = scheduler
         self.id = uuid.uuid4().hex
         self._options = options
+        # Ours, so that what a killed worker leaves there does not stay.
+        self._directory = tempfile.mkdtemp(prefix="dworker-", dir=options.local_directory)
         self._wards = [_Ward(_name(options.name, number, nprocs)) for number in range(nprocs)]
         self._context: Any = Context()
         self._poller = Poller()
@@ -119,6 +135,7 @@ class Nanny:
             self._dealer.close()
             self._poller.close()
             self._context.term()
+            shutil.rmtree(self._directory, ignore_errors=True)
         if self._failure:
             raise SchedulerGone(self._failure)
 
@@ -159,7 +176,12 @@ class Nanny:
             elif event == DISCONNECTED:
                 self._connected = False
         for frames in self._dealer.receive():
-            for message in decode(frames[0]):
+            try:
+                messages = decode(frames[0])
+            except ProtocolError as error:
+                logger.error("the scheduler sent nonsense: %s", error)
+                continue
+            for message in messages:
                 self._on_message(message)
 
     def _on_message(self, message: Message) -> None:
@@ -167,7 +189,9 @@ class Nanny:
             for ward in self._wards:
                 if ward.worker in message.workers and ward.child is not None:
                     ward.reason = "the cluster was restarted"
-                    ward.child.kill()
+                    _kill(ward.child)
+        elif isinstance(message, HelloAgain):
+            self._say(NannyHello(self.id, PROTOCOL, PYTHON))
         elif isinstance(message, Goodbye):
             self._stopping = True
         elif isinstance(message, Refused):
@@ -181,15 +205,18 @@ class Nanny:
 
     def _start(self, ward: _Ward) -> None:
         ward.worker = uuid.uuid4().hex
+        ward.directory = str(Path(self._directory, ward.worker))
+        Path(ward.directory).mkdir()
         ward.registered = False
         ward.reason = ""
+        options = self._options._replace(name=ward.name, local_directory=ward.directory)
         config = {
             "scheduler": list(self.scheduler),
             "nanny": self.id,
             "id": ward.worker,
-            "options": self._options._replace(name=ward.name)._asdict(),
+            "options": options._asdict(),
         }
-        command = python_command(
+        command = python_like_ours(
             "from distributed.nanny import run_worker; run_worker()", json.dumps(config)
         )
         ward.child = Child(
@@ -204,6 +231,9 @@ class Nanny:
         self._poller.wake()
 
     def _on_line(self, ward: _Ward, line: str, is_error: bool) -> None:
+        if not is_error and line.startswith(GAVE_UP):
+            ward.failure = line.removeprefix(GAVE_UP)
+            return  # `run` raises it
         if not is_error and line.startswith(REGISTERED):
             ward.registered = True
         print(line, file=sys.stderr if is_error else sys.stdout, flush=True)
@@ -212,9 +242,11 @@ class Nanny:
         if ward.child is not child:
             return
         ward.child = ward.process = None
+        _kill(child)  # what its tasks have started
+        shutil.rmtree(ward.directory, ignore_errors=True)
         status = child.process.returncode
         if status == NO_SCHEDULER:
-            self._failure = child.tail[-1] if child.tail else "no scheduler"
+            self._failure = ward.failure
             self._stopping = True
         elif status == ORDERLY:
             self._wards.remove(ward)
@@ -254,7 +286,7 @@ class Nanny:
                 f"memory: it used {used / 1e9:.2f} GB of its limit of {limit / 1e9:.2f} GB"
             )
             logger.warning("%s is ended: %s", _called(ward, ward.child), ward.reason)
-            ward.child.kill()
+            _kill(ward.child)
 
     def _end_workers(self) -> None:
         children = [ward.child for ward in self._wards if ward.child is not None]
@@ -262,10 +294,21 @@ class Nanny:
             child.terminate()
         deadline = time.monotonic() + GRACE_SECONDS
         for child in children:
-            if not child.join(max(0.0, deadline - time.monotonic())):
-                child.kill()
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                logger.info("process %d does not end by itself", child.pid)
+            _kill(child)
         for child in children:
             child.join(GRACE_SECONDS)
+
+
+def _kill(child: Child) -> None:
+    """End it, and the processes that its tasks have started: they are of its process group."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # all have ended by themselves
 
 
 def _is_running(ward: _Ward) -> bool:
@@ -295,10 +338,23 @@ def pause_after(crashes: int) -> float:
     return min(LAST_PAUSE, FIRST_PAUSE * 2.0 ** min(crashes - 1, 10))
 
 
+def python_like_ours(statement: str, *arguments: str) -> list[str]:
+    """The command that executes a statement where all can be imported that can be imported here.
+
+    The path is not in the environment, where programs that tasks start would inherit it.
+    """
+    path = [place or os.getcwd() for place in sys.path]
+    return python_command(
+        f"import sys; sys.path[:] = eval(sys.argv.pop(1)); {statement}", repr(path), *arguments
+    )
+
+
 # In the worker's process -----------------------------------------------------------------------
 
-STARTED = "Start worker at:"
+# The first two are for people too; the last is followed by the reason.
+STARTED = "Start worker at"
 REGISTERED = "Registered with scheduler at:"
+GAVE_UP = "Worker gives up: "
 
 
 def announce(what: str, place: str) -> None:
@@ -330,7 +386,7 @@ def run_worker() -> None:
     from distributed.logs import set_up_logging
     from distributed.worker import START_AGAIN
 
-    end_with_parent()
+    _end_with_nanny()
     config = json.loads(sys.argv.pop())
     options = WorkerOptions(**config["options"])
     set_up_logging(options.log_level)
@@ -341,11 +397,34 @@ def run_worker() -> None:
         announce(STARTED, worker.address.place)
         ending = worker.run()
     except SchedulerGone as error:
-        print(error, file=sys.stderr, flush=True)
+        print(f"{GAVE_UP}{error}", flush=True)
         leave(NO_SCHEDULER)
     except OSError as error:
         # Its port is taken, its directory cannot be written: a new process would fare no better.
-        print(f"the worker cannot start: {error}", file=sys.stderr, flush=True)
+        print(f"{GAVE_UP}{cannot_start(error)}", flush=True)
         leave(NO_SCHEDULER)
     else:
         leave(AGAIN if ending == START_AGAIN else ORDERLY)
+
+
+def cannot_start(error: OSError) -> str:
+    """Why, in one line.
+
+    >>> cannot_start(FileNotFoundError(2, "No such file or directory", "/nowhere"))
+    'the worker cannot start: No such file or directory: /nowhere'
+    """
+    place = f": {error.filename}" if error.filename else ""
+    return f"the worker cannot start: {error.strerror or error}{place}"
+
+
+def _end_with_nanny() -> None:
+    """End when standard input does. The kernel sees to it: a thread of ours could not, while a task
+    keeps the interpreter lock."""
+    if not hasattr(fcntl, "F_SETSIG"):  # elsewhere than on Linux
+        end_with_parent()
+        return
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:
+        os._exit(1)  # it had ended before

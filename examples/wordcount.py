@@ -22,7 +22,7 @@ FAN_IN = 8
 
 
 def count_words(path: str) -> Counter[str]:
-    return Counter(WORD.findall(Path(path).read_text(errors="replace")))
+    return Counter(WORD.findall(Path(path).read_text("utf-8", errors="replace")))
 
 
 def add_up(counts: list[Counter[str]]) -> Counter[str]:
@@ -36,7 +36,8 @@ def library_files() -> list[str]:
     """The sources of the standard library of this Python."""
     library = Path(sysconfig.get_path("stdlib"))
     files = sorted(library.rglob("*.py"))
-    return [str(file) for file in files if "site-packages" not in file.parts]
+    installed = {"site-packages", "dist-packages"}
+    return [str(file) for file in files if installed.isdisjoint(file.parts)]
 
 
 def reduce_by_tree(executor: Executor, counts: list[Future]) -> list[Future]:
@@ -57,10 +58,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--workers", type=int, help="worker processes [one for each core]")
-    parser.add_argument("--files", type=int, help="count only so many files")
+    parser.add_argument("--files", type=int, help="count only so many files, at least one")
     options = parser.parse_args()
 
-    files = library_files()[: options.files]
+    files = library_files()[: options.files and max(1, options.files)]
     with Executor(n_workers=options.workers) as executor:
         print(executor)
         print(f"Counting the words of {len(files):,} files:")

@@ -174,8 +174,9 @@ class World:
         elif action == "tick":
             env.tick(choice / 4)
             self.workers = [w for w in self.workers if w.id in env.core.members.workers]
-        elif action == "join" and len(self.workers) < 4:
-            self.join(choice)
+        elif action == "join":
+            if len(self.workers) < 4:
+                self.join(choice)
         elif action == "die" and self.workers:
             worker = self.workers.pop(who % len(self.workers))
             env.send(worker.peer, Goodbye()) if choice % 3 == 0 else env.gone(worker.peer)

@@ -1,0 +1,368 @@
+"""WorkerCore: events in, effects out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distributed.core.worker import (
+    REQUEST_BYTES,
+    Completed,
+    Delete,
+    Execute,
+    Fetch,
+    Fetched,
+    FetchEnded,
+    Keep,
+    Learn,
+    Raised,
+    Received,
+    Seceding,
+    Tell,
+    WorkerCore,
+)
+from distributed.messages import (
+    Abandoned,
+    Acquire,
+    Done,
+    Drop,
+    Errors,
+    Free,
+    Holds,
+    Retract,
+    Returned,
+    Run,
+    Seceded,
+    Unfetchable,
+    Unload,
+    decode,
+    encode,
+)
+
+ME, BOB, EVE = "tcp://me:1", "tcp://bob:1", "tcp://eve:1"
+
+
+class Env:
+    """A core, the threads it believes in, and checks after each event."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []  # given to the threads, not started
+        self.core = WorkerCore(ME, self.claim)
+        self.executed: list[int] = []
+        self.stored: set[str] = set()
+        self.fetching: dict[str, list[str]] = {}
+
+    def claim(self, assignment: int) -> bool:
+        if assignment in self.waiting:
+            self.waiting.remove(assignment)
+            return True
+        return False
+
+    def start(self, assignment: int) -> None:
+        """A thread takes it."""
+        assert self.claim(assignment)
+
+    def handle(self, *events: Any) -> list[Any]:
+        effects = self.core.handle(events)
+        for effect in effects:
+            if isinstance(effect, Tell):
+                decode(encode(effect.batch))
+            elif isinstance(effect, Execute):
+                self.waiting += [job.assignment for job in effect.jobs]
+                self.executed += [job.assignment for job in effect.jobs]
+                for job in effect.jobs:
+                    assert self.stored.issuperset(job.inputs), "it starts without its inputs"
+            elif isinstance(effect, Keep):
+                self.stored |= {key for _, key, _ in effect.items}
+            elif isinstance(effect, Delete):
+                assert self.stored.issuperset(effect.keys)
+                self.stored -= set(effect.keys)
+            elif isinstance(effect, Fetch):
+                assert effect.address not in self.fetching, "one request at a time"
+                self.fetching[effect.address] = effect.keys
+        self.check()
+        return effects
+
+    def told(self, *events: Any) -> list[Any]:
+        """What the events made the core say to the scheduler."""
+        effects = self.handle(*events)
+        return [message for e in effects if isinstance(e, Tell) for message in e.batch]
+
+    def run(self, assignment: int, key: str = "", *inputs: Any) -> list[Any]:
+        items = [(assignment, key or f"k{assignment}", b"args", inputs or None, True)]
+        return self.handle(Run("f", None, items))
+
+    def fetched(self, address: str, *keys: str) -> list[Any]:
+        """These come from the peer, and then the request is over."""
+        items = [(key, 8) for key in keys]
+        del self.fetching[address]
+        return self.handle(Fetched(address, items), FetchEnded(address))
+
+    def check(self) -> None:
+        core = self.core
+        assert set(core.held) == self.stored
+        users: dict[str, int] = {}
+        for job in core.jobs.values():
+            waits = [i for i in core.inputs.values() if job in i.jobs]
+            assert job.missing == len(waits), "missing counts the inputs that are on their way"
+            for key in job.inputs:
+                users[key] = users.get(key, 0) + 1
+        assert core._users == users
+        assert core._freed <= set(core.held) & set(users)
+        for key, wanted in core.inputs.items():
+            assert wanted.key == key
+            assert wanted.peer is not None
+            asked = {**wanted.peer.queue, **wanted.peer.open}
+            assert asked.get(key) is wanted
+            assert core.peers[wanted.peer.address] is wanted.peer
+            assert all(core.jobs.get(job.assignment) is job for job in wanted.jobs)
+        for address, peer in core.peers.items():
+            assert peer.address == address
+            assert peer.open or peer.queue
+            together = [*peer.open.values(), *peer.queue.values()]
+            assert peer.nbytes == sum(wanted.nbytes for wanted in together)
+        assert {a: list(p.open) for a, p in core.peers.items() if p.open}.keys() == set(
+            self.fetching
+        )
+
+
+@pytest.fixture
+def env() -> Iterator[Env]:
+    yield Env()
+
+
+def done(assignment: int) -> Completed:
+    return Completed([(assignment, 28, 5, b"v", None)])
+
+
+def test_a_task_without_inputs_goes_to_the_threads_at_once(env: Env) -> None:
+    (learn, execute) = env.handle(Run("f", b"blob", [(1, "x", b"args", None, True)]))
+    assert learn == Learn("f", b"blob")
+    (job,) = execute.jobs
+    assert (job.assignment, job.key, job.function, job.arguments) == (1, "x", "f", b"args")
+
+
+def test_a_result_is_kept_and_reported(env: Env) -> None:
+    env.run(1, "x")
+    env.start(1)
+    keep, tell = env.handle(done(1))
+    assert keep == Keep([(1, "x", 28)])
+    assert tell == Tell([Done([(1, 28, 5, b"v", None)])])
+    assert env.core.holds() == [("x", 28)]
+    assert env.core.assigned() == []
+
+
+def test_reports_of_one_batch_go_in_one_message(env: Env) -> None:
+    env.handle(Run("f", None, [(n, f"k{n}", b"", None, False) for n in (1, 2, 3)]))
+    for n in (1, 2, 3):
+        env.start(n)
+    (message,) = env.told(done(1), Completed([(2, 1, 1, None, None), (3, 1, 1, None, None)]))
+    assert [item[0] for item in message.items] == [1, 2, 3]
+
+
+def test_an_exception_is_reported(env: Env) -> None:
+    env.run(1)
+    env.start(1)
+    assert env.told(Raised(1, b"exception")) == [Errors([(1, b"exception")])]
+
+
+def test_inputs_are_fetched_first_several_in_one_request(env: Env) -> None:
+    effects = env.run(1, "z", ("x", 8, (BOB,)), ("y", 8, (BOB,)))
+    assert effects == [Fetch(BOB, ["x", "y"])]
+    effects = env.fetched(BOB, "x", "y")
+    assert effects[-1] == Tell([Holds([("x", 8), ("y", 8)])])
+    assert env.executed == [1]
+
+
+def test_what_is_wanted_while_a_request_is_open_goes_with_the_next(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB,)))
+    assert env.run(2, "b", ("y", 8, (BOB,))) == []
+    assert env.run(3, "c", ("z", 8, (BOB,))) == []
+    assert Fetch(BOB, ["y", "z"]) in env.fetched(BOB, "x")
+
+
+def test_large_inputs_are_asked_for_one_after_the_other(env: Env) -> None:
+    inputs = [(key, REQUEST_BYTES, (BOB,)) for key in "xy"]
+    assert env.run(1, "a", *inputs) == [Fetch(BOB, ["x"])]
+    assert Fetch(BOB, ["y"]) in env.fetched(BOB, "x")
+
+
+def test_an_input_is_fetched_once_for_all_who_need_it(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB,)))
+    assert env.run(2, "b", ("x", 8, (EVE,))) == []
+    env.fetched(BOB, "x")
+    assert env.executed == [1, 2]
+    env.run(3, "c", ("x", 8, (BOB,)))
+    assert env.executed == [1, 2, 3]
+
+
+def test_the_peer_with_less_to_do_is_asked(env: Env) -> None:
+    env.run(1, "a", ("x", 1000, (BOB,)))
+    assert env.run(2, "b", ("y", 8, (BOB, EVE))) == [Fetch(EVE, ["y"])]
+
+
+def test_when_a_peer_fails_another_is_asked(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB, EVE)))
+    (first,) = env.fetching
+    (second,) = {BOB, EVE} - {first}
+    assert env.fetched(first) == [Fetch(second, ["x"])]
+    env.fetched(second, "x")
+    assert env.executed == [1]
+
+
+def test_a_task_whose_input_cannot_be_had_is_given_back(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB,)), ("y", 8, (EVE,)))
+    env.run(2, "b", ("x", 8, (BOB,)))
+    (message,) = [m for e in env.fetched(BOB) if isinstance(e, Tell) for m in e.batch]
+    assert message == Unfetchable([(1, [("x", BOB)]), (2, [("x", BOB)])])
+    assert env.core.jobs == {}
+
+
+def test_an_input_that_should_be_here_and_is_not_is_told(env: Env) -> None:
+    assert env.run(1, "a", ("x", 8, ())) == [Tell([Unfetchable([(1, [("x", ME)])])])]
+
+
+def test_fetched_data_that_nobody_waits_for_any_more_is_not_kept(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB,)))
+    assert env.told(Drop([1])) == [Abandoned([1])]
+    assert env.fetched(BOB, "x") == []
+    assert env.stored == set()
+
+
+def test_data_that_nobody_waits_for_is_not_asked_for(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB,)))
+    env.run(2, "b", ("y", 8, (BOB,)))
+    env.handle(Drop([2]))
+    env.fetched(BOB, "x")
+    assert env.fetching == {}
+
+
+def test_what_has_not_started_is_dropped_at_once(env: Env) -> None:
+    env.run(1)
+    assert env.told(Drop([1])) == [Abandoned([1])]
+    assert env.waiting == []
+
+
+def test_the_result_of_a_dropped_task_counts_for_nothing(env: Env) -> None:
+    for number, end in ((1, done(1)), (2, Raised(2, b"e"))):
+        env.run(number)
+        env.start(number)
+        assert env.told(Drop([number])) == []
+        assert env.told(end) == [Abandoned([number])]
+    assert env.stored == set()
+
+
+def test_only_what_has_not_started_is_handed_back(env: Env) -> None:
+    for number in (1, 2):
+        env.run(number)
+    env.run(3, "c", ("x", 8, (BOB,)))
+    env.start(1)
+    assert env.told(Retract([1, 2, 3, 99])) == [Returned([2, 3])]
+    assert env.told(Retract([1])) == [Returned([])]
+
+
+def test_freed_data_is_deleted(env: Env) -> None:
+    env.run(1, "x")
+    env.start(1)
+    env.handle(done(1))
+    assert env.handle(Free(["x", "unknown"])) == [Delete(["x"])]
+
+
+def test_data_in_use_is_deleted_after_its_use(env: Env) -> None:
+    env.run(1, "x")
+    env.start(1)
+    env.handle(done(1))
+    env.run(2, "y", ("x", 28, ()))
+    env.start(2)
+    assert env.handle(Free(["x"])) == []
+    assert env.core.holds() == []
+    effects = env.handle(done(2))
+    assert Delete(["x"]) in effects
+
+
+def test_copies_are_made_when_asked_for(env: Env) -> None:
+    assert env.handle(Acquire([("x", 8, (BOB,))])) == [Fetch(BOB, ["x"])]
+    assert env.fetched(BOB, "x")[-1] == Tell([Holds([("x", 8)])])
+    assert env.told(Acquire([("x", 8, (BOB,))])) == [Holds([("x", 8)])]
+
+
+def test_data_from_a_client_is_kept_and_reported(env: Env) -> None:
+    keep, tell = env.handle(Received("x", 7, 8, b"type"))
+    assert keep == Keep([("x", "x", 8)])
+    assert tell == Tell([Done([(7, 8, 0, None, b"type")])])
+
+
+def test_seceding_is_told_while_the_task_runs(env: Env) -> None:
+    env.run(1)
+    env.start(1)
+    assert env.told(Seceding(1)) == [Seceded([1])]
+    env.handle(done(1))
+    assert env.told(Seceding(1)) == []
+
+
+def test_unload_is_passed_on(env: Env) -> None:
+    assert env.handle(Unload(["f"])) == [Unload(["f"])]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["run", "run", "start", "end", "raise", "drop", "retract", "free", "acquire", "fetch",
+             "fail", "put"]
+        ),
+        st.integers(0, 7),
+        st.integers(0, 7),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+@given(STEPS)
+def test_random_histories_end_with_nothing_left(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever comes in whatever order; `Env` checks the tables after each event."""
+    env = Env()
+    running: list[int] = []
+    last = 0
+
+    def start(choice: int) -> None:
+        if env.waiting:
+            running.append(env.waiting.pop(choice % len(env.waiting)))
+
+    for action, choice, other in steps:
+        key = f"d{choice}"
+        addresses = (BOB, EVE)[: 1 + other % 2]
+        if action == "run":
+            last += 1
+            inputs = [(f"d{n}", n, addresses) for n in {choice, other} if n > 2]
+            env.run(last, f"k{last}", *inputs)
+        elif action == "start":
+            start(choice)
+        elif action in ("end", "raise") and running:
+            assignment = running.pop(choice % len(running))
+            env.handle(done(assignment) if action == "end" else Raised(assignment, b"e"))
+        elif action == "drop":
+            env.handle(Drop([choice, other]))
+        elif action == "retract":
+            env.handle(Retract([choice, other]))
+        elif action == "free":
+            env.handle(Free([key, f"k{other}"]))
+        elif action == "acquire":
+            env.handle(Acquire([(key, choice, addresses)]))
+        elif action in ("fetch", "fail") and env.fetching:
+            address = sorted(env.fetching)[choice % len(env.fetching)]
+            env.fetched(address, *(env.fetching[address] if action == "fetch" else ()))
+        elif action == "put":
+            env.handle(Received(key, 1000 + choice, 8, None))
+    while env.fetching:
+        address = sorted(env.fetching)[0]
+        env.fetched(address, *env.fetching[address])
+    while env.waiting:
+        start(0)
+    env.handle(*(done(assignment) for assignment in running))
+    assert env.core.jobs == {} and env.core.inputs == {} and env.core.peers == {}
+    env.handle(Free(list(env.core.held)))
+    assert env.stored == set()
