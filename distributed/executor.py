@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from distributed.connection import Connection
-from distributed.core.client import FINISHED, CallOff, Calls, Entry, Item, Unreachable
+from distributed.core.client import FINISHED, PENDING, CallOff, Calls, Entry, Item, Unreachable
 from distributed.errors import DistributedError, LostData, SerializationError, TimeoutError
 from distributed.futures import Future, leave_slot
 from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
@@ -225,7 +225,7 @@ class Executor:
                 entry = future._entry
                 inline, address = entry.inline, entry.address
                 if entry.status is not FINISHED:
-                    if strict:
+                    if strict and entry.status is not PENDING:
                         raise future._failure()
                 elif inline is not None:
                     values[entry] = unpickle(inline)

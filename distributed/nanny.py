@@ -322,7 +322,8 @@ def _is_running(ward: _Ward) -> bool:
 
 
 def _called(ward: _Ward, child: Child) -> str:
-    return f"the worker {ward.name or ''} (process {child.pid})"
+    name = f"worker {ward.name}" if ward.name else "worker"
+    return f"the {name} (process {child.pid})"
 
 
 def _name(name: str | None, number: int, nprocs: int) -> str | None:

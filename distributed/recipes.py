@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 import marshal
+import operator
 import os
 import pickle
 import re
+import sys
 import threading
 import types
 import uuid
@@ -20,7 +22,6 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import cloudpickle
 from dask.base import tokenize
 
 from distributed.errors import SerializationError
@@ -31,13 +32,15 @@ _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.]+")
 MAX_NAME = 50
 # Functions whose pickles are remembered.
 MAX_CACHED_FUNCTIONS = 1000
+# Larger ones are not: a function that carries data along would keep it alive.
+MAX_CACHED_BYTES = 1 << 20
 # Between a key that a user has chosen and the digest of its recipe.
 _MARK = "\x1f"
 # Types whose values are small, cannot hold a future, and are told apart by `marshal`. (Not by their
 # pickles, which depend on whether two equal strings are one object.)
-_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
-# Nesting beyond this is a cycle, or nothing that pickle could do.
-MAX_DEPTH = 200
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type(...)})
+# Where futures are looked for, and replaced.
+_CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
 class Handle:
@@ -88,7 +91,7 @@ def function_of(func: Callable[..., Any]) -> Function:
     if not callable(func):
         raise TypeError(f"{func!r:.100} is not callable: the first argument is the function to run")
     function = _pickle_function(func)
-    if state is not None:
+    if state is not None and len(function.blob) <= MAX_CACHED_BYTES:
         if len(_functions) >= MAX_CACHED_FUNCTIONS:
             _functions.clear()
         _functions[func] = (state, function)
@@ -98,75 +101,93 @@ def function_of(func: Callable[..., Any]) -> Function:
 def _pickle_function(func: Callable[..., Any]) -> Function:
     name = name_of(func)
     try:
-        digest = blake2b(pickle_bytes(func), digest_size=16)
         blob = pickle_function(func)
     except SerializationError as error:
         raise SerializationError(f"the function {name} cannot be sent: {error}") from error
-    code = getattr(func, "__code__", None)
-    if code is not None:
-        # A function that travels by its name: one that was edited since is another one.
-        for part in _code_parts(code):
-            digest.update(part)
-    return Function(digest.hexdigest(), name, blob)
+    return Function(_identify(func), name, blob)
 
 
-def _code_parts(code: types.CodeType) -> list[bytes]:
-    parts = [code.co_code, repr(code.co_names).encode()]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            parts += _code_parts(constant)
-        elif type(constant) in _PLAIN:
-            parts.append(marshal.dumps(constant, 0))
-    return parts
+def _identify(func: Callable[..., Any]) -> str:
+    if type(func) in (types.FunctionType, types.MethodType, partial):
+        # Not the digest of the pickle, which has sets in an order that is new in each process.
+        try:
+            return _digest((_canonical(func, {}),)).hex()
+        except RecursionError:
+            pass  # too deep for that; the pickle is as good in this process
+    return _digest(pickle_bytes(func)).hex()
 
 
 def _state_of(func: Any) -> tuple[Any, ...] | None:
     """All that the pickle of the function depends on; None if that could change unseen."""
-    if isinstance(func, types.BuiltinFunctionType):
-        return () if isinstance(func.__self__, (types.ModuleType, type(None))) else None
-    if type(func) is not types.FunctionType:
+    if type(func) not in (types.FunctionType, types.BuiltinFunctionType, type):
         return None
-    by_name = func.__module__ != "__main__" and _found_by_name(func)
-    if by_name:
-        return (func.__code__,)
-    if func.__dict__:
-        return None
-    values = list(func.__defaults__ or ())
-    values += (func.__kwdefaults__ or {}).values()
-    for cell in func.__closure__ or ():
-        try:
-            values.append(cell.cell_contents)
-        except ValueError:
-            return None
-    names = _names_in(func.__code__)
-    values += [func.__globals__[name] for name in names if name in func.__globals__]
-    if not all(type(value) in _PLAIN or isinstance(value, types.ModuleType) for value in values):
-        return None
-    return (func.__code__, *values)
+    state: list[Any] = []
+    return tuple(state) if _add_state(func, state, set()) else None
+
+
+def _add_state(value: Any, state: list[Any], seen: set[int]) -> bool:
+    """Append what to compare, by identity; false if that would not show every change."""
+    if type(value) is not types.FunctionType:
+        return _is_constant(value)
+    if id(value) in seen:
+        return True
+    seen.add(id(value))
+    state += (value.__code__, value.__defaults__)
+    if _found_by_name(value):
+        return True
+    if value.__dict__:
+        return False
+    inner = _captured(value)
+    for name, captured in inner:
+        state += (name, captured)
+    return all(_add_state(captured, state, seen) for _, captured in inner)
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether the pickle of one and the same object never changes."""
+    kind = type(value)
+    if kind is types.BuiltinFunctionType:
+        return value.__self__ is None or type(value.__self__) is types.ModuleType
+    return kind in _PLAIN or kind is types.ModuleType or (kind is type and _found_by_name(value))
+
+
+def _captured(func: types.FunctionType) -> list[tuple[str, Any]]:
+    """The values that travel with a function that is pickled by value, and their names."""
+    values = [("", value) for value in func.__defaults__ or ()]
+    values += (func.__kwdefaults__ or {}).items()
+    values += map(_content, func.__code__.co_freevars, func.__closure__ or ())
+    known = func.__globals__
+    values += [(name, known[name]) for name in _names_in(func.__code__) if name in known]
+    return values
+
+
+def _content(name: str, cell: types.CellType) -> tuple[str, Any]:
+    try:
+        return name, cell.cell_contents
+    except ValueError:
+        return f"no {name}", None  # assigned later
 
 
 def _names_in(code: types.CodeType) -> list[str]:
     names = list(code.co_names)
     for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
+        if type(constant) is types.CodeType:
             names += _names_in(constant)
     return names
 
 
-def _found_by_name(func: types.FunctionType) -> bool:
-    """Whether pickle stores it as a mere reference."""
-    import sys
-
-    found: Any = sys.modules.get(func.__module__)
-    if found is None or found in cloudpickle.list_registry_pickle_by_value():
+def _found_by_name(value: Any) -> bool:
+    """Whether pickle stores a function or a class as a mere reference."""
+    if value.__module__ == "__main__":
         return False
-    for part in func.__qualname__.split("."):
+    found: Any = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
         found = getattr(found, part, None)
-    return found is func
+    return found is value
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 def name_of(func: Any) -> str:
@@ -210,43 +231,137 @@ def call_key(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any
         if not kwargs:
             encoded = marshal.dumps((function.id, args), 0)
             return f"{function.name}-{blake2b(encoded, digest_size=16).hexdigest()}"
-    parts: list[Any] = [function.id]
-    _encode(args, parts, 0)
-    _encode(sorted(kwargs.items()), parts, 0)
-    encoded = marshal.dumps(parts, 0)
-    return f"{function.name}-{blake2b(encoded, digest_size=16).hexdigest()}"
+    try:
+        memo: dict[int, Any] = {}
+        named = [(name, _canonical(kwargs[name], memo)) for name in sorted(kwargs)]
+        digest = _digest((function.id, [_canonical(arg, memo) for arg in args], named)).hex()
+    except RecursionError:
+        digest = _fresh_digest()
+    return f"{function.name}-{digest}"
 
 
-def _encode(value: Any, parts: list[Any], depth: int) -> None:
-    """Append plain values that are equal for equal values and different for different ones."""
+def _digest(parts: Any) -> bytes:
+    """Of what `marshal` can write. Version 0 writes equal values alike, whatever objects they are."""
+    return blake2b(marshal.dumps(parts, 0), digest_size=16).digest()
+
+
+def _canonical(value: Any, memo: dict[int, Any]) -> Any:
+    """A plain value as it is; a tuple that begins with its kind for everything else. Equal for equal
+    values, different for different ones.
+
+    `memo` has what was met before, by id: no structure takes longer for having shared parts.
+    """
     kind = type(value)
     if kind in _PLAIN:
-        parts.append(value)
-    elif isinstance(value, Handle):
-        parts += ("future", value.wire)
-    elif depth > MAX_DEPTH:
-        parts.append(_token(value))
-    elif kind is list or kind is tuple:
-        parts += (kind.__name__, len(value))
-        for item in value:
-            _encode(item, parts, depth + 1)
-    elif kind is dict:
-        parts += ("dict", len(value))
-        for key, item in value.items():
-            _encode(key, parts, depth + 1)
-            _encode(item, parts, depth + 1)
-    elif isinstance(value, (set, frozenset, tuple, list)) and holds_handles(value):
-        parts += (kind.__qualname__, len(value))
-        encoded: list[list[Any]] = []
-        for item in value:
-            encoded.append([])
-            _encode(item, encoded[-1], depth + 1)
-        if isinstance(value, (set, frozenset)):
-            encoded.sort(key=repr)
-        for item_parts in encoded:
-            parts += item_parts
-    else:
-        parts += ("token", _token(value))
+        return value
+    if isinstance(value, Handle):
+        return "future", value.wire
+    known = memo.get(id(value))
+    if known is None:
+        # In a cycle, the place of the whole stands for it.
+        memo[id(value)] = "again", len(memo)
+        known = memo[id(value)] = _canonical_parts(kind, value, memo)
+    return known
+
+
+def _canonical_parts(kind: type, value: Any, memo: dict[int, Any]) -> Any:
+    special = _SPECIAL.get(kind)
+    if special is not None:
+        return special(value, memo)
+    if kind in _CONTAINERS or (isinstance(value, _CONTAINERS) and holds_handles(value)):
+        return kind.__module__, kind.__qualname__, _digest_container(value, memo)
+    return "token", _token(value)
+
+
+def _digest_container(value: Any, memo: dict[int, Any]) -> bytes:
+    items = _canonical_items(value, memo)
+    if isinstance(value, dict):
+        # In their order, which a function can see.
+        return _digest((items, _canonical_items(value.values(), memo)))
+    if isinstance(value, (set, frozenset)):
+        return _digest(sorted(_digest((item,)) for item in items))
+    return _digest(items)
+
+
+def _canonical_items(items: Any, memo: dict[int, Any]) -> list[Any]:
+    if _PLAIN.issuperset(map(type, items)):
+        return list(items)
+    return [_canonical(item, memo) for item in items]
+
+
+def _function_parts(func: types.FunctionType, memo: dict[int, Any]) -> tuple[Any, ...]:
+    if _found_by_name(func):
+        # Its code too: a function that was edited since is another one.
+        return "name", func.__module__, func.__qualname__, _digest(_code_parts(func))
+    parts = [(name, _canonical(value, memo)) for name, value in _captured(func)]
+    own = _canonical(func.__dict__, memo)
+    # Its line too, for tracebacks: the code that a worker has is that of the first such function.
+    line = func.__code__.co_firstlineno
+    return "function", func.__name__, line, _digest((_code_parts(func), parts, own))
+
+
+def _method_parts(method: types.MethodType, memo: dict[int, Any]) -> tuple[Any, ...]:
+    return "method", _canonical(method.__func__, memo), _canonical(method.__self__, memo)
+
+
+def _partial_parts(func: partial[Any], memo: dict[int, Any]) -> tuple[Any, ...]:
+    # Not `func.__dict__`: to look at it makes it, and then the pickle is another one.
+    state: Any = func.__reduce__()[2]
+    inner, args, keywords, own = state
+    parts = [_canonical(part, memo) for part in (inner, args, own)]
+    return "partial", parts, [(n, _canonical(keywords[n], memo)) for n in sorted(keywords)]
+
+
+def _module_parts(module: types.ModuleType, memo: dict[int, Any]) -> tuple[Any, ...]:
+    if sys.modules.get(module.__name__) is module:
+        return "module", module.__name__
+    return "token", _token(module)
+
+
+_SPECIAL: dict[type, Callable[[Any, dict[int, Any]], tuple[Any, ...]]] = {
+    types.FunctionType: _function_parts,
+    types.MethodType: _method_parts,
+    types.ModuleType: _module_parts,
+    partial: _partial_parts,
+}
+
+
+def _code_parts(func: Any) -> list[Any]:
+    """The code of a function, and of those that it wraps."""
+    parts: list[Any] = []
+    seen: set[int] = set()
+    while type(func) is types.FunctionType and id(func) not in seen:
+        seen.add(id(func))
+        defaults = (*(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).items())
+        parts += (_canonical_code(func.__code__), [_canonical_constant(d) for d in defaults])
+        func = getattr(func, "__wrapped__", None)
+    return parts
+
+
+def _canonical_code(code: types.CodeType) -> tuple[Any, ...]:
+    """What the code does; not the file and the lines where it stands."""
+    return (
+        "code",
+        code.co_name,
+        code.co_code,
+        getattr(code, "co_exceptiontable", b""),  # since Python 3.11
+        (code.co_flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
+        (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars),
+        [_canonical_constant(constant) for constant in code.co_consts],
+    )
+
+
+def _canonical_constant(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if type(value) is types.CodeType:
+        return _canonical_code(value)
+    if type(value) is tuple:
+        return "tuple", [_canonical_constant(item) for item in value]
+    if type(value) is frozenset:
+        return "frozenset", sorted(_digest((_canonical_constant(item),)) for item in value)
+    # Defaults that are objects: of a function that travels by name, they do not come from here.
+    return "object", type(value).__qualname__
 
 
 def _token(value: Any) -> str:
@@ -284,9 +399,18 @@ def wire_key(key: Any, digest: str) -> str:
     >>> shown_key(wire_key(("x", 0, 1), "abc"))
     ('x', 0, 1)
     """
-    if type(key) is str:
+    if type(key) is str and not key.startswith(_MARK) and (key.isascii() or _is_text(key)):
         return f"{key}{_MARK}{digest}"
     return f"{_MARK}{marshal.dumps(_plain_key(key), 0).hex()}{_MARK}{digest}"
+
+
+def _is_text(key: str) -> bool:
+    """Whether it can be sent as it is: half a surrogate pair cannot."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain_key(key: Any) -> Any:
@@ -320,16 +444,21 @@ def note_hidden_handle(wire: str) -> None:
         found[wire] = None
 
 
-def holds_handles(value: Any, depth: int = 0) -> bool:
+def holds_handles(value: Any) -> bool:
     """Whether there is a future anywhere in nested lists, tuples, dicts and sets."""
     if isinstance(value, Handle):
         return True
-    if depth > MAX_DEPTH:
-        return False
-    if isinstance(value, Mapping):
-        return any(holds_handles(item, depth + 1) for item in value.values())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return any(holds_handles(item, depth + 1) for item in value)
+    stack = [value] if isinstance(value, _CONTAINERS) else []
+    seen: set[int] = set()
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Handle):
+            return True
+        if isinstance(item, _CONTAINERS) and id(item) not in seen:
+            seen.add(id(item))
+            items = item.values() if isinstance(item, dict) else item
+            if not _PLAIN.issuperset(map(type, items)):
+                stack.extend(items)
     return False
 
 
@@ -347,15 +476,10 @@ def pack_call(
         if not kwargs:
             return pickle.dumps(args, 5), None
     found: dict[str, None] = {}
-    packed: Any = args
-    if holds_handles(args) or holds_handles(kwargs):
-        packed = _Call(_replace(args, found, 0), _replace(dict(kwargs), found, 0), True)
-    elif kwargs:
-        packed = _Call(args, dict(kwargs), False)
     outer = getattr(_hidden, "wires", None)
     _hidden.wires = found
     try:
-        blob = pickle_bytes(packed)
+        blob = pickle_bytes(_packed(args, kwargs, found))
     except SerializationError as error:
         raise _blame(args, kwargs) or error from error
     finally:
@@ -363,18 +487,21 @@ def pack_call(
     return blob, tuple(found) or None
 
 
-class _Call:
-    """Arguments that are more than a tuple of values. `refs`: there are some to be replaced."""
+def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, None]) -> Any:
+    """A tuple of positional arguments; or a list of those, the others, and which of all hold a Ref."""
+    replace = _Replacer(Handle, lambda handle: _ref(handle, found))
+    new_args = [replace(arg) if holds_handles(arg) else arg for arg in args]
+    new_kwargs = {n: replace(arg) if holds_handles(arg) else arg for n, arg in kwargs.items()}
+    if not found:
+        return [args, new_kwargs, ()] if kwargs else args
+    changed: list[int | str] = [i for i, arg in enumerate(args) if new_args[i] is not arg]
+    changed += [name for name, arg in kwargs.items() if new_kwargs[name] is not arg]
+    return [new_args, new_kwargs, changed]
 
-    __slots__ = ("args", "kwargs", "refs")
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], refs: bool) -> None:
-        self.args = args
-        self.kwargs = kwargs
-        self.refs = refs
-
-    def __reduce__(self) -> tuple[type[_Call], tuple[Any, ...]]:
-        return _Call, (self.args, self.kwargs, self.refs)
+def _ref(handle: Handle, found: dict[str, None]) -> Ref:
+    found[handle.wire] = None
+    return Ref(handle.wire)
 
 
 def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> SerializationError | None:
@@ -383,18 +510,10 @@ def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> SerializationErr
     named += [(f"argument {name!r}", arg) for name, arg in kwargs.items()]
     for name, arg in named:
         try:
-            pickle_bytes(_replace(arg, {}, 0))
+            pickle_bytes(_packed((arg,), {}, {}))
         except SerializationError as error:
             return SerializationError(f"{name} cannot be sent to a worker: {error}")
     return None
-
-
-def _replace(value: Any, found: dict[str, None], depth: int) -> Any:
-    """The value with a Ref in place of each future; containers without any are left as they are."""
-    if isinstance(value, Handle):
-        found[value.wire] = None
-        return Ref(value.wire)
-    return _rebuilt(value, lambda item: _replace(item, found, depth + 1), depth)
 
 
 def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -407,42 +526,68 @@ def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
     packed = pickle.loads(blob)
     if type(packed) is tuple:
         return packed, {}
-    if not packed.refs:
-        return packed.args, packed.kwargs
-    return _fill(packed.args, data, 0), _fill(packed.kwargs, data, 0)
+    args, kwargs, changed = packed
+    if changed:
+        fill = _Replacer(Ref, lambda ref: data[ref.wire])
+        for place in changed:
+            group = kwargs if type(place) is str else args
+            group[place] = fill(group[place])
+    return tuple(args), kwargs
 
 
-def _fill(value: Any, data: Mapping[str, Any], depth: int) -> Any:
-    if type(value) is Ref:
-        return data[value.wire]
-    return _rebuilt(value, lambda item: _fill(item, data, depth + 1), depth)
+class _Replacer:
+    """Puts something else in place of each future in a value. Containers without any are left as they
+    are; what two of them share, their copies share."""
 
+    def __init__(self, kind: type[Any], change: Callable[[Any], Any]) -> None:
+        self._kind = kind
+        self._change = change
+        self._done: dict[int, Any] = {}
 
-def _rebuilt(value: Any, change: Callable[[Any], Any], depth: int) -> Any:
-    """A container with all its items changed; itself if no item is."""
-    if depth > MAX_DEPTH:
-        raise SerializationError(f"arguments are nested more than {MAX_DEPTH} deep")
-    if isinstance(value, dict):
-        items = [change(item) for item in value.values()]
-        if all(map(_is, items, value.values())):
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, self._kind):
+            return self._change(value)
+        try:
+            return self._replaced(value)
+        except RecursionError:
+            raise SerializationError(
+                "it has futures, and contains itself or is nested too deeply to replace them"
+            ) from None
+
+    def _replaced(self, value: Any) -> Any:
+        if isinstance(value, self._kind):
+            return self._change(value)
+        if not isinstance(value, _CONTAINERS):
             return value
-        copy = dict(zip(value, items, strict=True))
-        return copy if type(value) is dict else _like(value, copy)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = [change(item) for item in value]
-        if all(map(_is, items, value)):
+        known = self._done.get(id(value))
+        if known is None:
+            known = self._done[id(value)] = self._rebuilt(value)
+        return known
+
+    def _rebuilt(self, value: Any) -> Any:
+        old = value.values() if isinstance(value, dict) else value
+        if _PLAIN.issuperset(map(type, old)):
             return value
-        if hasattr(value, "_fields"):
-            return type(value)(*items)
-        return type(value)(items)
-    return value
+        items = [self._replaced(item) for item in old]
+        if all(map(operator.is_, items, old)):
+            return value
+        if isinstance(value, dict):
+            return _like(value, dict(zip(value, items, strict=True)))
+        return _remade(type(value), items)
 
 
-def _is(one: Any, other: Any) -> bool:
-    return one is other
+def _remade(kind: type[Any], items: list[Any]) -> Any:
+    try:
+        return kind(*items) if hasattr(kind, "_fields") else kind(items)
+    except Exception as error:
+        raise SerializationError(
+            f"a {kind.__qualname__} cannot be made with other things than futures in it: {error!r}"
+        ) from error
 
 
 def _like(value: dict[Any, Any], items: dict[Any, Any]) -> Any:
+    if type(value) is dict:
+        return items
     copy = value.copy()
     copy.update(items)
     return copy

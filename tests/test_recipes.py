@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import operator
+import os
+import pickle
 import subprocess
 import sys
 import threading
-from collections import namedtuple
+import types
+from collections import OrderedDict, namedtuple
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +22,9 @@ from hypothesis import strategies as st
 
 from distributed.errors import SerializationError
 from distributed.recipes import (
+    MAX_CACHED_BYTES,
     Handle,
+    Ref,
     call_key,
     fold_kwargs,
     fresh_key,
@@ -49,6 +57,9 @@ class Promise(Handle):
 class Box:
     def __init__(self, content: Any) -> None:
         self.content = content
+
+    def read(self) -> Any:
+        return self.content
 
 
 def inc(x: int) -> int:
@@ -91,6 +102,139 @@ def test_a_function_that_was_edited_is_another_one() -> None:
     assert function_of(inc).id == before
 
 
+@pytest.fixture
+def module() -> Iterator[types.ModuleType]:
+    """One that can be imported, and whose source is edited by `define`."""
+    found = types.ModuleType("edited_by_test")
+    sys.modules[found.__name__] = found
+    yield found
+    del sys.modules[found.__name__]
+
+
+def define(module: types.ModuleType, source: str) -> Any:
+    exec(source, module.__dict__)
+    return module.__dict__["f"]
+
+
+DECORATED = """
+import functools
+def plain(func):
+    @functools.wraps(func)
+    def wrapper(*args): return func(*args)
+    return wrapper
+@plain
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("def f(): return 1", "def f(): return 2"),
+        ("def f(): return (1, (2,))", "def f(): return (1, (3,))"),
+        ("def f(x): return x in {1, 2}", "def f(x): return x in {1, 3}"),
+        ("def f(x=1): return x", "def f(x=2): return x"),
+        ("def f(*, x=1): return x", "def f(*, x=2): return x"),
+        ("def f(a, b): return a - b", "def f(b, a): return b - a"),
+        ("def f(): return [y + 1 for y in z]", "def f(): return [y + 2 for y in z]"),
+        (DECORATED + "def f(): return 1", DECORATED + "def f(): return 2"),
+    ],
+)
+def test_an_edited_function_of_a_module_is_another_one(
+    module: types.ModuleType, before: str, after: str
+) -> None:
+    old = function_of(define(module, before)).id
+    assert function_of(define(module, before)).id == old
+    assert function_of(define(module, after)).id != old
+
+
+def in_main(source: str) -> Any:
+    """As if typed in a notebook."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(source, names)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("source", "change"),
+    [
+        ("x = 1\ndef f(): return x", "x = 2"),
+        ("x = [1]\ndef f(): return x", "x.append(2)"),
+        ("def g(): return 1\ndef f(): return g()", "def g(): return 2"),
+        ("x = 1\ndef g(): return x\ndef f(): return g()", "x = 2"),
+        ("x = 1\ndef f(): return [x for _ in 'a']", "x = 2"),
+        ("def f(x=[1]): return x", "f.__defaults__[0].append(2)"),
+        ("def f(*, x=1): return x", "f.__kwdefaults__['x'] = 2"),
+        ("def f(): return 1", "f.y = 1"),
+        ("def f(): return f.y\nf.y = 1", "f.y = 2"),
+        ("def f(n): return f(n - 1) + x", "x = 1"),
+        ("class A: y = 1\ndef f(): return A().y", "A.y = 2"),
+        ("x = True\ndef f(): return x", "x = 1"),
+    ],
+)
+def test_a_function_in_a_notebook_is_another_one_after_a_change(source: str, change: str) -> None:
+    names = in_main(source)
+    before = function_of(names["f"])
+    assert function_of(names["f"]).id == before.id
+    exec(change, names)
+    assert function_of(names["f"]).id != before.id
+    assert pickle.loads(function_of(names["f"]).blob) is not names["f"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(n): return n if n < 2 else f(n - 1) + f(n - 2)",
+        "def f(n): return g(n)\ndef g(n): return f(n)",
+        "from math import sqrt\nfrom pathlib import Path\nfrom glob import glob\n"
+        "def f(n): return sqrt(n), Path(n), glob('*')",
+    ],
+)
+def test_a_function_that_uses_functions_is_pickled_once(source: str) -> None:
+    func = in_main(source)["f"]
+    assert function_of(func) is function_of(func)
+
+
+def test_a_cell_that_is_filled_later_is_noticed() -> None:
+    def outer() -> Any:
+        def inner() -> Any:
+            return value
+
+        before = function_of(inner).id
+        value = 1
+        return before, function_of(inner).id
+
+    before, after = outer()
+    assert before != after
+
+
+def test_a_function_with_much_data_is_not_remembered() -> None:
+    data = b"x" * (MAX_CACHED_BYTES + 1)
+    func = lambda: data  # noqa: E731
+    assert function_of(func) is not function_of(func)
+    assert function_of(func) == function_of(func)
+
+
+def test_callables_that_are_not_functions_can_be_sent() -> None:
+    for func in (Box, Box(1).read, partial(inc, 1), "x".join, operator.itemgetter(1)):
+        assert function_of(func) == function_of(func)
+        assert callable(pickle.loads(function_of(func).blob))
+    assert function_of(Box(1).read).id != function_of(Box(2).read).id
+    assert function_of(partial(inc, 1)).id != function_of(partial(inc, 1.0)).id
+
+
+class Proxy:
+    def __call__(self) -> None: ...
+
+    def __getattr__(self, name: str) -> int:
+        if name.startswith("__") and name not in ("__code__", "__func__", "__wrapped__"):
+            raise AttributeError(name)
+        return 5
+
+
+def test_an_object_that_has_every_attribute_can_be_sent() -> None:
+    assert function_of(Proxy()).name == "Proxy"
+
+
 def test_what_cannot_be_called_or_pickled_is_named() -> None:
     with pytest.raises(TypeError, match="3 is not callable"):
         function_of(3)  # type: ignore[arg-type]
@@ -107,19 +251,31 @@ def test_what_cannot_be_called_or_pickled_is_named() -> None:
         (partial(inc, 1), "inc"),
         (Box, "Box"),
         ("x".join, "join"),
+        (Box(1).read, "read"),
+        (partial(lambda: 1), "lambda"),
+        (Proxy(), "Proxy"),
     ],
 )
 def test_names(func: Any, name: str) -> None:
     assert name_of(func) == name
 
 
+def test_names_are_safe_and_short() -> None:
+    inner = types.FunctionType(inc.__code__, {}, "a-b c\x1f" + "d" * 100)
+    assert name_of(inner) == "a_b_c_" + "d" * 44
+
+
 SCRIPT = """
 import sys, distributed.recipes as r
 offset = 5
-def f(x, y={1, 2}): return x + offset, {"a", "b", "c"}
+def g(x): return x in {"a", "b", "c"}
+def f(x, y={1, "a", "b"}, *, z=frozenset("abc")): return g(x), offset, {"a", "b", "c"}, f
 function = r.function_of(f)
 print(r.call_key(function, (1, "a", None, (2.5, [b"x"]), {"k": {1, 2, 3}}), {"z": 1, "a": 2}))
+print(r.call_key(r.function_of(r.partial(f, x={"a", "b"})), (), {}))
+print(r.call_key(r.function_of(lambda x: x in {"a", "b", "c"}), (f, {"a", ("b", "c")}), {}))
 print(r.call_key(r.function_of(len), ("abc",), {}))
+print(r.call_key(r.function_of(r.os.path.join), ("abc",), {}))
 """
 
 
@@ -128,7 +284,7 @@ def test_keys_are_the_same_in_every_process() -> None:
     printed = [
         subprocess.run(
             [sys.executable, "-c", SCRIPT],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
             check=True,
@@ -163,6 +319,25 @@ DISTINCT = [
     (Promise("x"),),
     (["future", "x"],),
     ("x",),
+    ("list", 1, [2]),
+    (["list"], 1, 2),
+    ("future", "x", [1]),
+    (frozenset({1}),),
+    ({1, "1"},),
+    ({1: 2, 3: 4},),
+    ({3: 4, 1: 2},),
+    (Point(1, 2),),
+    ((1, 2),),
+    (Point(Promise("x"), 2),),
+    ((Promise("x"), 2),),
+    (OrderedDict(a=Promise("x")),),
+    ({"a": Promise("x")},),
+    ({Promise("x")},),
+    (inc,),
+    (partial(inc, 1),),
+    (...,),
+    (float("nan"),),
+    (1j,),
 ]
 
 
@@ -182,24 +357,119 @@ def test_equal_arguments_have_equal_keys() -> None:
     assert call_key(function, (), {"a": 1, "b": 2}) == call_key(function, (), {"b": 2, "a": 1})
 
 
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.binary()
+ARGUMENTS = st.recursive(
+    PLAIN | st.sampled_from(["list", "tuple", "future", "builtins"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(ARGUMENTS, max_size=3), st.lists(ARGUMENTS, max_size=3))
+def test_keys_are_equal_exactly_for_equal_arguments(one: list[Any], other: list[Any]) -> None:
+    """`repr` tells these apart as a key should: by type and by value."""
+    function = function_of(inc)
+    same = call_key(function, tuple(one), {}) == call_key(function, tuple(other), {})
+    assert same is (repr(one) == repr(other))
+    # Whatever is one object in it, and what is equal only.
+    copy = pickle.loads(pickle.dumps(tuple(one)))
+    assert call_key(function, tuple(one), {}) == call_key(function, copy, {})
+
+
+class Untokenizable:
+    def __dask_tokenize__(self) -> Any:
+        raise RuntimeError("no token")
+
+
+def test_what_has_no_token_has_a_key_of_its_own() -> None:
+    function, value = function_of(inc), Untokenizable()
+    assert call_key(function, (value,), {}) != call_key(function, (value,), {})
+
+
+def tangle(depth: int) -> list[Any]:
+    """A list that is small, and would be huge without shared parts."""
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found, found]
+    return found
+
+
+def test_shared_and_cyclic_arguments_have_keys_soon() -> None:
+    function = function_of(inc)
+    assert call_key(function, (tangle(60),), {}) == call_key(function, (tangle(60),), {})
+    assert call_key(function, (tangle(60),), {}) != call_key(function, (tangle(59),), {})
+    loop: list[Any] = []
+    loop += [loop, loop]
+    assert call_key(function, (loop,), {}) == call_key(function, (loop,), {})
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    assert call_key(function, (deep,), {})
+
+
 def test_the_function_is_part_of_the_key() -> None:
     assert call_key(function_of(abs), (1,), {}) != call_key(function_of(hash), (1,), {})
 
 
 def test_fresh_keys_never_come_twice() -> None:
     assert len({fresh_key("f") for _ in range(1000)}) == 1000
+    name, digest = fresh_key("f").split("-")
+    assert (name, len(digest)) == ("f", 32)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_fresh_keys_of_a_forked_process_are_others() -> None:
+    """In a process without threads: forking one with threads is not safe."""
+    script = """
+import os
+from distributed.recipes import fresh_key
+fresh_key("f")
+if os.fork():
+    os.wait()
+print(fresh_key("f"), flush=True)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert len(set(printed)) == 2
 
 
 KEYS = st.recursive(
-    st.text() | st.integers() | st.floats(allow_nan=False), lambda k: st.tuples(k, k), max_leaves=5
+    st.text(st.characters(categories=None))
+    | st.text("\x1f\ud800a")
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.binary(),
+    lambda k: st.tuples(k, k),
+    max_leaves=5,
 )
 
 
 @given(KEYS)
 def test_users_get_their_keys_back(key: Any) -> None:
-    shown = shown_key(wire_key(key, "0" * 32))
+    wire = wire_key(key, "0" * 32)
+    assert msgpack.unpackb(msgpack.packb(wire)) == wire
+    shown = shown_key(wire)
     assert shown == key
     assert type(shown) is type(key)
+
+
+@given(KEYS, KEYS)
+def test_different_keys_stay_different(one: Any, other: Any) -> None:
+    assert (wire_key(one, "0") == wire_key(other, "0")) is (repr(one) == repr(other))
+
+
+def test_a_key_of_a_pure_call_is_shown_as_it_is() -> None:
+    key = call_key(function_of(inc), (1,), {})
+    assert shown_key(key) == key
 
 
 def test_a_key_with_other_work_is_another_key() -> None:
@@ -289,6 +559,84 @@ def test_containers_that_hold_themselves_travel_or_are_refused() -> None:
     loop.append(Promise("a"))
     with pytest.raises(SerializationError, match="deep"):
         pack_call((loop,), {})
+
+
+def test_an_argument_that_holds_itself_may_stand_beside_a_future() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    blob, dependencies = pack_call((loop, Promise("a")), {})
+    assert dependencies == ("a",)
+    restored, value = unpack_call(blob, {"a": 1})[0]
+    assert restored[0] is restored
+    assert value == 1
+
+
+def test_what_arguments_share_they_share_on_the_worker() -> None:
+    shared = [Promise("a")]
+    blob, _ = pack_call((shared, {"x": shared}), {"y": shared})
+    (one, two), kwargs = unpack_call(blob, {"a": 1})
+    assert one is two["x"] is kwargs["y"]
+    assert one == [1]
+    assert isinstance(shared[0], Promise)
+    many = tangle(60)
+    many.append(Promise("a"))
+    assert unpack_call(pack_call((many,), {})[0], {"a": 1})[0][0][2] == 1
+
+
+def test_futures_are_found_at_any_depth() -> None:
+    nested: Any = Promise("a")
+    for _ in range(150):
+        nested = [nested]
+    ((found,), _) = unpack_call(pack_call((nested,), {})[0], {"a": 7})
+    for _ in range(150):
+        (found,) = found
+    assert found == 7
+
+
+def test_containers_keep_their_type() -> None:
+    ordered = OrderedDict(x=Promise("a"))
+    ((restored, point), _) = unpack_call(
+        pack_call((ordered, Point(1, Promise("a"))), {})[0], {"a": 7}
+    )
+    assert restored == OrderedDict(x=7)
+    assert type(restored) is OrderedDict
+    assert point == Point(1, 7)
+    assert type(point) is Point
+
+
+class Picky(list):  # type: ignore[type-arg]
+    def __init__(self) -> None:
+        super().__init__()
+
+
+def test_a_container_that_cannot_be_made_again_is_named() -> None:
+    picky = Picky()
+    picky.append(Promise("a"))
+    with pytest.raises(SerializationError, match=r"argument 1 cannot be sent.*a Picky cannot be"):
+        pack_call((picky,), {})
+
+
+def test_dependencies_are_named_once_and_in_order() -> None:
+    a, b, c = map(Promise, "abc")
+    assert pack_call((b, [a, b], Box(c)), {"x": a})[1] == ("b", "a", "c")
+
+
+def test_futures_as_keys_stay_and_are_dependencies() -> None:
+    blob, dependencies = pack_call(({Promise("a"): Promise("b")},), {})
+    assert set(dependencies or ()) == {"a", "b"}
+    (((key, value),), _) = (list(unpack_call(blob, {"b": 1})[0][0].items()), None)
+    assert isinstance(key, Promise)
+    assert value == 1
+
+
+def test_a_future_pickled_elsewhere_is_no_dependency() -> None:
+    pack_call((Box(Promise("a")),), {})
+    pickle.dumps(Promise("b"))
+    assert pack_call((Box(1),), {})[1] is None
+
+
+def test_a_ref_travels_as_its_key() -> None:
+    assert pickle.loads(pickle.dumps(Ref("a"))).wire == "a"
 
 
 def test_keyword_arguments_are_folded_unless_they_hold_futures() -> None:

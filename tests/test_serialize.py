@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +46,39 @@ def test_arrays_that_are_not_contiguous_travel_too() -> None:
     assert (loads(dumps(array)) == array).all()
 
 
+def test_an_array_may_be_written_to_if_its_buffer_may() -> None:
+    frames = dumps(np.zeros(OUT_OF_BAND_BYTES))
+    assert not loads([frames[0], bytes(frames[1])]).flags.writeable
+    buffer = bytearray(frames[1])
+    array = loads([frames[0], memoryview(buffer)])
+    array[0] = 1
+    assert np.frombuffer(buffer)[0] == 1
+
+
+def test_buffers_of_a_failed_attempt_are_not_sent() -> None:
+    """Plain pickle takes the array out before it fails at the lambda."""
+    array = np.zeros(OUT_OF_BAND_BYTES)
+    frames = dumps([array, lambda: 3])
+    assert len(frames) == 2
+    restored, func = loads(frames)
+    assert (restored == array).all()
+    assert func() == 3
+
+
+def test_tables_are_frames_of_their_own() -> None:
+    table = pd.DataFrame({"x": np.arange(OUT_OF_BAND_BYTES)})
+    frames = dumps(table)
+    assert len(frames) > 1
+    assert loads(frames).equals(table)
+
+
+def test_what_main_defines_travels_by_value() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec("class Here:\n    x = 5\ndef f(): return Here.x", names)
+    assert unpickle(pickle_bytes(names["f"]))() == 5
+    assert loads(dumps(names["Here"]())).x == 5
+
+
 def test_functions_without_a_name_travel_by_value() -> None:
     offset = 3
     assert unpickle(pickle_bytes(lambda x: x + offset))(4) == 7
@@ -53,6 +89,9 @@ def test_what_cannot_be_pickled_is_named() -> None:
         pickle_bytes(threading.Lock())
     with pytest.raises(SerializationError, match="a dict cannot be pickled"):
         dumps({"x": threading.Lock()})
+    with pytest.raises(SerializationError) as raised:
+        dumps(threading.Lock())
+    assert isinstance(raised.value.__cause__, TypeError)
 
 
 class Liar:
@@ -60,9 +99,49 @@ class Liar:
         raise RuntimeError("no size")
 
 
+Pair = namedtuple("Pair", "x y")
+
+
 def test_sizes() -> None:
     assert nbytes(b"x" * 1000) >= 1000
     assert nbytes(np.zeros(1000)) >= 8000
     assert nbytes([np.zeros(1000)]) >= 8000
+    assert nbytes(Pair(1, np.zeros(1000))) >= 8000
+    assert nbytes({"x": {"y": np.zeros(1000)}}) >= 8000
+    assert nbytes(pd.DataFrame({"x": ["y" * 100] * 100})) >= 1000
+
+
+def test_a_size_that_cannot_be_told_hides_no_other() -> None:
     assert nbytes(Liar()) > 0
-    assert nbytes(list(range(1_000_000))) > 1_000_000
+    assert nbytes([Liar(), b"x" * 1000]) >= 1000
+
+
+@pytest.mark.parametrize("make", [list, tuple, set, dict.fromkeys])
+def test_long_containers_are_sampled(make: Any) -> None:
+    value = make(range(1_000_000))
+    found = nbytes(value)
+    assert 30_000_000 < found < 200_000_000
+
+
+def test_sizes_of_nested_containers_are_estimated_well() -> None:
+    exact = 100 * 100 * 10 * 800
+    found = nbytes([[[np.zeros(100) for _ in range(10)] for _ in range(100)] for _ in range(100)])
+    assert exact / 3 < found < exact * 3
+
+
+def test_sizes_of_tangled_containers_take_no_time() -> None:
+    shared: list[Any] = []
+    for _ in range(100):
+        shared = [shared, shared]
+    loop: list[Any] = []
+    loop += [loop, loop]
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    wide = [[[[0] * 20] * 20] * 20] * 20
+    start = time.process_time()
+    assert all(nbytes(value) > 0 for value in (shared, loop, deep, wide))
+    assert time.process_time() - start < 1
+    # Else the interpreter frees it recursively.
+    while deep:
+        deep = deep.pop()

@@ -11,7 +11,13 @@ from itertools import cycle
 from typing import Any
 
 from distributed.core.complaints import Complaints
-from distributed.core.lifecycle import Lifecycle, append, free, report_finished
+from distributed.core.lifecycle import (
+    Lifecycle,
+    append,
+    drop_assignment,
+    free,
+    report_finished,
+)
 from distributed.core.members import DOOMED, Members
 from distributed.core.queries import QUERIES
 from distributed.core.queues import Queues
@@ -19,10 +25,8 @@ from distributed.core.requests import Replication, Requests, Restarting
 from distributed.core.states import (
     ACTIVE,
     DEFAULT_OPTIONS,
-    ERRED,
     MEMORY,
     PROCESSING,
-    RELEASED,
     Client,
     Effect,
     Exit,
@@ -398,7 +402,9 @@ class SchedulerCore:
             if task is None:
                 task = Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS)
                 self.lifecycle.tasks[key] = task
-            if task.state is RELEASED or task.state is ERRED:
+            if task.function is None and task.state is PROCESSING:
+                drop_assignment(task)  # whoever was to send it may have failed to
+            if task.function is None and task.state is not MEMORY:
                 worker = next(slots)
                 targets.append((key, worker.address, self._expect(task, worker)))
             self.lifecycle.want(client, task)
@@ -482,7 +488,7 @@ class SchedulerCore:
 
     def _choose(self, client: Client, request: int, names: tuple[str, ...] | None) -> list[Worker]:
         """The workers that the names mean (None: all). If there are none, the client is told."""
-        workers = list(self.queues.workers.values())
+        workers = [worker for worker in self.queues.workers.values() if worker.gone_since is None]
         if names is not None:
             workers = [worker for worker in workers if not worker.aliases.isdisjoint(names)]
         if not workers:

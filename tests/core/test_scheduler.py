@@ -324,6 +324,18 @@ def test_data_that_arrives_after_it_was_released_is_freed(env: Env) -> None:
     env.assert_empty()
 
 
+def test_data_that_did_not_get_through_goes_to_another_worker(env: Env) -> None:
+    env.send("C", Scatter(1, (("a", 1),), ("W",)))
+    env.worker("V")
+    env.send("C", Scatter(2, (("a", 1),), ("V",)))
+    first, second = env.take("C", Reply)
+    assert second.value[0][1] == address("V")
+    env.send("V", Done([(second.value[0][2], 8, 0, None, None)]))
+    assert env.finished("C") == ["a"]
+    env.send("W", Done([(first.value[0][2], 8, 0, None, None)]))  # it came after all
+    assert env.items("W", Free) == ["a"]
+
+
 def test_scatter_without_workers_is_refused() -> None:
     env = Env()
     env.client()

@@ -225,10 +225,10 @@ class World:
 
     def heal(self) -> None:
         """No more faults: the workers that are there do all that they are given."""
+        self.env.tick(2)  # those that were cut off are given up
         for name in range(1, 4):
             if not any(worker.id == f"W{name}" for worker in self.workers):
                 self.workers.append(PretendedWorker(self.env, f"W{name}", 1, ""))
-        self.env.tick(2)
         while any(self.env.inbox[w.peer] or w.jobs for w in self.workers):
             for worker in self.workers:
                 worker.act("finish", 0)

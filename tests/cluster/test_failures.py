@@ -1,0 +1,180 @@
+"""Workers die, clients vanish, the cluster is restarted: the work gets done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from distributed import Executor, KilledWorker, LocalCluster, LostData, SchedulerGone, wait
+from tests.support import wait_until
+
+
+def inc(x: int) -> int:
+    return x + 1
+
+
+def slow_inc(x: int) -> int:
+    time.sleep(0.02)  # on a worker
+    return x + 1
+
+
+def block(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.01)  # on a worker
+
+
+@pytest.fixture
+def two_workers() -> Iterator[Executor]:
+    """On a cluster of their own."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1) as cluster,
+        Executor(cluster) as executor,
+    ):
+        yield executor
+
+
+def kill_a_worker(executor: Executor) -> None:
+    pid = next(iter(executor.run(os.getpid).values()))
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(pid), what="the end of the worker")
+
+
+def test_what_a_dead_worker_did_is_done_again(two_workers: Executor) -> None:
+    done = two_workers.map(inc, range(10))
+    wait(done)
+    running = two_workers.map(slow_inc, range(100))
+    sums = [two_workers.submit(sum, done), two_workers.submit(sum, running)]
+    kill_a_worker(two_workers)
+    assert two_workers.gather(sums) == [55, 5050]
+    assert two_workers.gather(done) == list(range(1, 11))
+    two_workers.wait_for_workers(2, timeout=10)
+
+
+def test_large_data_that_vanished_under_gather_is_computed_again(two_workers: Executor) -> None:
+    futures = two_workers.map(lambda n: bytes([n]) * 100_000, range(20))
+    wait(futures)
+    kill_a_worker(two_workers)
+    assert [len(data) for data in two_workers.gather(futures)] == [100_000] * 20
+
+
+def test_a_task_that_kills_its_worker_fails_after_four_deaths(two_workers: Executor) -> None:
+    others = two_workers.map(slow_inc, range(20))
+    killer = two_workers.submit(os._exit, 7)
+    with pytest.raises(KilledWorker, match=r"4 workers that died.*exit status 7"):
+        killer.result(timeout=30)
+    assert killer.status == "error"
+    assert two_workers.gather(others) == list(range(1, 21))
+
+
+def test_scattered_data_that_dies_with_its_worker_is_lost(two_workers: Executor) -> None:
+    futures = two_workers.scatter(list(range(10)))
+    kill_a_worker(two_workers)
+    wait_until(lambda: any(future.status == "lost" for future in futures))
+    lost = next(future for future in futures if future.status == "lost")
+    with pytest.raises(LostData, match="every worker that held it is gone"):
+        lost.result()
+    assert two_workers.submit(inc, lost).status in ("pending", "lost")
+
+
+def test_restart(two_workers: Executor, tmp_path: Path) -> None:
+    old_pids = set(two_workers.run(os.getpid).values())
+    done = two_workers.submit(inc, 1)
+    done.result()
+    with Executor(two_workers.scheduler_address) as other:
+        theirs = other.submit(inc, 2)
+        theirs.result()
+        blocked = two_workers.map(block, [str(tmp_path / "never")] * 3, pure=False)
+        start = time.monotonic()
+        two_workers.restart()
+        assert time.monotonic() - start < 10
+        assert {future.status for future in [*blocked, done]} == {"cancelled"}
+        wait_until(lambda: theirs.status == "cancelled")
+        assert other.submit(inc, 3).result() == 4
+    assert old_pids.isdisjoint(two_workers.run(os.getpid).values())
+    assert two_workers.submit(inc, 1).result() == 2
+    two_workers.restart()
+    assert two_workers.submit(inc, 1).result() == 2
+
+
+def test_files_survive_a_restart(two_workers: Executor, tmp_path: Path) -> None:
+    module = tmp_path / "surviving_module.py"
+    module.write_text("value = 1\n")
+    two_workers.upload_file(module)
+    two_workers.restart()
+
+    def use() -> int:
+        import surviving_module
+
+        return int(surviving_module.value)
+
+    assert set(two_workers.run(use).values()) == {1}
+
+
+def test_a_worker_that_joins_gets_work(two_workers: Executor, tmp_path: Path) -> None:
+    place = two_workers.scheduler_address.removeprefix("tcp://")
+    futures = two_workers.map(slow_inc, range(400))
+    command = [sys.executable, "-c", "from distributed.cli import dworker; dworker()", place]
+    with subprocess.Popen([*command, "--name", "late", "--nthreads", "1"]) as process:
+        two_workers.wait_for_workers(3, timeout=20)
+        info = two_workers.scheduler_info()["workers"]
+        (late,) = [address for address, worker in info.items() if worker["name"] == "late"]
+        wait_until(lambda: two_workers.has_what().get(late), what="work for the new worker")
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    assert two_workers.gather(futures) == list(range(1, 401))
+
+
+def test_the_keys_of_a_client_that_dies_are_released(two_workers: Executor) -> None:
+    script = (
+        "import os, sys; from distributed import Executor, wait;"
+        "e = Executor(sys.argv[1]); f = e.map(abs, range(7)); wait(f); print(len(f), flush=True);"
+        "os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", script, two_workers.scheduler_address]
+    died = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (died.stdout, died.returncode) == ("7\n", -signal.SIGKILL)
+    assert len(two_workers.who_has()) == 7
+    wait_until(lambda: not two_workers.who_has(), 20, "the end of its keys")
+
+
+def test_without_a_scheduler_waiting_ends_with_a_reason(tmp_path: Path) -> None:
+    with LocalCluster(n_workers=1) as cluster:
+        executor = Executor(cluster)
+        pending = executor.submit(block, str(tmp_path / "never"))
+        with Executor(cluster) as other:
+            other.shutdown()
+        wait_until(lambda: pending.status == "lost")
+        with pytest.raises(LostData, match="a client asked for it"):
+            pending.result()
+        with pytest.raises(SchedulerGone, match="a client asked for it"):
+            executor.submit(inc, 1)
+        executor.close()
+
+
+def test_shutdown_ends_every_process() -> None:
+    executor = Executor(n_workers=1)
+    pids = [executor._cluster.scheduler_pid, *executor.run(os.getpid).values()]  # type: ignore[union-attr]
+    executor.shutdown()
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 5)
+
+
+def test_processes_end_with_the_session_that_started_them() -> None:
+    """Even if it is killed."""
+    script = (
+        "import os; from distributed import Executor; e = Executor(n_workers=1);"
+        "print(e._cluster.scheduler_pid, *e.run(os.getpid).values(), flush=True);"
+        "os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", script]
+    died = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30)
+    pids = [int(pid) for pid in died.stdout.split()]
+    assert len(pids) == 2
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 10)
