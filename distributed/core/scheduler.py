@@ -96,6 +96,9 @@ CLIENT_GRACE_SECONDS = 5.0
 # machine that is off.
 SILENCE_SECONDS = 30.0
 SILENCE_SECONDS_WITHOUT_NANNY = 300.0
+# The end waits so long for workers and nannies to say goodbye: what a connection has received and its
+# owner has not read is lost when the other side closes it.
+END_SECONDS = 2.0
 # Weight of the newest task in the moving averages of how long tasks take.
 NEWEST = 0.2
 
@@ -120,7 +123,8 @@ class SchedulerCore:
         self.complaints = Complaints()
         self.files: dict[str, bytes] = {}
         self._idle_since: float | None = None
-        self._exit: str | None = None
+        self._ending = ""  # why the cluster is about to end
+        self._end_at = 0.0
         self._loose: list[Send] = []  # to peers that are not members
 
     def handle(self, events: Iterable[tuple[Peer, Message]], now: float) -> list[Effect]:
@@ -167,9 +171,12 @@ class SchedulerCore:
             if member.out:
                 effects.append(Send(member.peer, member.out))
                 member.out = []
-        if self._exit is not None:
-            effects.append(Exit(self._exit))
+        if self._ending and self._may_exit():
+            effects.append(Exit(self._ending))
         return effects
+
+    def _may_exit(self) -> bool:
+        return self.now >= self._end_at or not (self.members.workers or self.members.nannies)
 
     # Members come
 
@@ -217,6 +224,8 @@ class SchedulerCore:
         self._compare_assigned(worker, frozenset(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
         self.queues.join(worker)
+        if self._ending:
+            worker.out.append(Goodbye())
 
     def _compare_assigned(self, worker: Worker, has: frozenset[int]) -> None:
         for assignment, task in tuple(worker.assigned.items()):
@@ -475,7 +484,10 @@ class SchedulerCore:
         self._stop("a client asked for it")
 
     def _stop(self, reason: str) -> None:
-        self._exit = reason
+        if self._ending:
+            return
+        self._ending = reason
+        self._end_at = self.now + END_SECONDS
         for member in self.members.all():
             if isinstance(member, Client):
                 member.out.append(Refused(f"the scheduler ended: {reason}"))

@@ -11,6 +11,7 @@ from distributed.core.requests import RESTART_SECONDS
 from distributed.core.scheduler import (
     CLIENT_GRACE_SECONDS,
     DIED_SECONDS,
+    END_SECONDS,
     SILENCE_SECONDS,
     SILENCE_SECONDS_WITHOUT_NANNY,
 )
@@ -723,6 +724,19 @@ def test_a_client_may_end_the_cluster(env: Env) -> None:
     env.nanny()
     env.send("C", Stop())
     assert env.take("W", Goodbye) and env.take("N", Goodbye) and env.take("C", Refused)
+    env.send("W", Goodbye())
+    assert env.exit == ""
+    env.send("N", Goodbye())
+    assert env.exit == "a client asked for it"
+
+
+def test_the_end_does_not_wait_for_ever(env: Env) -> None:
+    env.send("C", Stop())
+    env.worker("late")
+    assert env.take("late", Goodbye)
+    env.tick(END_SECONDS - 0.1)
+    assert env.exit == ""
+    env.tick(0.2)
     assert env.exit == "a client asked for it"
 
 
@@ -738,6 +752,7 @@ def test_an_idle_scheduler_ends() -> None:
     env.tick(9)
     assert env.exit == ""
     env.tick(1)
+    env.send("W", Goodbye())
     assert env.exit == "nothing to do for 10 s"
 
 
