@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from distributed.connection import Connection
 from distributed.core.client import FINISHED, PENDING, CallOff, Calls, Entry, Item, Unreachable
 from distributed.errors import DistributedError, LostData, SerializationError, TimeoutError
-from distributed.futures import Future, leave_slot
+from distributed.futures import Future, leave_slot, wait_for
 from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
 from distributed.recipes import (
     Function,
@@ -219,7 +219,7 @@ class Executor:
         values: dict[Entry, Any] = {}
         left = futures
         for _ in range(FETCH_ATTEMPTS):
-            _wait_for(left, deadline, strict)
+            wait_for(left, deadline, strict)
             places: dict[str, list[str]] = {}
             for future in left:
                 entry = future._entry
@@ -307,7 +307,7 @@ class Executor:
             left = tuple(item for item in left if item[0] in failed)
         if left:
             raise DistributedError(f"{len(left)} items could not be sent: {failures}")
-        _wait_for(futures, None, True)
+        wait_for(futures, None, True)
         if broadcast:
             self._connection.ask(lambda r: Replicate(r, tuple(frames), workers))
         return futures
@@ -604,17 +604,6 @@ def _shape(keys: Any, value: Callable[[Any], Any]) -> Any:
     if isinstance(keys, list):
         return [_shape(key, value) for key in keys]
     return value(keys)
-
-
-def _wait_for(futures: Iterable[Future], deadline: float | None, eager: bool) -> None:
-    pending: dict[Connection, list[Entry]] = {}
-    for future in futures:
-        if not future.done():
-            pending.setdefault(future._connection, []).append(future._entry)
-    for connection, entries in pending.items():
-        leave_slot()
-        timeout = None if deadline is None else deadline - time.monotonic()
-        connection.wait(entries, timeout, eager)
 
 
 def _results(answers: dict[str, tuple[bool, Any]]) -> dict[str, Any]:

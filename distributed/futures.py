@@ -197,20 +197,22 @@ def wait(
             for _ in as_completed(waited, timeout=timeout):
                 break
     else:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for connection, entries in _by_connection(waited).items():
-            leave_slot()
-            connection.wait(entries, None if deadline is None else deadline - time.monotonic())
+        wait_for(waited, None if timeout is None else time.monotonic() + timeout)
     done = {future for future in waited if future.done()}
     return DoneAndNotDone(done, {future for future in waited if future not in done})
 
 
-def _by_connection(futures: Iterable[Future]) -> dict[Connection, list[Entry]]:
-    found: dict[Connection, list[Entry]] = {}
+def wait_for(futures: Iterable[Future], deadline: float | None, eager: bool = False) -> None:
+    """Block until all have ended, or with `eager` until one has failed. Raises TimeoutError when
+    `time.monotonic()` reaches the deadline."""
+    pending: dict[Connection, list[Entry]] = {}
     for future in futures:
         if not future.done():
-            found.setdefault(future._connection, []).append(future._entry)
-    return found
+            pending.setdefault(future._connection, []).append(future._entry)
+    for connection, entries in pending.items():
+        leave_slot()
+        timeout = None if deadline is None else deadline - time.monotonic()
+        connection.wait(entries, timeout, eager)
 
 
 class as_completed(Iterator[Any]):

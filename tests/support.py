@@ -41,8 +41,10 @@ class Baseline:
             if thread not in self._threads and not thread.name.startswith("asyncio")
         ]
         for child in self._process.children(recursive=True):
-            if child.pid not in self._children:
-                found.append(f"process {child.pid} {_command(child)}")
+            command = _command(child)
+            # The standard library starts that one once, for the life of this process.
+            if child.pid not in self._children and "resource_tracker" not in command:
+                found.append(f"process {child.pid} {command}")
         extra = _sockets() - self._sockets
         found += [f"socket {socket}" for socket in sorted(extra)]
         return found

@@ -55,6 +55,10 @@ class Lifecycle:
 
     # A task is known
 
+    def known(self, keys: Iterable[str]) -> list[Task]:
+        """The tasks of those of the keys that have one."""
+        return [self.tasks[key] for key in keys if key in self.tasks]
+
     def submit(self, client: Client, message: Submit) -> bool:
         """Learn the recipes, and start what the client wants. False, and nothing has changed, if a
         function is unknown: the client believes that it has been sent before."""

@@ -1,15 +1,28 @@
-"""Requests that several workers have to answer before the client is answered.
+"""Requests of clients: each is answered by one `Reply`.
 
-Each waits for a set of workers, takes their answers in any order, and counts a worker that dies as an
-answer. When nobody is left to wait for, the client gets one `Reply`.
+Some can be answered at once. Others wait for a set of workers, take their answers in any order, and count
+a worker that dies as an answer.
 """
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
-from distributed.core.states import Client, Task, Worker
-from distributed.messages import Call, PutFile, Reply
+from distributed.core.lifecycle import Lifecycle, append, drop_assignment
+from distributed.core.queries import QUERIES
+from distributed.core.states import DEFAULT_OPTIONS, MEMORY, PROCESSING, Client, Task, Worker
+from distributed.messages import (
+    Acquire,
+    Ask,
+    Broadcast,
+    Call,
+    PutFile,
+    Replicate,
+    Reply,
+    Scatter,
+    Upload,
+)
 
 # A restart that has not brought the workers back by then is reported as failed.
 RESTART_SECONDS = 30.0
@@ -69,21 +82,99 @@ class Restarting:
 
 
 class Requests:
-    """All that are open."""
+    """Answers them, and keeps those that are open."""
 
-    def __init__(self) -> None:
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self.files: dict[str, bytes] = {}  # that were uploaded, for workers that join later
+        self._lifecycle = lifecycle
         self.collects: dict[int, Collect] = {}
         self.replications: list[Replication] = []
         self.restarts: list[Restarting] = []
         self._next = 1
 
-    def call(self, client: Client, request: int, call: bytes, workers: list[Worker]) -> None:
+    def on_scatter(self, client: Client, message: Scatter) -> None:
+        workers = self._choose(client, message.request, message.workers)
+        if not workers:
+            return
+        slots = cycle([worker for worker in workers for _ in range(worker.nthreads)])
+        targets = []
+        for key, _ in message.items:
+            task = self._lifecycle.tasks.get(key)
+            if task is None:
+                task = Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS)
+                self._lifecycle.tasks[key] = task
+            if task.function is None and task.state is PROCESSING:
+                drop_assignment(task)  # whoever was to send it may have failed to
+            if task.function is None and task.state is not MEMORY:
+                worker = next(slots)
+                targets.append((key, worker.address, self._expect(task, worker)))
+            self._lifecycle.want(client, task)
+        client.out.append(Reply(message.request, True, targets))
+
+    def _expect(self, task: Task, worker: Worker) -> int:
+        """The task's data is about to be sent to the worker by a client."""
+        assignment = self._lifecycle.queues.new_assignment()
+        task.state, task.error = PROCESSING, None
+        task.worker, task.assignment = worker, assignment
+        worker.incoming[assignment] = task
+        return assignment
+
+    def on_replicate(self, client: Client, message: Replicate) -> None:
+        workers = self._choose(client, message.request, message.workers)
+        if not workers:
+            return
+        replication = Replication(client, message.request)
+        for task in self._lifecycle.known(message.keys):
+            if task.state is not MEMORY:
+                replication.failure = f"{task.key} cannot be copied: it is {task.state}"
+                break
+            addresses = [holder.address for holder in task.holders]
+            for worker in workers:
+                if worker not in task.holders:
+                    replication.waiting[(worker, task)] = None
+                    append(worker, Acquire, (task.key, task.nbytes, addresses))
+        self.replications.append(replication)
+
+    def on_ask(self, client: Client, message: Ask) -> None:
+        query = QUERIES.get(message.question)
+        if query is None:
+            text = f"there is no question {message.question!r}, only {', '.join(QUERIES)}"
+            client.out.append(Reply(message.request, False, text))
+        else:
+            value = query(self._lifecycle, message.keys)
+            client.out.append(Reply(message.request, True, value))
+
+    def on_broadcast(self, client: Client, message: Broadcast) -> None:
+        workers = self._choose(client, message.request, message.workers)
+        if workers:
+            self._call(client, message.request, message.call, workers)
+
+    def on_upload(self, client: Client, message: Upload) -> None:
+        self.files[message.name] = message.content
+        workers = list(self._lifecycle.queues.workers.values())
+        self._put_file(client, message.request, message.name, message.content, workers)
+
+    def _choose(self, client: Client, request: int, names: tuple[str, ...] | None) -> list[Worker]:
+        """The workers that the names mean (None: all). If there are none, the client is told."""
+        workers = [
+            worker
+            for worker in self._lifecycle.queues.workers.values()
+            if worker.gone_since is None
+        ]
+        if names is not None:
+            workers = [worker for worker in workers if not worker.aliases.isdisjoint(names)]
+        if not workers:
+            text = "there are no workers" if names is None else f"no worker is among {names}"
+            client.out.append(Reply(request, False, text))
+        return workers
+
+    def _call(self, client: Client, request: int, call: bytes, workers: list[Worker]) -> None:
         number = self._collect(client, request, workers)
         for worker in workers:
             worker.out.append(Call(number, call))
         self._settle_collect(number)
 
-    def put_file(
+    def _put_file(
         self, client: Client, request: int, name: str, content: bytes, workers: list[Worker]
     ) -> None:
         number = self._collect(client, request, workers)

@@ -7,24 +7,20 @@ hands out work, `requests.py` collects answers of several workers, `members.py` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import cycle
 from typing import Any
 
 from distributed.core.complaints import Complaints
 from distributed.core.lifecycle import (
     Lifecycle,
     append,
-    drop_assignment,
     free,
     report_finished,
 )
 from distributed.core.members import DOOMED, Members
-from distributed.core.queries import QUERIES
 from distributed.core.queues import Queues
-from distributed.core.requests import Replication, Requests, Restarting
+from distributed.core.requests import Requests, Restarting
 from distributed.core.states import (
     ACTIVE,
-    DEFAULT_OPTIONS,
     MEMORY,
     PROCESSING,
     Client,
@@ -44,7 +40,6 @@ from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Abandoned,
-    Acquire,
     Alive,
     Answer,
     Ask,
@@ -70,7 +65,6 @@ from distributed.messages import (
     Refused,
     Release,
     Replicate,
-    Reply,
     Restart,
     Returned,
     Scatter,
@@ -118,10 +112,9 @@ class SchedulerCore:
         self.now = 0.0
         self.queues = Queues()
         self.lifecycle = Lifecycle(self.queues)
-        self.requests = Requests()
+        self.requests = Requests(self.lifecycle)
         self.members = Members()
         self.complaints = Complaints()
-        self.files: dict[str, bytes] = {}
         self._idle_since: float | None = None
         self._ending = ""  # why the cluster is about to end
         self._end_at = 0.0
@@ -217,7 +210,7 @@ class SchedulerCore:
             worker.nanny = hello.nanny
             worker.pid = hello.pid
             worker.memory_limit = hello.memory_limit
-        worker.out = [Welcome(self.epoch, self.files)]
+        worker.out = [Welcome(self.epoch, self.requests.files)]
         worker.functions = set()
         worker.thief = None
         self.members.enter(worker, peer, self.now)
@@ -365,7 +358,7 @@ class SchedulerCore:
                 self.lifecycle.start([task])
 
     def _on_release(self, client: Client, message: Release) -> None:
-        self.lifecycle.release(client, self._tasks(message.keys))
+        self.lifecycle.release(client, self.lifecycle.known(message.keys))
 
     def _on_forget(self, client: Client, message: Forget) -> None:
         functions = self.lifecycle.functions
@@ -373,7 +366,7 @@ class SchedulerCore:
         self.lifecycle.forget_functions(client, known)
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
-        for task in self._tasks(message.keys):
+        for task in self.lifecycle.known(message.keys):
             self.lifecycle.cancel(client, task)
 
     def _on_missing(self, client: Client, message: Missing) -> None:
@@ -399,68 +392,6 @@ class SchedulerCore:
                     self.requests.task_lost(task)
                     self.lifecycle.lose([task])
                 return
-
-    def _on_scatter(self, client: Client, message: Scatter) -> None:
-        workers = self._choose(client, message.request, message.workers)
-        if not workers:
-            return
-        slots = cycle([worker for worker in workers for _ in range(worker.nthreads)])
-        targets = []
-        for key, _ in message.items:
-            task = self.lifecycle.tasks.get(key)
-            if task is None:
-                task = Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS)
-                self.lifecycle.tasks[key] = task
-            if task.function is None and task.state is PROCESSING:
-                drop_assignment(task)  # whoever was to send it may have failed to
-            if task.function is None and task.state is not MEMORY:
-                worker = next(slots)
-                targets.append((key, worker.address, self._expect(task, worker)))
-            self.lifecycle.want(client, task)
-        client.out.append(Reply(message.request, True, targets))
-
-    def _expect(self, task: Task, worker: Worker) -> int:
-        """The task's data is about to be sent to the worker by a client."""
-        assignment = self.queues.new_assignment()
-        task.state, task.error = PROCESSING, None
-        task.worker, task.assignment = worker, assignment
-        worker.incoming[assignment] = task
-        return assignment
-
-    def _on_replicate(self, client: Client, message: Replicate) -> None:
-        workers = self._choose(client, message.request, message.workers)
-        if not workers:
-            return
-        replication = Replication(client, message.request)
-        for task in self._tasks(message.keys):
-            if task.state is not MEMORY:
-                replication.failure = f"{task.key} cannot be copied: it is {task.state}"
-                break
-            addresses = [holder.address for holder in task.holders]
-            for worker in workers:
-                if worker not in task.holders:
-                    replication.waiting[(worker, task)] = None
-                    append(worker, Acquire, (task.key, task.nbytes, addresses))
-        self.requests.replications.append(replication)
-
-    def _on_ask(self, client: Client, message: Ask) -> None:
-        query = QUERIES.get(message.question)
-        if query is None:
-            text = f"there is no question {message.question!r}, only {', '.join(QUERIES)}"
-            client.out.append(Reply(message.request, False, text))
-        else:
-            value = query(self.lifecycle, message.keys)
-            client.out.append(Reply(message.request, True, value))
-
-    def _on_broadcast(self, client: Client, message: Broadcast) -> None:
-        workers = self._choose(client, message.request, message.workers)
-        if workers:
-            self.requests.call(client, message.request, message.call, workers)
-
-    def _on_upload(self, client: Client, message: Upload) -> None:
-        self.files[message.name] = message.content
-        workers = list(self.queues.workers.values())
-        self.requests.put_file(client, message.request, message.name, message.content, workers)
 
     def _on_restart(self, client: Client, message: Restart) -> None:
         reason = "the cluster was restarted"
@@ -493,20 +424,6 @@ class SchedulerCore:
                 member.out.append(Refused(f"the scheduler ended: {reason}"))
             else:
                 member.out.append(Goodbye())
-
-    def _tasks(self, keys: Iterable[str]) -> list[Task]:
-        tasks = self.lifecycle.tasks
-        return [tasks[key] for key in keys if key in tasks]
-
-    def _choose(self, client: Client, request: int, names: tuple[str, ...] | None) -> list[Worker]:
-        """The workers that the names mean (None: all). If there are none, the client is told."""
-        workers = [worker for worker in self.queues.workers.values() if worker.gone_since is None]
-        if names is not None:
-            workers = [worker for worker in workers if not worker.aliases.isdisjoint(names)]
-        if not workers:
-            text = "there are no workers" if names is None else f"no worker is among {names}"
-            client.out.append(Reply(request, False, text))
-        return workers
 
     # Workers speak
 
@@ -627,6 +544,10 @@ def _since(moment: float | None, now: float) -> float:
     return 0.0 if moment is None else now - moment
 
 
+def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
+    return lambda core, client, message: handler(core.requests, client, message)
+
+
 _HELLOS: dict[Any, Handler] = {
     ClientHello: SchedulerCore._on_client_hello,
     WorkerHello: SchedulerCore._on_worker_hello,
@@ -640,11 +561,11 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Forget): SchedulerCore._on_forget,
     (Client, Cancel): SchedulerCore._on_cancel,
     (Client, Missing): SchedulerCore._on_missing,
-    (Client, Scatter): SchedulerCore._on_scatter,
-    (Client, Replicate): SchedulerCore._on_replicate,
-    (Client, Ask): SchedulerCore._on_ask,
-    (Client, Broadcast): SchedulerCore._on_broadcast,
-    (Client, Upload): SchedulerCore._on_upload,
+    (Client, Scatter): _request(Requests.on_scatter),
+    (Client, Replicate): _request(Requests.on_replicate),
+    (Client, Ask): _request(Requests.on_ask),
+    (Client, Broadcast): _request(Requests.on_broadcast),
+    (Client, Upload): _request(Requests.on_upload),
     (Client, Restart): SchedulerCore._on_restart,
     (Client, Stop): SchedulerCore._on_stop,
     (Client, Goodbye): SchedulerCore._on_goodbye,

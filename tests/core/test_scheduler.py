@@ -592,7 +592,7 @@ def test_files_reach_workers_that_join_later(env: Env) -> None:
     env.send("W", Answer(put.request, True, b""))
     assert env.take("C", Reply)[0].ok
     env.send("V", NannyHello("V", PROTOCOL, PYTHON))
-    assert env.core.files == {"m.py": b"x = 1"}
+    assert env.core.requests.files == {"m.py": b"x = 1"}
 
 
 def test_restart_clears_everything_and_waits_for_the_workers(env: Env) -> None:
