@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -200,6 +201,7 @@ def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
 
 def _set_up(log_level: str, with_parent: bool) -> None:
     set_up_logging(log_level)
+    gc.freeze()  # all that has been imported stays: the collector need not look at it again
     # Until there is something to stop, ending is all that a signal can mean.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: leave(0))

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 # `map` submits so many tasks in one message: enough to make the message's own cost vanish, few enough
 # that the first tasks run while the last are being packed.
 MAP_TASKS = 2000
+# Arguments travel through the scheduler, to which they are a burden.
+MAX_ARGUMENT_BYTES = 256 << 20
 # How often data is asked for that its holder turns out not to have, before that is reported. Each time
 # in between it has been computed again.
 FETCH_ATTEMPTS = 5
@@ -488,6 +490,11 @@ def _item(
     order: int = 0,
 ) -> Item:
     arguments, dependencies = pack_call(args, kwargs)
+    if len(arguments) > MAX_ARGUMENT_BYTES:
+        raise ValueError(
+            f"the arguments of {function.name} take {len(arguments):,} bytes, more than the limit of "
+            f"{MAX_ARGUMENT_BYTES:,}: send large data with scatter() and pass the future"
+        )
     if key is not None:
         wire = wire_key(key, call_key(function, args, kwargs)[-32:])
     elif pure:

@@ -8,6 +8,7 @@ a task does to its worker.
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -391,6 +392,7 @@ def run_worker() -> None:
     config = json.loads(sys.argv.pop())
     options = WorkerOptions(**config["options"])
     set_up_logging(options.log_level)
+    gc.freeze()  # all that has been imported stays
     scheduler = Address(*config["scheduler"])
     try:
         worker = make_worker(scheduler, options, config["id"], config["nanny"])

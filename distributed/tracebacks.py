@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +22,14 @@ MAX_TEXT = 10_000
 # Of a traceback that is deeper, the first and the last lines are kept.
 MAX_LINES = 60
 # A pickled exception above this is replaced by its type and its text.
-MAX_BYTES = 1 << 20
+MAX_BYTES = 100_000
+# Notes, and exceptions of a group: more are not kept.
+MAX_PARTS = 100
 # Causes of causes of causes: more are not followed.
 MAX_CAUSES = 20
 
 # Lines between the worker's thread and the user's function are not the user's business.
-_OURS = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parent) + os.sep
 _DASK = str(Path("dask") / "_task_spec.py")
 
 # (file, function, line)
@@ -35,7 +38,13 @@ Line = tuple[str, str, int]
 
 def dump_exception(exception: BaseException) -> bytes:
     """The exception with its traceback, causes, context and notes, as bytes."""
-    return pickle.dumps(_describe(exception, {}), 5)
+    try:
+        described = _describe(exception, {})
+    except BaseException as error:
+        # A class that does not even let its attributes be read.
+        text = f"(it could not be described: {type(error).__name__})"
+        described = {"type": type(exception).__name__, "text": text, **_NOTHING}
+    return pickle.dumps(described, 5)
 
 
 def load_exception(blob: bytes) -> BaseException:
@@ -51,6 +60,17 @@ def load_exception(blob: bytes) -> BaseException:
     return _restore(described)
 
 
+_NOTHING: dict[str, Any] = {
+    "pickle": None,
+    "lines": [],
+    "notes": [],
+    "group": [],
+    "cause": None,
+    "context": None,
+    "suppress": False,
+}
+
+
 def _describe(exception: BaseException, seen: dict[int, None]) -> dict[str, Any]:
     seen[id(exception)] = None
     return {
@@ -58,6 +78,8 @@ def _describe(exception: BaseException, seen: dict[int, None]) -> dict[str, Any]
         "text": _text(exception),
         "pickle": _pickle(exception),
         "lines": _lines(exception.__traceback__),
+        "notes": _notes(exception),
+        "group": [_describe_other(part, seen) for part in _parts(exception)],
         "cause": _describe_other(exception.__cause__, seen),
         "context": _describe_other(exception.__context__, seen),
         "suppress": exception.__suppress_context__,
@@ -72,10 +94,25 @@ def _describe_other(
     return _describe(exception, seen)
 
 
+def _notes(exception: BaseException) -> list[str]:
+    notes = getattr(exception, "__notes__", ())
+    if not isinstance(notes, (list, tuple)):
+        return []
+    return [_cut(note) for note in notes[:MAX_PARTS] if type(note) is str]
+
+
+def _parts(exception: BaseException) -> list[BaseException]:
+    """The exceptions of an ExceptionGroup; Python 3.10 has none."""
+    parts = getattr(exception, "exceptions", ())
+    if not isinstance(parts, tuple):
+        return []
+    return [part for part in parts[:MAX_PARTS] if isinstance(part, BaseException)]
+
+
 def _text(exception: BaseException) -> str:
     try:
         return _cut(str(exception))
-    except Exception as error:
+    except BaseException as error:
         return f"(its text could not be made: {type(error).__name__})"
 
 
@@ -97,9 +134,12 @@ def _pickle(exception: BaseException) -> bytes | None:
         recipe = (*reduced[:2], reduced[2] if len(reduced) > 2 else None)
         blob = pickle_bytes(recipe)
         if len(blob) > MAX_TEXT:
-            blob = pickle_bytes((recipe[0], tuple(map(_cut_argument, recipe[1])), recipe[2]))
+            recipe = (recipe[0], tuple(map(_cut_argument, recipe[1])), recipe[2])
+            blob = pickle_bytes(recipe)
+        if len(blob) > MAX_BYTES:
+            blob = pickle_bytes((*recipe[:2], None))
         _make(blob)
-    except Exception:
+    except BaseException:
         # Whatever a user's class does when it is pickled or made: its name and its text are left.
         return None
     return blob if len(blob) <= MAX_BYTES else None
@@ -139,6 +179,17 @@ def _is_internal(filename: str) -> bool:
 
 def _restore(described: dict[str, Any]) -> BaseException:
     exception = _unpickle(described)
+    if described["notes"]:
+        exception.__notes__ = described["notes"]
+    _attach(exception, described)
+    return exception
+
+
+def _attach(exception: BaseException, described: dict[str, Any]) -> None:
+    """Give it what pickle does not keep: lines, causes, and those of the exceptions in a group."""
+    for part, its in zip(_parts(exception), described["group"], strict=False):
+        if its is not None:
+            _attach(part, its)
     if described["lines"]:
         exception.__traceback__ = _traceback(described["lines"])
     if described["cause"] is not None:
@@ -146,7 +197,6 @@ def _restore(described: dict[str, Any]) -> BaseException:
     if described["context"] is not None:
         exception.__context__ = _restore(described["context"])
     exception.__suppress_context__ = described["suppress"]
-    return exception
 
 
 def _unpickle(described: dict[str, Any]) -> BaseException:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import select
 import socket
 import struct
 import time
@@ -127,7 +128,10 @@ class Router:
             raise OSError(error.errno, f"cannot listen at {host}:{port}: {reason}") from None
         endpoint = self._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self.address = Address(host, int(endpoint.rpartition(":")[2]))
-        self.alarmed = False  # set by the poller: the monitor has something to say
+        # Whether the monitor may have something to say, and whether something may have come that the
+        # descriptor does not tell of: it only does once somebody has looked and found nothing.
+        self.alarmed = True
+        self.unsure = True
         self._descriptors: dict[bytes, int] = {}
         self._at: dict[int, set[bytes]] = {}  # peers whose connection has or had this descriptor
         self._suspects: dict[bytes, float] = {}  # until when
@@ -155,8 +159,15 @@ class Router:
                 frames.append(_RECEIVE(sock, _NOBLOCK, False).buffer)
             received.append((peer, frames))
             if len(received) >= MAX_MESSAGES or time.perf_counter() > end:
-                break
+                self.unsure = True
+                return received
+        self.unsure = False
         return received
+
+    def has_input(self) -> bool:
+        """Whether there is something to receive."""
+        self.unsure = bool(_GET(self._socket, _EVENTS) & _POLLIN)
+        return self.unsure
 
     def _meet(self, peer: bytes, frame: Any) -> None:
         descriptor = frame.get(zmq.SRCFD)
@@ -165,6 +176,7 @@ class Router:
 
     def send(self, peer: bytes, frames: Sequence[Frame]) -> bool:
         """False if the peer is not there any more (`gone` will tell) or its queue is full."""
+        self.unsure = True
         try:
             _SEND(self._socket, peer, _MORE | _NOBLOCK)
         except zmq.Again:
@@ -230,7 +242,10 @@ class Dealer:
 
     def __init__(self, context: zmq.Context[Any], address: Address) -> None:
         self.address = address
-        self.alarmed = False  # set by the poller: the monitor has something to say
+        # Whether the monitor may have something to say, and whether something may have come that the
+        # descriptor does not tell of: it only does once somebody has looked and found nothing.
+        self.alarmed = True
+        self.unsure = True
         self._socket = context.socket(zmq.DEALER)
         _set_common(self._socket)
         self._socket.set(zmq.IMMEDIATE, 1)
@@ -267,11 +282,19 @@ class Dealer:
                 frames.append(_RECEIVE(sock, _NOBLOCK, False).buffer)
             received.append(frames)
             if len(received) >= MAX_MESSAGES or time.perf_counter() > end:
-                break
+                self.unsure = True
+                return received
+        self.unsure = False
         return received
+
+    def has_input(self) -> bool:
+        """Whether there is something to receive."""
+        self.unsure = bool(_GET(self._socket, _EVENTS) & _POLLIN)
+        return self.unsure
 
     def send(self, frames: Sequence[Frame]) -> bool:
         """False if there is no connection: the message has not been sent and is not kept."""
+        self.unsure = True
         try:
             _send_frames(self._socket, frames)
         except zmq.Again:
@@ -350,26 +373,37 @@ class Poller:
     The thread that waits says so with `arm` and looks at its queues once more before `wait`; another
     thread puts something in a queue and then calls `wake`. So no call is lost, and only the first wake
     of a sleep costs a system call.
+
+    It polls the sockets' descriptors itself: `zmq_poll` asks each socket for its state before and after,
+    and every such question is two system calls. A socket's descriptor becomes readable when something
+    arrives for it, but no more than once; what a send has taken note of meanwhile has to be asked for
+    (`Channel.has_input`).
     """
 
     def __init__(self) -> None:
-        self._poller = zmq.Poller()
-        self._owners: dict[Any, tuple[Channel, bool]] = {}  # and whether it is the monitor
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-        self._poller.register(self._reader, zmq.POLLIN)
+        self._poll = select.poll()
+        self._channels: dict[Channel, None] = {}
+        self._owners: dict[int, tuple[Channel, bool]] = {}  # and whether it is the monitor
+        self._reader, self._writer = os.pipe()
+        for descriptor in (self._reader, self._writer):
+            os.set_blocking(descriptor, False)
+        self._poll.register(self._reader, select.POLLIN)
         self._armed = False
+        self._closed = False
 
     def add(self, channel: Channel) -> None:
+        self._channels[channel] = None
         for sock, is_monitor in zip(channel.sockets(), (False, True), strict=True):
-            self._owners[sock] = (channel, is_monitor)
-            self._poller.register(sock, zmq.POLLIN)
+            descriptor = sock.get(zmq.FD)
+            self._owners[descriptor] = (channel, is_monitor)
+            self._poll.register(descriptor, select.POLLIN)
 
     def remove(self, channel: Channel) -> None:
+        del self._channels[channel]
         for sock in channel.sockets():
-            del self._owners[sock]
-            self._poller.unregister(sock)
+            descriptor = sock.get(zmq.FD)
+            del self._owners[descriptor]
+            self._poll.unregister(descriptor)
 
     def arm(self) -> None:
         self._armed = True
@@ -378,22 +412,25 @@ class Poller:
         if self._armed:
             self._armed = False
             try:
-                self._writer.send(b"\0")
+                os.write(self._writer, b"\0")
             except BlockingIOError:
                 pass  # as many wakes as a pipe holds are under way
 
     @property
     def wake_descriptor(self) -> int:
         """For `signal.set_wakeup_fd`: a signal ends the wait."""
-        return self._writer.fileno()
+        return self._writer
 
     def wait(self, seconds: float) -> dict[Channel, None]:
         """The channels that have something, once one has, or after so many seconds (0: at once)."""
         ready: dict[Channel, None] = {}
-        for sock, _ in self._poller.poll(int(seconds * 1000)):
-            owner = self._owners.get(sock)
+        for channel in self._channels:
+            if channel.alarmed or (channel.unsure and channel.has_input()):
+                ready[channel] = None
+        for descriptor, _ in self._poll.poll(0 if ready else seconds * 1000):
+            owner = self._owners.get(descriptor)
             if owner is None:
-                _drain(self._reader)
+                self._clear_wakes()
                 continue
             channel, is_monitor = owner
             ready[channel] = None
@@ -402,13 +439,15 @@ class Poller:
         self._armed = False
         return ready
 
+    def _clear_wakes(self) -> None:
+        try:
+            os.read(self._reader, 4096)
+        except BlockingIOError:
+            pass
+
     def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
-
-
-def _drain(reader: socket.socket) -> None:
-    try:
-        reader.recv(4096)
-    except BlockingIOError:
-        pass
+        if not self._closed:
+            self._closed = True
+            self._armed = False
+            os.close(self._reader)
+            os.close(self._writer)

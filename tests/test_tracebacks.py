@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distributed.errors import RemoteError
-from distributed.tracebacks import MAX_TEXT, dump_exception, load_exception
+from distributed.tracebacks import MAX_BYTES, MAX_TEXT, dump_exception, load_exception
 
 
 class Coded(Exception):
@@ -33,6 +35,30 @@ class Hostile(Exception):
 
     def __reduce__(self) -> Any:
         raise RuntimeError("no pickle")
+
+
+class Interrupting(Exception):
+    """Whatever is done with it raises what `except Exception` does not catch."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    def __reduce__(self) -> Any:
+        raise SystemExit
+
+
+class Unreadable(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__cause__":
+            raise RuntimeError(name)
+        return super().__getattribute__(name)
+
+
+class ExitsWhenMade(Exception):
+    def __init__(self, *args: Any) -> None:
+        if args:
+            raise SystemExit
+        super().__init__("made")
 
 
 def across(exception: BaseException) -> BaseException:
@@ -73,7 +99,9 @@ def test_cause_context_and_notes_arrive() -> None:
     assert "direct cause" in shown(arrived)
 
 
-@pytest.mark.parametrize("exception", [Broken(1, 2), Hostile()])
+@pytest.mark.parametrize(
+    "exception", [Broken(1, 2), Hostile(), Interrupting(), Unreadable(), ExitsWhenMade()]
+)
 def test_what_cannot_be_pickled_arrives_as_text(exception: Exception) -> None:
     arrived = across(exception)
     assert isinstance(arrived, RemoteError)
@@ -116,3 +144,45 @@ def test_a_cycle_of_contexts_ends() -> None:
 
 def test_exits_are_exceptions_too() -> None:
     assert type(across(SystemExit(3))) is SystemExit
+
+
+def test_notes_of_what_cannot_be_pickled_arrive() -> None:
+    exception = Broken(1, 2)
+    exception.__notes__ = ["a note"]  # type: ignore[attr-defined]
+    assert across(exception).__notes__ == ["a note"]  # type: ignore[attr-defined]
+
+
+def test_an_exception_with_huge_attributes_keeps_its_type() -> None:
+    exception = ValueError("text")
+    exception.data = "x" * 10 * MAX_BYTES  # type: ignore[attr-defined]
+    assert repr(across(exception)) == "ValueError('text')"
+    assert len(dump_exception(exception)) < 2 * MAX_BYTES
+
+
+def test_huge_arguments_do_not_travel() -> None:
+    assert len(dump_exception(ValueError(["x" * 10 * MAX_BYTES]))) < 2 * MAX_BYTES
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no groups")
+def test_the_exceptions_of_a_group_keep_their_lines() -> None:
+    try:
+        raise KeyError("inner")
+    except KeyError as error:
+        group = ExceptionGroup("some", [error])  # noqa: F821
+    (arrived,) = across(group).exceptions  # type: ignore[attr-defined]
+    assert "KeyError: 'inner'" in shown(arrived)
+    assert "raise KeyError" in shown(arrived)
+
+
+def test_a_directory_with_a_name_like_ours_is_the_users() -> None:
+    import distributed
+
+    path = f"{Path(distributed.__file__).parent}_apps/user.py"
+    names: dict[str, Any] = {}
+    exec(compile("def run(): 1 / 0", path, "exec"), names)
+    try:
+        names["run"]()
+    except ZeroDivisionError as error:
+        error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
+        arrived = load_exception(dump_exception(error))
+    assert [line.filename for line in traceback.extract_tb(arrived.__traceback__)] == [path]

@@ -29,8 +29,12 @@ from distributed.messages import Retract, Run
 # a round trip under load is about 10 ms.
 PREFETCH_SECONDS = 0.020
 MAX_PREFETCH = 2_000  # for the shortest tasks: more would only be more to take back
-# Work is taken back from a worker only if it would otherwise wait there longer than the asking takes.
+# Work is taken back from a worker only if it would otherwise wait there longer than the asking takes:
+# by what such tasks take, or because the worker has been at something for so long.
 RETRACT_SECONDS = 0.005
+STALLED_SECONDS = 0.050
+# Tasks whose durations are added up to know how long the others wait.
+MAX_ESTIMATED = 50
 # Queues looked at by an idle worker that looks for something to steal.
 MAX_VICTIMS = 8
 # Places named for each input; a worker that finds none of them alive says so and gets new ones.
@@ -51,6 +55,7 @@ class Queues:
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
         self._assignments = 0
+        self._now = 0.0
 
     # Workers come and go
 
@@ -124,8 +129,9 @@ class Queues:
         self._assignments += 1
         return self._assignments
 
-    def assign(self) -> None:
+    def assign(self, now: float) -> None:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""
+        self._now = now
         if not (self.common or self.backlogged):
             return
         while self._assign_round(prefetch=False):
@@ -181,6 +187,8 @@ class Queues:
         function = task.function
         assert function is not None, "scattered data is never queued"
         assignment = self.new_assignment()
+        if not worker.busy:
+            worker.reported_at = self._now
         task.state = PROCESSING
         task.worker = worker
         task.assignment = assignment
@@ -204,7 +212,7 @@ class Queues:
 
     # Work is taken back
 
-    def retract(self) -> None:
+    def retract(self, now: float) -> None:
         """Ask workers that hold a stock for some of it, where a thread stands idle with nothing here
         for it to do."""
         if not self.stocked or self.common or self.backlogged:
@@ -213,21 +221,19 @@ class Queues:
             if not self.stocked:
                 return
             if thief.busy < thief.nthreads:
-                self._retract_for(thief)
+                self._retract_for(thief, now)
 
-    def _retract_for(self, thief: Worker) -> None:
+    def _retract_for(self, thief: Worker, now: float) -> None:
         for victim in tuple(self.stocked):
-            if victim.thief is not None or victim is thief:
+            if victim.thief is not None or victim is thief or not _keeps_waiting(victim, now):
                 continue
             surplus = [
                 task
                 for task in islice(victim.assigned.values(), victim.nthreads, None)
                 if isinstance(task, Task)
             ]
-            if sum(seconds_of(task.function) for task in surplus) < RETRACT_SECONDS:
-                continue
             wanted = [task for task in surplus if _better_at(thief, victim, task)]
-            share = wanted[-(-len(wanted) // 2) :]
+            share = wanted[len(wanted) // 2 :]
             if share:
                 victim.thief = thief
                 victim.out.append(Retract([task.assignment for task in share]))
@@ -263,7 +269,7 @@ def _has_room(worker: Worker, task: Task) -> bool:
         return False
     if worker.busy < worker.nthreads:
         return True
-    return worker.busy < worker.nthreads + _prefetch(task)
+    return worker.busy < worker.nthreads + _prefetch(worker, task)
 
 
 def _runs_suspect(worker: Worker) -> bool:
@@ -271,9 +277,24 @@ def _runs_suspect(worker: Worker) -> bool:
     return isinstance(first, Task) and first.deaths > 0
 
 
-def _prefetch(task: Task) -> int:
-    """How many tasks of this kind a worker may hold beyond its threads: at least one, so that it need
-    not wait for the round trip."""
+def _keeps_waiting(worker: Worker, now: float) -> bool:
+    """Whether what the worker has not started yet is better taken elsewhere."""
+    if now - worker.reported_at > STALLED_SECONDS:
+        return True
+    tasks = islice(worker.assigned.values(), MAX_ESTIMATED)
+    return sum(_seconds(task) for task in tasks) >= RETRACT_SECONDS * worker.nthreads
+
+
+def _seconds(assigned: Task | str) -> float:
+    return seconds_of(assigned.function) if isinstance(assigned, Task) else 0.0
+
+
+def _prefetch(worker: Worker, task: Task) -> int:
+    """How many tasks of this kind the worker may hold beyond its threads: at least one, so that it need
+    not wait for the round trip. No more than that behind a task that takes long."""
+    ahead = next(iter(worker.assigned.values()))
+    if _seconds(ahead) >= PREFETCH_SECONDS:
+        return 1
     seconds = seconds_of(task.function)
     return max(1, min(MAX_PREFETCH, int(PREFETCH_SECONDS / max(seconds, 1e-6))))
 

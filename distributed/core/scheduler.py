@@ -135,8 +135,8 @@ class SchedulerCore:
                 handler(self, member, message)
             else:
                 self._handle_rest(peer, member, message)
-        self.queues.assign()
-        self.queues.retract()
+        self.queues.assign(now)
+        self.queues.retract(now)
         self.requests.settle(len(self.queues.workers), now)
         return self._effects()
 
@@ -450,6 +450,7 @@ class SchedulerCore:
         self._ended(worker, (item[0] for item in message.items))
 
     def _ended(self, worker: Worker, assignments: Iterable[int]) -> None:
+        worker.reported_at = self.now
         if worker.seceded:
             worker.seceded.difference_update(assignments)
         self.queues.relieved(worker)

@@ -199,6 +199,7 @@ class Worker(Member):
         "nthreads",
         "pid",
         "queue",
+        "reported_at",
         "seceded",
         "seconds",
         "thief",
@@ -228,6 +229,7 @@ class Worker(Member):
         self.functions: set[str] = set()  # that have been sent to it
         self.alone = (self,)  # shared as `holders` by all results that only it has
         self.seconds = 0.0  # moving average of what a task takes here
+        self.reported_at = now  # when its last task ended, or its first began
         self.thief: Worker | None = None  # for whom it has been asked to hand work back
 
     @property

@@ -514,6 +514,33 @@ def test_idle_workers_get_work_back_from_busy_ones(env: Env) -> None:
     assert len(env.runs("V")) == len(retract.assignments) > 0
 
 
+def test_short_tasks_do_not_stay_behind_a_long_one(env: Env) -> None:
+    """However short tasks of their kind are."""
+    env.submit("C", "a")
+    env.finish("W", 1, microseconds=5)
+    env.submit("C", "long", function="g")
+    env.submit("C", "b", "c", "d")
+    assert list(env.runs("W")) == ["a", "long", "b"]  # one ahead, as for any worker
+    env.worker("V")
+    rest = env.runs("V")
+    assert list(rest) == ["c", "d"]
+    env.finish("V", *rest.values())
+    assert env.items("W", Retract) == [3]
+    env.send("W", Returned([3]))
+    assert list(env.runs("V")) == ["b"]
+
+
+def test_a_worker_that_is_unexpectedly_slow_is_relieved(env: Env) -> None:
+    env.submit("C", "a")
+    env.finish("W", 1, microseconds=5)
+    env.submit("C", "b", "c", "d")
+    assert list(env.runs("W")) == ["a", "b", "c", "d"]
+    env.worker("V")
+    assert env.items("W", Retract) == []
+    env.tick(0.1)
+    assert env.items("W", Retract) != []
+
+
 def test_a_task_that_waits_for_others_gives_its_thread_back(env: Env) -> None:
     env.submit("C", "x")
     env.finish("W", 1, microseconds=10**6)
