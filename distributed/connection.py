@@ -55,10 +55,11 @@ from distributed.transport import (
 # Without a scheduler for so long, futures that are pending fail. One that is started again on the
 # same address within the time carries on.
 SCHEDULER_GONE_SECONDS = 60.0
-# The thread looks up at least so often. That is how long a dropped future may wait until its data is
-# freed if nothing else is said: mostly it goes along with the next message, at no cost.
+# The thread looks up at least so often.
 TURN_SECONDS = 0.1
-# More dropped futures than these do not wait.
+# Dropped futures are released together, so often or when there are so many: one by one they would cost
+# as much as the tasks that made them.
+RELEASE_SECONDS = 0.1
 MAX_DROPPED = 1000
 
 logger = logging.getLogger("distributed.executor")
@@ -121,6 +122,7 @@ class Connection:
         self._outbox: list[Message] = []
         # Filled by `Future.__del__`, which may run anywhere, even under the lock.
         self._dropped: deque[Entry] = deque()
+        self._next_release = 0.0
         self._jobs: deque[Callable[[], object]] = deque()
         self._questions: dict[int, Question] = {}
         self._requests = 0
@@ -356,8 +358,6 @@ class Connection:
         self._poller.arm()
         busy = self._outbox or self._jobs or self._closing
         ready = self._poller.wait(0 if busy else TURN_SECONDS)
-        if self._dropped:
-            self._release()
         self._send_outbox()
         if self._dealer in ready:
             self._hear()
@@ -366,6 +366,8 @@ class Connection:
                 self._fetcher.handle(channel)
         while self._jobs:
             self._jobs.popleft()()
+        if self._dropped:
+            self._release()
         if self._lost_since is not None:
             self._check_connection()
         self._send_outbox()
@@ -410,6 +412,10 @@ class Connection:
                 self._decide(Abandon(LOST, reason))
 
     def _release(self) -> None:
+        now = time.monotonic()
+        if now < self._next_release and len(self._dropped) < MAX_DROPPED:
+            return
+        self._next_release = now + RELEASE_SECONDS
         dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
         with self._lock:
             self._decide(Dropped(dropped))

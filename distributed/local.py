@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import queue
-import sys
 import time
 import weakref
 from typing import TypeAlias
@@ -12,7 +11,7 @@ from typing import TypeAlias
 from distributed.errors import DistributedError, TimeoutError
 from distributed.machine import count_cpus
 from distributed.nanny import REGISTERED, STARTED, python_like_ours
-from distributed.processes import Child, describe_exit
+from distributed.processes import Child, describe_exit, pass_on
 
 # A scheduler or a worker that has not started by then never will, unless the machine is very slow.
 START_SECONDS = 30.0
@@ -96,12 +95,10 @@ class LocalCluster:
         lines: _Lines = queue.SimpleQueue()
 
         def on_line(line: str, is_error: bool) -> None:
-            if is_error:
-                print(line, file=sys.stderr, flush=True)
-            elif line.startswith((_STARTED, REGISTERED)):
+            if not is_error and line.startswith((_STARTED, REGISTERED)):
                 lines.put(line)
-            elif not line.startswith(STARTED):
-                print(line, flush=True)  # a task has printed it
+            elif is_error or not line.startswith(STARTED):
+                pass_on(line, is_error)  # a task has printed it
 
         child = Child(
             python_like_ours(

@@ -48,6 +48,7 @@ from distributed.processes import (
     end_with_parent,
     leave,
     on_signals,
+    pass_on,
     python_command,
 )
 from distributed.transport import CONNECTED, DISCONNECTED, Address, Context, Dealer, Poller
@@ -237,7 +238,7 @@ class Nanny:
             return  # `run` raises it
         if not is_error and line.startswith(REGISTERED):
             ward.registered = True
-        print(line, file=sys.stderr if is_error else sys.stdout, flush=True)
+        pass_on(line, is_error)
 
     def _on_exit(self, ward: _Ward, child: Child) -> None:
         if ward.child is not child:

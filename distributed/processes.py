@@ -89,6 +89,17 @@ class Child:
         self._on_exit(self)
 
 
+def pass_on(line: str, is_error: bool) -> None:
+    """Print a line of a child's output where it belongs, whole: several threads do this."""
+    stream = sys.stderr if is_error else sys.stdout
+    with _printing:
+        stream.write(f"{line}\n")
+        stream.flush()
+
+
+_printing = threading.Lock()
+
+
 def _start_thread(target: Callable[..., object], *args: object) -> threading.Thread:
     thread = threading.Thread(target=target, args=args, name="child", daemon=True)
     thread.start()

@@ -333,6 +333,10 @@ def _set_common(sock: zmq.Socket[Any]) -> None:
 
 
 def _send_frames(sock: Any, frames: Sequence[Frame]) -> None:
+    first = frames[0]
+    if len(frames) == 1 and type(first) is bytes:
+        _SEND(sock, first, _NOBLOCK, len(first) < ZERO_COPY_BYTES)
+        return
     last = len(frames) - 1
     for position, frame in enumerate(frames):
         flags = _NOBLOCK if position == last else _NOBLOCK | _MORE

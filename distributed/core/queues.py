@@ -143,7 +143,8 @@ class Queues:
         """Give every open worker its share; true if anything was given."""
         given = False
         share = 1 + len(self.common) // (len(self.open) or 1) if prefetch else 1
-        for worker in tuple(self.open):
+        # The one that was fed last comes first: one task at a time stays where it is warm.
+        for worker in reversed(tuple(self.open)):
             if not (self.common or self.backlogged):
                 break
             if not prefetch and worker.busy >= worker.nthreads:
