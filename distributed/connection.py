@@ -1,8 +1,9 @@
 """A client's connection: the thread that owns its sockets, around `core/client.py`.
 
-Calls come from any thread. They go through the core under one lock, leave their messages in an outbox,
-and wake the thread, which sends what is there in one go. What comes in goes through the core in the same
-way; it wakes the callers that wait for it.
+Calls come from any thread. They go through the core under one lock and leave their messages in an outbox.
+The thread is woken, and sends what is there in one go; a call that comes alone sends for itself, which
+saves waking the thread (see docs/decisions/0006-direct-send.md). What comes in goes through the core in the
+same way; it wakes the callers that wait for it.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ from distributed.transport import (
 SCHEDULER_GONE_SECONDS = 60.0
 # The thread looks up at least so often.
 TURN_SECONDS = 0.1
+# A call sends for itself if nothing has been sent for so long. Calls in quicker succession are left to the
+# thread, which makes one message of several.
+ALONE_SECONDS = 0.0002
 # Dropped futures are released together, so often or when there are so many: one by one they would cost
 # as much as the tasks that made them.
 RELEASE_SECONDS = 0.1
@@ -133,7 +137,10 @@ class Connection:
         self._lost_since: float | None = time.monotonic()
         self._closing = False
         self._context: Any = Context()
-        self._poller = Poller()
+        # Whoever touches a socket holds this; who holds this may ask for `_lock`, not the other way round.
+        self._sockets = threading.Lock()
+        self._sent_at = 0.0
+        self._poller = Poller(self._sockets)
         self._dealer = Dealer(self._context, address)
         self._poller.add(self._dealer)
         self._fetcher = Fetcher(self._context, self._poller)
@@ -175,8 +182,24 @@ class Connection:
             entries = self.core.entries
             wanted = [group[3] for group in calls.groups if group[2]]
             found = [entries[item[0]] for items in wanted for item in items]
-        self._poller.wake()
+        self._hand_over()
         return found
+
+    def _hand_over(self) -> None:
+        """See that what is in the outbox is sent."""
+        alone = time.perf_counter() - self._sent_at > ALONE_SECONDS
+        if alone and self._sockets.acquire(blocking=False):
+            try:
+                if not self._closing:
+                    self._send_outbox()
+                    # The socket may have taken note, while it sent, of what the thread now waits for.
+                    alone = not self._dealer.has_input()
+            finally:
+                self._sockets.release()
+        else:
+            alone = False
+        if not alone:
+            self._poller.wake()
 
     def adopt(self, keys: list[str], announce: bool) -> list[Entry]:
         """Refer to keys that were not submitted here."""
@@ -341,7 +364,8 @@ class Connection:
         try:
             while not self._closing:
                 self._turn()
-            self._send_outbox()
+            with self._sockets:
+                self._send_outbox()
         except Exception as error:
             logger.exception("the client's thread ends")
             self._rejection = f"the client's thread has failed: {error!r}"
@@ -349,28 +373,31 @@ class Connection:
             with self._lock:
                 self._end_all(self._rejection)
         finally:
-            self._fetcher.close()
-            self._dealer.close()
-            self._poller.close()
+            with self._sockets:
+                self._closing = True
+                self._fetcher.close()
+                self._dealer.close()
+                self._poller.close()
             self._context.term()
 
     def _turn(self) -> None:
         self._poller.arm()
         busy = self._outbox or self._jobs or self._closing
         ready = self._poller.wait(0 if busy else TURN_SECONDS)
-        self._send_outbox()
-        if self._dealer in ready:
-            self._hear()
-        for channel in ready:
-            if channel is not self._dealer and self._fetcher.owns(channel):
-                self._fetcher.handle(channel)
-        while self._jobs:
-            self._jobs.popleft()()
-        if self._dropped:
-            self._release()
-        if self._lost_since is not None:
-            self._check_connection()
-        self._send_outbox()
+        with self._sockets:
+            self._send_outbox()
+            if self._dealer in ready:
+                self._hear()
+            for channel in ready:
+                if channel is not self._dealer and self._fetcher.owns(channel):
+                    self._fetcher.handle(channel)
+            while self._jobs:
+                self._jobs.popleft()()
+            if self._dropped:
+                self._release()
+            if self._lost_since is not None:
+                self._check_connection()
+            self._send_outbox()
 
     def _hear(self) -> None:
         for event in self._dealer.events():
@@ -425,6 +452,7 @@ class Connection:
             return
         with self._lock:
             batch, self._outbox = self._outbox, []
+        self._sent_at = time.perf_counter()
         for frame in encode_parts(batch):
             # False means that there is no connection; see `_on_connected`.
             self._dealer.send((frame,))

@@ -4,8 +4,8 @@ A `Router` listens; it names each connection by a *peer*, bytes that are never u
 has one connection, which it opens again for ever. Neither ever blocks. A `Poller` waits for all of a
 thread's channels at once, and lets other threads wake it.
 
-Every socket belongs to one thread. What is sent may still be lost when a connection breaks: nothing
-above may conclude anything from a send that succeeded.
+Every socket belongs to one thread, or to whoever holds a lock. What is sent may still be lost when a
+connection breaks: nothing above may conclude anything from a send that succeeded.
 
 The calls go to the backend directly and with plain integers: pyzmq's conveniences (multipart calls,
 enum flags) cost eight times what the calls underneath cost.
@@ -21,6 +21,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import zmq
@@ -384,7 +385,8 @@ class Poller:
     (`Channel.has_input`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lock: AbstractContextManager[Any] | None = None) -> None:
+        self._lock = lock or nullcontext()  # without which nobody may touch the sockets
         self._poll = select.poll()
         self._channels: dict[Channel, None] = {}
         self._owners: dict[int, tuple[Channel, bool]] = {}  # and whether it is the monitor
@@ -428,9 +430,10 @@ class Poller:
     def wait(self, seconds: float) -> dict[Channel, None]:
         """The channels that have something, once one has, or after so many seconds (0: at once)."""
         ready: dict[Channel, None] = {}
-        for channel in self._channels:
-            if channel.alarmed or (channel.unsure and channel.has_input()):
-                ready[channel] = None
+        with self._lock:
+            for channel in self._channels:
+                if channel.alarmed or (channel.unsure and channel.has_input()):
+                    ready[channel] = None
         for descriptor, _ in self._poll.poll(0 if ready else seconds * 1000):
             owner = self._owners.get(descriptor)
             if owner is None:
