@@ -172,7 +172,8 @@ class Connection:
         """Let the core take in an event."""
         with self._lock:
             self._decide(event)
-        self._poller.wake()
+        if self._outbox:
+            self._poller.wake()
 
     def submit(self, calls: Calls) -> list[Entry]:
         """Submit work; the entries of what is wanted, in order."""
@@ -253,7 +254,6 @@ class Connection:
                 )
                 self._callback_thread.start()
             self._decide(Await(Callback(run, self._callbacks), [entry]))
-        self._poller.wake()
 
     def ask(self, message: Callable[[int], Message], timeout: float | None = None) -> Any:
         """Send a request and return the value of the answer.
