@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from graphlib import TopologicalSorter
 from hashlib import blake2b
 from typing import Any
 
@@ -36,7 +37,9 @@ def graph_calls(dsk: Mapping[Any, Any], keys: Any) -> tuple[Calls, dict[Any, str
     wires: dict[Any, str] = dict(futures)
     functions: dict[str, bytes] = {}
     groups: list[Group] = []
-    for key in sorted(needed, key=priorities.__getitem__):
+    # By dependencies, not by priority: dask's order places values where it likes.
+    inputs = {key: [k for k in node.dependencies if k in needed] for key, node in needed.items()}
+    for key in TopologicalSorter(inputs).static_order():
         node = needed[key]
         if isinstance(node, Alias):
             wires[key] = wires[node.target]
@@ -98,6 +101,9 @@ def _kind(key: Any) -> Function:
 
 
 def _task(key: Any, node: GraphNode, wires: Mapping[Any, str], priority: int) -> Item:
+    for name in node.dependencies:
+        if name not in wires:
+            raise KeyError(f"{key!r} needs {name!r}, which is not in the graph")
     data = {name: Ref(wires[name]) for name in node.dependencies}
     arguments, inputs = pack_call((node, data), {})
     # The same key with other work is other work: the digest of the recipe belongs to the name.

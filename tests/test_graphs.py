@@ -1,0 +1,99 @@
+"""Dask graphs to tasks."""
+
+from __future__ import annotations
+
+from operator import add
+from typing import Any
+
+import pytest
+
+from distributed.core.client import Calls
+from distributed.graphs import graph_calls, run_node
+from distributed.recipes import Handle, shown_key, unpack_call
+
+
+class Promise(Handle):
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: str) -> None:
+        self.wire = wire
+
+
+def inc(x: int) -> int:
+    return x + 1
+
+
+def execute(calls: Calls, data: dict[str, Any]) -> dict[str, Any]:
+    """What workers would make of it."""
+    for _, _, _, items in calls.groups:
+        for key, arguments, dependencies, _ in items:
+            assert set(dependencies or ()) <= data.keys(), "dependencies come first"
+            args, kwargs = unpack_call(arguments, data)
+            data[key] = run_node(*args, **kwargs)
+    return data
+
+
+def compute(dsk: dict[Any, Any], keys: Any, **data: Any) -> list[Any]:
+    calls, wires = graph_calls(dsk, keys)
+    values = execute(calls, dict(data))
+    return [values[wires[key]] for key in (keys if isinstance(keys, list) else [keys])]
+
+
+def wanted(calls: Calls) -> list[Any]:
+    return [shown_key(i[0]) for _, _, wanted, items in calls.groups if wanted for i in items]
+
+
+def test_tasks_values_aliases_and_nested_arguments() -> None:
+    dsk = {
+        "x": 1,
+        "y": (inc, "x"),
+        "z": (sum, ["x", "y", (add, "x", 10)]),
+        "same": "z",
+        ("t", 0): (dict, [["a", "y"]]),
+    }
+    assert compute(dsk, ["x", "y", "z", "same", ("t", 0)]) == [1, 2, 14, 14, {"a": 2}]
+
+
+def test_only_what_is_needed_is_submitted_and_only_what_is_asked_for_wanted() -> None:
+    calls, _ = graph_calls({"x": (inc, 1), "y": (inc, "x"), "z": (inc, "x")}, "y")
+    keys = [shown_key(item[0]) for _, _, _, items in calls.groups for item in items]
+    assert keys == ["x", "y"]
+    assert wanted(calls) == ["y"]
+
+
+def test_one_key_with_other_work_is_other_work() -> None:
+    (_, one), (_, two) = (graph_calls({"x": (inc, n)}, "x") for n in (1, 2))
+    (_, same) = graph_calls({"x": (inc, 1)}, "x")
+    assert one["x"] != two["x"]
+    assert one["x"] == same["x"]
+
+
+def test_what_depends_on_other_work_is_other_work() -> None:
+    (_, one), (_, two) = (graph_calls({"x": (inc, n), "y": (inc, "x")}, "y") for n in (1, 2))
+    assert one["y"] != two["y"]
+
+
+def test_futures_are_inputs() -> None:
+    dsk = {"x": (inc, Promise("f")), "y": (sum, [Promise("f"), "x"]), "z": Promise("f")}
+    assert compute(dsk, ["x", "y", "z"], f=5) == [6, 11, 5]
+
+
+def test_kinds_of_tasks_are_told_apart() -> None:
+    """So that the scheduler learns how long each takes."""
+    calls, _ = graph_calls({("inc-1a2b3c4d", 0): (inc, 1), ("add-1a2b3c4d", 0): (add, 1, 2)},
+                           [("inc-1a2b3c4d", 0), ("add-1a2b3c4d", 0)])  # fmt: skip
+    assert len(calls.functions) == 2
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(KeyError, match="'q' is not in the graph"):
+        graph_calls({"x": 1}, ["x", ["q"]])
+    with pytest.raises(KeyError, match="'y' needs 'x', which is not in the graph"):
+        graph_calls({"x": "x", "y": (inc, "x")}, "y")
+    with pytest.raises(RuntimeError, match=r"[Cc]ycle"):
+        graph_calls({"x": (inc, "y"), "y": (inc, "x")}, "x")
+
+
+def test_deep_graphs_are_no_problem() -> None:
+    dsk: dict[Any, Any] = {0: (int,)} | {n: (inc, n - 1) for n in range(1, 5000)}
+    assert compute(dsk, 4999) == [4999]

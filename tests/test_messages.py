@@ -1,0 +1,146 @@
+"""The wire format: what is sent arrives, and what is not a message is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distributed import messages
+from distributed.errors import ProtocolError
+from distributed.messages import (
+    CODES,
+    MESSAGES,
+    PROTOCOL,
+    PYTHON,
+    Done,
+    Finished,
+    Goodbye,
+    Release,
+    Run,
+    Submit,
+    decode,
+    encode,
+    encode_parts,
+)
+
+EXAMPLES: dict[str, tuple[Any, ...]] = {
+    "ClientHello": ("C", PROTOCOL, PYTHON, ("x",)),
+    "Submit": ({"f": b""}, (("f", {"priority": 1.5, "workers": ("a",)}, True, (("x", b"", ("y",), 0),)),)),
+    "Scatter": (1, (("x", 8),), ("w",)),
+    "Replicate": (1, ("x",), None),
+    "Ask": (1, "ncores", None),
+    "Broadcast": (1, b"call", ("w",)),
+    "Upload": (1, "m.py", b""),
+    "Missing": ((("x", "tcp://a:1"),),),
+    "Welcome": ("epoch", {"m.py": b""}),
+    "Finished": ("tcp://a:1", (("x", 8, b"v", None),)),
+    "Reply": (1, True, {"x": (1, None)}),
+    "WorkerHello": ("W", "w", "tcp://a:1", 1, 0, 1, "N", PROTOCOL, PYTHON, (("x", 8),), (1,)),
+    "Done": (((1, 8, 10, None, b"type"),),),
+    "Errors": (((1, b"e"),),),
+    "Holds": ((("x", 8),),),
+    "Unfetchable": (((1, (("x", "tcp://a:1"),)),),),
+    "Answer": (1, False, b""),
+    "Run": ("f", None, ((1, "x", b"", (("y", 8, ("tcp://a:1",)),), True),)),
+    "Call": (1, b""),
+    "PutFile": (1, "m.py", b""),
+    "NannyHello": ("N", PROTOCOL, PYTHON),
+    "Died": ("W", "why"),
+    "Get": (1, ("x",)),
+    "Part": (1, False, None, True),
+    "More": (1, True),
+}  # fmt: skip
+# Fields of the others, by their type.
+DEFAULTS = {int: 1, str: "s", bytes: b"b", bool: True, tuple: (), dict: {}, float: 1.0}
+
+
+def example(kind: Any) -> Any:
+    values = EXAMPLES.get(kind.__name__)
+    if values is None:
+        fields = messages._FIELD_TYPES[CODES[kind]]
+        values = tuple(DEFAULTS[allowed[0]] for allowed in fields)
+    return kind(*values)
+
+
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+def test_every_message_arrives_as_it_was_sent(kind: Any) -> None:
+    message = example(kind)
+    assert decode(encode([message, Goodbye()])) == [message, Goodbye()]
+
+
+@pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
+def test_a_field_of_the_wrong_type_is_refused(kind: Any) -> None:
+    message = example(kind)
+    for position, allowed in enumerate(messages._FIELD_TYPES[CODES[kind]]):
+        if object in allowed:
+            continue
+        fields = list(message)
+        fields[position] = 1.5 if float not in allowed else "x"
+        with pytest.raises(ProtocolError):
+            decode(msgpack.packb([[CODES[kind], *fields]]))
+    with pytest.raises(ProtocolError):
+        decode(msgpack.packb([[CODES[kind], *message, "one more"]]))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Release((1,)),
+        Submit({"f": "text"}, ()),
+        Submit({}, (("f", {"color": 1}, True, ()),)),
+        Submit({}, (("f", {"retries": "2"}, True, ()),)),
+        Submit({}, (("f", None, True, (("x", "args", None, 0),)),)),
+        Submit({}, (("f", None, True, (("x", b"", (7,), 0),)),)),
+        Submit({}, (("f", None, True),)),
+        Done(((1, 2),)),
+        Done(((1, 2, 3, "value", None),)),
+        example(messages.WorkerHello)._replace(nthreads=0),
+        example(messages.WorkerHello)._replace(holds=(("x",),)),
+        example(messages.Errors)._replace(items=((1, "e"),)),
+    ],
+)
+def test_malformed_items_are_refused(message: Any) -> None:
+    with pytest.raises(ProtocolError):
+        decode(encode([message]))
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused_and_nothing_worse_happens(noise: bytes) -> None:
+    try:
+        decode(noise)
+    except ProtocolError:
+        pass
+
+
+@given(st.sampled_from(MESSAGES), st.integers(0, 300), st.integers(0, 255))
+def test_damaged_messages_are_refused_or_well_formed(kind: Any, place: int, byte: int) -> None:
+    frame = bytearray(encode([example(kind)]))
+    frame[place % len(frame)] = byte
+    try:
+        for message in decode(bytes(frame)):
+            assert type(message) in CODES
+    except ProtocolError:
+        pass
+
+
+@given(st.sampled_from(MESSAGES), st.integers(0, 300))
+def test_cut_messages_are_refused(kind: Any, length: int) -> None:
+    frame = encode([example(kind)])
+    with pytest.raises(ProtocolError):
+        decode(frame[: length % len(frame)])
+
+
+def test_what_is_too_large_is_cut_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "MAX_BATCH_BYTES", 100)
+    items = [(n, "x" * 10, b"", None, False) for n in range(20)]
+    frames = encode_parts([Goodbye(), Run("f", b"blob", items), Finished("a", [])])
+    assert all(len(frame) <= 100 for frame in frames)
+    arrived = [message for frame in frames for message in decode(frame)]
+    assert [item for m in arrived if isinstance(m, Run) for item in m.items] == items
+    assert (arrived[0], arrived[-1]) == (Goodbye(), Finished("a", ()))
+    with pytest.raises(ProtocolError, match=r"send large data with scatter"):
+        encode_parts([Run("f", None, [(1, "x" * 200, b"", None, False)])])

@@ -1,0 +1,124 @@
+"""Bulk data over real sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from distributed.core.streams import PART_BYTES
+from distributed.messages import Goodbye, Part, encode
+from distributed.transfer import Fetcher, Server
+from distributed.transport import CONNECTED, Context, Dealer, Poller, Router
+
+
+class Pair:
+    """A server that has some data, and somebody who wants it, in one loop."""
+
+    def __init__(self) -> None:
+        self.context: Any = Context()
+        self.poller = Poller()
+        self.router = Router(self.context, "127.0.0.1", 0)
+        self.address = self.router.address.url
+        self.poller.add(self.router)
+        self.data: dict[str, Any] = {}
+        self.accepted: list[Any] = []
+        self.server = Server(self.router, self._collect, lambda *item: self.accepted.append(item))
+        self.fetcher = Fetcher(self.context, self.poller)
+        self.items: dict[str, Any] = {}
+        self.ends: list[str | None] = []
+
+    def _collect(self, keys: Any, reply: Any) -> None:
+        reply([(key, 0, self.data.get(key)) for key in keys])
+
+    def get(self, *keys: str, address: str = "") -> None:
+        self.fetcher.get(address or self.address, keys, self.items.__setitem__, self.ends.append)
+
+    def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            self.poller.arm()
+            for channel in self.poller.wait(0.05):
+                if self.fetcher.owns(channel):
+                    self.fetcher.handle(channel)
+                elif channel is self.router:
+                    self.server.handle()
+
+    def close(self) -> None:
+        self.fetcher.close()
+        self.router.close(0)
+        self.poller.close()
+        self.context.term()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    pair = Pair()
+    yield pair
+    pair.close()
+
+
+def test_data_arrives_with_what_is_missing_and_what_cannot_be_sent(pair: Pair) -> None:
+    pair.data = {"a": [b"head", b"x" * 100_000], "c": "it cannot be pickled"}
+    pair.get("a", "b", "c")
+    pair.until(lambda: pair.ends)
+    assert [bytes(frame) for frame in pair.items["a"]] == pair.data["a"]
+    assert (pair.items["b"], pair.items["c"]) == (None, "it cannot be pickled")
+    assert pair.ends == [None]
+
+
+def test_large_data_arrives_in_parts(pair: Pair) -> None:
+    large = bytes(range(256)) * (20 * PART_BYTES // 256) + b"end"
+    pair.data = {"a": [large], "b": [b"small"]}
+    pair.get("a", "b")
+    pair.get("b")
+    pair.until(lambda: len(pair.ends) == 2)
+    assert bytes(pair.items["a"][0]) == large
+    assert pair.server._outgoing == {}
+
+
+def test_data_can_be_brought(pair: Pair) -> None:
+    large = b"x" * (10 * PART_BYTES)
+    pair.fetcher.put(pair.address, [("a", 7, [large]), ("b", 8, [b"1", b""])], pair.ends.append)
+    pair.until(lambda: pair.ends)
+    assert pair.ends == [None]
+    ((key, number, frames), second) = pair.accepted
+    assert (key, number, bytes(frames[0])) == ("a", 7, large)
+    assert (second[0], [bytes(frame) for frame in second[2]]) == ("b", [b"1", b""])
+    assert pair.server._incoming == {}
+
+
+def test_a_worker_that_is_not_there_fails_the_request(pair: Pair) -> None:
+    pair.get("a", address="tcp://127.0.0.1:9")
+    pair.until(lambda: pair.ends)
+    assert "unreachable" in str(pair.ends[0])
+
+
+def test_a_worker_that_goes_fails_the_requests(pair: Pair) -> None:
+    pair.data = {"a": [b"1"]}
+    pair.get("a")
+    pair.until(lambda: pair.ends)
+    pair.server = Server(pair.router, lambda keys, reply: None, lambda *item: None)
+    pair.get("a")
+    pair.get("a")
+    pair.poller.remove(pair.router)
+    pair.router.close(0)
+    pair.until(lambda: len(pair.ends) == 3)
+    assert all("disconnected" in str(end) for end in pair.ends[1:])
+
+
+def test_nonsense_harms_nobody_else(pair: Pair) -> None:
+    dealer = Dealer(pair.context, pair.router.address)
+    pair.poller.add(dealer)
+    pair.until(lambda: dealer.events() == [CONNECTED])
+    for frames in ((b"\xff",), (encode([Goodbye()]),), (encode([Part(1, True, None, True)]), b"1")):
+        dealer.send(frames)
+    pair.data = {"a": [b"1"]}
+    pair.get("a")
+    pair.until(lambda: pair.ends)
+    assert pair.ends == [None]
+    pair.poller.remove(dealer)
+    dealer.close(0)
