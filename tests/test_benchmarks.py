@@ -65,7 +65,7 @@ def test_the_report_has_each_claim_and_its_verdicts_follow_from_its_figures() ->
     assert trips == pytest.approx(ours / bare, rel=0.05, abs=0.05)
     assert delay.endswith(("met", "MISSED"))
 
-    assert memory.startswith("scheduler's peak memory, 2,000 tasks")
+    assert memory.startswith("peak memory of the scheduler, 2,000 tasks")
     assert memory.endswith(("met", "MISSED"))
 
 

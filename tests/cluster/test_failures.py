@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -178,3 +179,32 @@ def test_processes_end_with_the_session_that_started_them() -> None:
     pids = [int(pid) for pid in died.stdout.split()]
     assert len(pids) == 2
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 10)
+
+
+def test_a_scheduler_that_comes_back_finds_everybody() -> None:
+    """At the same address. Whoever was waiting gets the right result."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{probe.getsockname()[1]}"
+    start = [sys.executable, "-c", "from distributed.cli import dscheduler; dscheduler()"]
+    start += ["--port", place.partition(":")[2]]
+    work = [sys.executable, "-c", "from distributed.cli import dworker; dworker()", place]
+    first = subprocess.Popen(start, stdout=subprocess.DEVNULL)
+    with subprocess.Popen(work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
+        try:
+            with Executor(place) as executor:
+                executor.wait_for_workers(1)
+                done = executor.map(inc, range(10))
+                wait(done)
+                total = executor.submit(sum, executor.map(slow_inc, range(50)))
+                first.kill()
+                first.wait()
+                with subprocess.Popen(start, stdout=subprocess.DEVNULL) as second:
+                    assert total.result(timeout=30) == sum(range(1, 51))
+                    assert executor.gather(done) == list(range(1, 11))
+                    executor.shutdown()
+                assert second.returncode == 0
+        finally:
+            first.kill()
+            first.wait()
+            worker.terminate()
