@@ -482,11 +482,11 @@ def _field_types(kind: Any) -> tuple[tuple[type, ...], ...]:
 def _classes(hint: Any) -> tuple[type, ...]:
     if hint is Any:
         return (object,)
-    if hint is type(None) or isinstance(hint, type):
-        return (hint,)
     origin = get_origin(hint)
-    if isinstance(origin, type) and origin in (tuple, list, dict):
+    if origin in (tuple, list, dict):
         return (origin,)
+    if origin is None:
+        return (hint,)
     return tuple(found for part in get_args(hint) for found in _classes(part))
 
 

@@ -111,16 +111,41 @@ def reachable_host(host: str, towards: Address) -> str:
         return str(probe.getsockname()[0])
 
 
-class Router:
+class Channel:
+    """A socket with its monitor."""
+
+    def __init__(self, context: zmq.Context[Any], kind: int, watched: int) -> None:
+        self._socket = context.socket(kind)
+        _set_common(self._socket)
+        self._monitor = _Monitor(context, self._socket, watched)
+        # Whether the monitor may have something to say, and whether something may have come that the
+        # descriptor does not tell of: it only does once somebody has looked and found nothing.
+        self.alarmed = True
+        self.unsure = True
+
+    def sockets(self) -> tuple[Any, Any]:
+        """The socket and the monitor's."""
+        return self._socket, self._monitor.socket
+
+    def has_input(self) -> bool:
+        """Whether there is something to receive."""
+        self.unsure = bool(_GET(self._socket, _EVENTS) & _POLLIN)
+        return self.unsure
+
+    def close(self, linger: float = LINGER) -> None:
+        """What has been handed over is still sent, for at most so many seconds."""
+        self._monitor.close()
+        self._socket.close(int(linger * 1000))
+
+
+class Router(Channel):
     """Listens on `host:port` (0: any free port). Raises OSError that names the address if it cannot."""
 
     def __init__(self, context: zmq.Context[Any], host: str, port: int) -> None:
-        self._socket = context.socket(zmq.ROUTER)
-        _set_common(self._socket)
+        super().__init__(context, zmq.ROUTER, _DISCONNECTED)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.BACKLOG, 4096)
         self._socket.set(zmq.HANDSHAKE_IVL, 8000)
-        self._monitor = _Monitor(context, self._socket, _DISCONNECTED)
         try:
             self._socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
@@ -129,17 +154,10 @@ class Router:
             raise OSError(error.errno, f"cannot listen at {host}:{port}: {reason}") from None
         endpoint = self._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self.address = Address(host, int(endpoint.rpartition(":")[2]))
-        # Whether the monitor may have something to say, and whether something may have come that the
-        # descriptor does not tell of: it only does once somebody has looked and found nothing.
-        self.alarmed = True
-        self.unsure = True
         self._descriptors: dict[bytes, int] = {}
         self._at: dict[int, set[bytes]] = {}  # peers whose connection has or had this descriptor
         self._suspects: dict[bytes, float] = {}  # until when
         self._gone: list[bytes] = []
-
-    def sockets(self) -> tuple[Any, ...]:
-        return self._socket, self._monitor.socket
 
     def receive(self) -> list[tuple[bytes, list[Any]]]:
         """What has come: (peer, frames). The first frame is bytes, others are buffers."""
@@ -164,11 +182,6 @@ class Router:
                 return received
         self.unsure = False
         return received
-
-    def has_input(self) -> bool:
-        """Whether there is something to receive."""
-        self.unsure = bool(_GET(self._socket, _EVENTS) & _POLLIN)
-        return self.unsure
 
     def _meet(self, peer: bytes, frame: Any) -> None:
         descriptor = frame.get(zmq.SRCFD)
@@ -221,10 +234,6 @@ class Router:
                 del self._at[descriptor]
             self._gone.append(peer)
 
-    def close(self, linger: float = LINGER) -> None:
-        self._monitor.close()
-        self._socket.close(int(linger * 1000))
-
 
 CONNECTED, DISCONNECTED, UNREACHABLE, REFUSED = (
     "connected",
@@ -234,7 +243,7 @@ CONNECTED, DISCONNECTED, UNREACHABLE, REFUSED = (
 )
 
 
-class Dealer:
+class Dealer(Channel):
     """A connection to the Router at an address, opened again whenever it breaks.
 
     Nothing is queued while there is no connection: `send` says so. After each `CONNECTED` the other
@@ -242,27 +251,18 @@ class Dealer:
     """
 
     def __init__(self, context: zmq.Context[Any], address: Address) -> None:
+        super().__init__(
+            context,
+            zmq.DEALER,
+            _CONNECT_RETRIED | _DISCONNECTED | _HANDSHAKE_SUCCEEDED | _HANDSHAKE_FAILED,
+        )
         self.address = address
-        # Whether the monitor may have something to say, and whether something may have come that the
-        # descriptor does not tell of: it only does once somebody has looked and found nothing.
-        self.alarmed = True
-        self.unsure = True
-        self._socket = context.socket(zmq.DEALER)
-        _set_common(self._socket)
         self._socket.set(zmq.IMMEDIATE, 1)
         # Spread, so that a thousand workers do not dial a restarted scheduler all at once.
         self._socket.set(zmq.RECONNECT_IVL, 50 + random.randrange(100))
         self._socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         self._socket.set(zmq.CONNECT_TIMEOUT, 4000)
-        self._monitor = _Monitor(
-            context,
-            self._socket,
-            _CONNECT_RETRIED | _DISCONNECTED | _HANDSHAKE_SUCCEEDED | _HANDSHAKE_FAILED,
-        )
         self._socket.connect(address.url)
-
-    def sockets(self) -> tuple[Any, ...]:
-        return self._socket, self._monitor.socket
 
     def events(self) -> list[str]:
         """What happened to the connection: CONNECTED, DISCONNECTED, UNREACHABLE (an attempt failed),
@@ -288,11 +288,6 @@ class Dealer:
         self.unsure = False
         return received
 
-    def has_input(self) -> bool:
-        """Whether there is something to receive."""
-        self.unsure = bool(_GET(self._socket, _EVENTS) & _POLLIN)
-        return self.unsure
-
     def send(self, frames: Sequence[Frame]) -> bool:
         """False if there is no connection: the message has not been sent and is not kept."""
         self.unsure = True
@@ -301,13 +296,6 @@ class Dealer:
         except zmq.Again:
             return False
         return True
-
-    def close(self, linger: float = LINGER) -> None:
-        self._monitor.close()
-        self._socket.close(int(linger * 1000))
-
-
-Channel: TypeAlias = "Router | Dealer"
 
 
 def _kind_of(event: int) -> str:
