@@ -464,14 +464,21 @@ def decode(frame: bytes | memoryview) -> list[Message]:
 
 def _message(code: int, *fields: Any) -> Message:
     kind = MESSAGES[code]
-    for value, allowed in zip(fields, _FIELD_TYPES[code], strict=True):
-        if not isinstance(value, allowed):
-            raise ProtocolError(f"{kind.__name__} with a {type(value).__name__} for a field")
+    types = tuple(map(type, fields))
+    if types not in _ACCEPTED[code]:
+        _check_fields(code, types)
+        _ACCEPTED[code].add(types)
     message: Message = kind(*fields)
     check = _CHECKS.get(kind)
     if check is not None:
         check(message)
     return message
+
+
+def _check_fields(code: int, types: tuple[type, ...]) -> None:
+    for found, allowed in zip(types, _FIELD_TYPES[code], strict=True):
+        if not issubclass(found, allowed):
+            raise ProtocolError(f"{MESSAGES[code].__name__} with a {found.__name__} for a field")
 
 
 def _field_types(kind: Any) -> tuple[tuple[type, ...], ...]:
@@ -491,6 +498,9 @@ def _classes(hint: Any) -> tuple[type, ...]:
 
 
 _FIELD_TYPES = [_field_types(kind) for kind in MESSAGES]
+# The types of fields that have been found in order, so that they need not be looked at one by one again.
+# Msgpack makes few, so there are few combinations.
+_ACCEPTED: list[set[tuple[type, ...]]] = [set() for _ in MESSAGES]
 
 
 # The shapes of items. These loops run once for every task, so they are spelled out.
