@@ -11,10 +11,13 @@ import time
 import uuid
 from typing import Any
 
+from distributed.codec import decode, encode_parts
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Effect, Exit, Gone, Nonsense, Send, Tick
 from distributed.errors import ProtocolError
-from distributed.messages import Message, decode, encode_parts
+from distributed.messages import (
+    Message,
+)
 from distributed.transport import Context, Poller, Router
 
 TICK_SECONDS = 0.25

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from distributed.codec import decode, encode, encode_parts
 from distributed.core.client import (
     CANCELLED,
     LOST,
@@ -40,7 +41,10 @@ from distributed.core.client import (
     Welcomed,
 )
 from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
-from distributed.messages import Goodbye, Message, decode, encode, encode_parts
+from distributed.messages import (
+    Goodbye,
+    Message,
+)
 from distributed.transfer import Fetcher
 from distributed.transport import (
     CONNECTED,

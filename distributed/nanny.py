@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from distributed.codec import decode, encode
 from distributed.errors import ProtocolError, SchedulerGone
 from distributed.messages import (
     PROTOCOL,
@@ -39,8 +40,6 @@ from distributed.messages import (
     Message,
     NannyHello,
     Refused,
-    decode,
-    encode,
 )
 from distributed.processes import (
     Child,

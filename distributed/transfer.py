@@ -12,9 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from distributed.codec import decode, encode
 from distributed.core.streams import Incoming, Item, Outgoing
 from distributed.errors import ProtocolError
-from distributed.messages import Get, Message, More, Part, decode, encode
+from distributed.messages import (
+    Get,
+    Message,
+    More,
+    Part,
+)
 from distributed.transport import (
     CONNECTED,
     Channel,

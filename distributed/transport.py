@@ -34,7 +34,7 @@ Context = zmq.Context
 # Frames above this are handed over without a copy; below, the copy is cheaper than its book-keeping.
 ZERO_COPY_BYTES = 64 << 10
 # One control message is a batch in one frame; bulk data comes in parts of 4 MiB. Anything longer than
-# this is refused before memory is set aside for it. Above messages.MAX_BATCH_BYTES.
+# this is refused before memory is set aside for it. Above codec.MAX_BATCH_BYTES.
 MAX_FRAME = (1 << 30) + (1 << 20)
 # A receive stops after this many messages or seconds, so that what came is answered before more is
 # read, and a flood on one socket does not silence the others.

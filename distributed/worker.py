@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
 from distributed.core.worker import (
     Completed,
@@ -52,8 +53,6 @@ from distributed.messages import (
     Unload,
     Welcome,
     WorkerHello,
-    decode,
-    encode_parts,
 )
 from distributed.serialize import dumps, loads, nbytes, pickle_bytes, unpickle
 from distributed.store import Store

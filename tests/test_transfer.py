@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from distributed.codec import encode
 from distributed.core.streams import PART_BYTES
-from distributed.messages import Goodbye, Part, encode
+from distributed.messages import (
+    Goodbye,
+    Part,
+)
 from distributed.transfer import Fetcher, Server
 from distributed.transport import CONNECTED, Context, Dealer, Poller, Router
 

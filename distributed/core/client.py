@@ -253,7 +253,8 @@ class ClientCore:
             elif not self._uses[function]:
                 self._idle(function)
         if groups:
-            self._out.append(Submit(self._unsent(group[0] for group in groups), tuple(groups)))
+            functions = self._unsent(group[0] for group in groups)
+            self._out.append(Submit(functions, tuple(groups), False))
 
     def _enter(
         self, function: str, options: dict[str, Any] | None, wanted: bool, item: Item
@@ -377,19 +378,15 @@ class ClientCore:
         self._sent.clear()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
         self._out.append(ClientHello(self.id, PROTOCOL, PYTHON, wants))
-        batch: list[Entry] = []
-        for entry in self.entries.values():
-            if entry.recipe is not None:
-                batch.append(entry)
-                if len(batch) == RESUBMIT_TASKS:
-                    self._resubmit(batch)
-                    batch = []
-        self._resubmit(batch)
+        ours = [entry for entry in self.entries.values() if entry.recipe is not None]
+        for start in range(0, len(ours), RESUBMIT_TASKS):
+            end = start + RESUBMIT_TASKS
+            self._resubmit(ours[start:end], more=end < len(ours))
         borrowed = [e.key for e in self.entries.values() if e.recipe is None and e.handles]
         if borrowed:
             self._out.append(Want(tuple(borrowed)))
 
-    def _resubmit(self, entries: list[Entry]) -> None:
+    def _resubmit(self, entries: list[Entry], more: bool) -> None:
         groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
         for entry in entries:
             recipe = entry.recipe
@@ -399,8 +396,8 @@ class ClientCore:
                 groups.append((*head, []))
             item = (entry.key, recipe.arguments, recipe.dependencies, recipe.order)
             groups[-1][3].append(item)
-        if groups:
-            self._out.append(Submit(self._unsent(group[0] for group in groups), tuple(groups)))
+        functions = self._unsent(group[0] for group in groups)
+        self._out.append(Submit(functions, tuple(groups), more))
 
     def _on_abandon(self, event: Abandon) -> None:
         for entry in tuple(self.entries.values()):

@@ -73,7 +73,6 @@ class Lifecycle:
             function.clients.add(client)
             client.functions.add(function)
         self.generation += 1
-        known: list[Task] = []
         wanted: list[Task] = []
         for id, options, is_wanted, items in message.groups:
             tasks = self._learn(functions[id], _options(options), items)
@@ -82,10 +81,16 @@ class Lifecycle:
                     self.want(client, task)
                 wanted += tasks
             else:
-                known += tasks
+                client.unsettled += tasks
         self.start(wanted)
-        self.let_go(known)
+        if not message.more:
+            self.settle(client)
         return True
+
+    def settle(self, client: Client) -> None:
+        """Nothing more comes that depends on what the client has submitted and does not want."""
+        unsettled, client.unsettled = client.unsettled, []
+        self.let_go(unsettled)
 
     def _learn(self, function: Function, options: Options, items: Iterable[Any]) -> list[Task]:
         tasks = self.tasks

@@ -193,6 +193,7 @@ class SchedulerCore:
         self.members.enter(client, peer, self.now)
         wants = frozenset(hello.wants)
         self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
+        self.lifecycle.settle(client)
         # It starts anew and will send its functions again.
         self.lifecycle.forget_functions(client, tuple(client.functions))
 
@@ -280,6 +281,7 @@ class SchedulerCore:
         self.members.leave(client)
         self.requests.client_lost(client)
         self.lifecycle.release(client, tuple(client.wants))
+        self.lifecycle.settle(client)
         self.lifecycle.forget_functions(client, tuple(client.functions))
 
     def _lose_worker(self, worker: Worker, reason: str, blame: bool = True) -> None:
@@ -406,8 +408,8 @@ class SchedulerCore:
             self._lose_worker(worker, reason, blame=False)
             self.members.doom(peer)
         for other in self.members.clients.values():
-            if other.wants:
-                self.lifecycle.release(other, tuple(other.wants))
+            self.lifecycle.release(other, tuple(other.wants))
+            self.lifecycle.settle(other)
             other.out.append(Cleared(reason))
         self.requests.restarts.append(Restarting(client, message.request, len(workers), self.now))
 

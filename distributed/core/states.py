@@ -65,7 +65,7 @@ TRANSITIONS = {
 
 
 class Options(NamedTuple):
-    """What the caller asked for, shared by all tasks of one group; see `messages.check_options`."""
+    """What the caller asked for, shared by all tasks of one group; see `codec.check_options`."""
 
     priority: float = 0
     retries: int = 0
@@ -170,12 +170,14 @@ class Member:
 
 
 class Client(Member):
-    __slots__ = ("alone", "functions", "wants")
+    __slots__ = ("alone", "functions", "unsettled", "wants")
 
     def __init__(self, id: str, peer: Peer, now: float) -> None:
         super().__init__(id, peer, now)
         self.wants: dict[Task, None] = {}  # a dict for its order: sets would make runs unrepeatable
         self.functions: set[Function] = set()
+        # Tasks that it does not want itself, and whose dependents may still be on their way.
+        self.unsettled: list[Task] = []
         self.alone = (self,)  # shared as `wanters` by all tasks that only it wants
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from distributed.codec import decode, encode
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import TRANSITIONS, Exit, Gone, Nonsense, Send, Task, Tick
@@ -25,8 +26,6 @@ from distributed.messages import (
     Submit,
     Welcome,
     WorkerHello,
-    decode,
-    encode,
 )
 
 LOCAL_EVENTS = (Gone, Nonsense, Tick)
@@ -133,7 +132,7 @@ class Env:
             (*item(*([task] if isinstance(task, str) else task))[:3], order)
             for order, task in enumerate(tasks)
         )
-        self.send(client, Submit({function: b"blob"}, ((function, options, wanted, items),)))
+        self.send(client, Submit({function: b"blob"}, ((function, options, wanted, items),), False))
 
     def finish(self, worker: str, *assignments: int, microseconds: int = 10) -> None:
         self.send(worker, Done([(a, 28, microseconds, b"v", None) for a in assignments]))

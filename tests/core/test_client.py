@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distributed.codec import decode, encode
 from distributed.core.client import (
     CANCELLED,
     ERROR,
@@ -16,6 +17,7 @@ from distributed.core.client import (
     MAX_IDLE_FUNCTIONS,
     MAX_INLINE_BYTES,
     PENDING,
+    RESUBMIT_TASKS,
     Abandon,
     Adopt,
     Answered,
@@ -54,8 +56,6 @@ from distributed.messages import (
     Want,
     Warn,
     Welcome,
-    decode,
-    encode,
 )
 
 ALICE = "tcp://10.0.0.1:1"
@@ -120,9 +120,9 @@ def env() -> Env:
 
 def test_submit_brings_the_function_once(env: Env) -> None:
     calls = Calls({"f": b"blob"}, [("f", None, True, [item("x")])])
-    assert env.told(calls) == [Submit({"f": b"blob"}, (("f", None, True, [item("x")]),))]
+    assert env.told(calls) == [Submit({"f": b"blob"}, (("f", None, True, [item("x")]),), False)]
     calls = Calls({"f": b"blob"}, [("f", None, True, [item("y")])])
-    assert env.told(calls) == [Submit({}, (("f", None, True, [item("y")]),))]
+    assert env.told(calls) == [Submit({}, (("f", None, True, [item("y")]),), False)]
 
 
 def test_equal_work_is_submitted_once(env: Env) -> None:
@@ -151,7 +151,7 @@ def test_a_released_input_can_be_wanted_again(env: Env) -> None:
     x, _ = env.submit("x", ("y", "x"))
     env.handle(Dropped([x]))
     calls = Calls({"f": b"blob"}, [("f", None, True, [item("x")])])
-    assert env.told(calls) == [Submit({}, (("f", None, True, [item("x")]),))]
+    assert env.told(calls) == [Submit({}, (("f", None, True, [item("x")]),), False)]
     assert x.status == PENDING
 
 
@@ -272,9 +272,17 @@ def test_a_new_connection_hears_everything_again(env: Env) -> None:
     assert submit == Submit(
         {"f": b"blob"},
         (("f", None, False, [item("x")]), ("f", None, True, [item("y", "x")])),
+        False,
     )
     assert want == Want(("z",))
     assert y.status == PENDING
+
+
+def test_much_is_submitted_again_in_messages_that_belong_together(env: Env) -> None:
+    env.submit(*(f"k{n}" for n in range(2 * RESUBMIT_TASKS + 1)))
+    _, *submits = env.told(Connected())
+    assert [len(submit.groups[0][3]) for submit in submits] == [RESUBMIT_TASKS, RESUBMIT_TASKS, 1]
+    assert [submit.more for submit in submits] == [True, True, False]
 
 
 def test_a_future_from_elsewhere_is_announced_once(env: Env) -> None:

@@ -112,7 +112,7 @@ def test_inputs_are_named_with_where_they_are(env: Env) -> None:
 
 def test_what_nobody_wants_is_freed_as_soon_as_it_is_used(env: Env) -> None:
     groups = (("f", None, False, (item("x"),)), ("f", None, True, (item("y", "x"),)))
-    env.send("C", Submit({"f": b"blob"}, groups))
+    env.send("C", Submit({"f": b"blob"}, groups, False))
     env.finish("W", env.runs("W")["x"])
     env.finish("W", env.runs("W")["y"])
     assert env.items("W", Free) == ["x"]
@@ -122,6 +122,19 @@ def test_what_nobody_wants_is_freed_as_soon_as_it_is_used(env: Env) -> None:
 def test_unwanted_work_without_dependents_never_starts(env: Env) -> None:
     env.submit("C", "x", wanted=False)
     assert env.inbox["W"] == []
+    env.assert_empty()
+
+
+def test_what_others_depend_on_may_come_first(env: Env) -> None:
+    env.send("C", Submit({"f": b"blob"}, (("f", None, False, (item("x"),)),), True))
+    assert env.inbox["W"] == []
+    env.send("C", Submit({}, (("f", None, True, (item("y", "x"),)),), False))
+    assert set(env.runs("W")) == {"x"}
+
+
+def test_what_others_were_to_depend_on_goes_with_its_client(env: Env) -> None:
+    env.send("C", Submit({"f": b"blob"}, (("f", None, False, (item("x"),)),), True))
+    env.send("C", Goodbye())
     env.assert_empty()
 
 
@@ -190,7 +203,7 @@ def test_short_tasks_are_prefetched_deep_and_long_ones_not() -> None:
 
 
 def test_an_unknown_function_means_that_we_are_new(env: Env) -> None:
-    env.send("C", Submit({}, (("g", None, True, (item("x"),)),)))
+    env.send("C", Submit({}, (("g", None, True, (item("x"),)),), False))
     assert env.take("C", HelloAgain)
     env.assert_empty()
 
@@ -220,7 +233,7 @@ def test_siblings_of_a_failed_input_are_released(env: Env) -> None:
         ("f", None, False, (item("x"), item("y"))),
         ("f", None, True, (item("z", "x", "y"),)),
     )
-    env.send("C", Submit({"f": b"blob"}, groups))
+    env.send("C", Submit({"f": b"blob"}, groups, False))
     env.finish("W", 1)
     env.fail("W", 2)
     assert env.items("W", Free) == ["x"]
@@ -384,7 +397,7 @@ def test_a_dead_workers_tasks_run_elsewhere_and_its_results_are_computed_again(e
 
 def test_a_result_that_is_lost_while_it_is_needed_is_computed_again(env: Env) -> None:
     groups = (("f", None, False, (item("x"),)), ("f", None, True, (item("y", "x"),)))
-    env.send("C", Submit({"f": b"blob"}, groups))
+    env.send("C", Submit({"f": b"blob"}, groups, False))
     env.finish("W", 1)
     env.worker("V")
     env.gone("W")
@@ -739,7 +752,7 @@ def test_who_talks_nonsense_is_told_once_and_then_ignored(env: Env) -> None:
 
 
 def test_messages_of_another_role_are_nonsense(env: Env) -> None:
-    env.send("W", Submit({}, ()))
+    env.send("W", Submit({}, (), False))
     assert env.take("W", Refused)
     assert env.core.members.workers == {}
 

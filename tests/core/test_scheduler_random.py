@@ -200,7 +200,7 @@ class World:
         inner = tuple(item(f"k{n}", *dependencies(n)) for n in sorted(needed - {number}))
         outer = (item(f"k{number}", *dependencies(number)),)
         groups = (("f", None, False, inner), ("f", options, True, outer))
-        self.env.send(client, Submit({"f": b"blob"}, groups))
+        self.env.send(client, Submit({"f": b"blob"}, groups, more=choice % 7 == 0))
 
     def scatter(self, client: str, key: str) -> None:
         self.env.take(client, Reply)
@@ -238,6 +238,7 @@ class World:
         for id, peer in self.clients.items():
             client = self.env.core.members.clients[id]
             self.env.release(peer, *(task.key for task in client.wants))
+            self.env.send(peer, Submit({}, (), False))
         while any(self.env.inbox[w.peer] or w.jobs for w in self.workers):
             for worker in self.workers:
                 worker.act("finish", 0)

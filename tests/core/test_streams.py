@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distributed.codec import decode, encode
 from distributed.core import streams
 from distributed.core.streams import WINDOW, Incoming, Outgoing
 from distributed.errors import ProtocolError
-from distributed.messages import Part, decode, encode
+from distributed.messages import (
+    Part,
+)
 
 CONTENTS = (
     st.none() | st.text(max_size=5) | st.lists(st.binary(max_size=40), min_size=1, max_size=6)

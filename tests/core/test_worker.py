@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distributed.codec import decode, encode
 from distributed.core.worker import (
     REQUEST_BYTES,
     Completed,
@@ -39,8 +40,6 @@ from distributed.messages import (
     Seceded,
     Unfetchable,
     Unload,
-    decode,
-    encode,
 )
 
 ME, BOB, EVE = "tcp://me:1", "tcp://bob:1", "tcp://eve:1"

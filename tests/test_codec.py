@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributed import messages
+from distributed import codec, messages
+from distributed.codec import decode, encode, encode_parts
 from distributed.errors import ProtocolError
 from distributed.messages import (
     CODES,
@@ -22,14 +23,11 @@ from distributed.messages import (
     Release,
     Run,
     Submit,
-    decode,
-    encode,
-    encode_parts,
 )
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
     "ClientHello": ("C", PROTOCOL, PYTHON, ("x",)),
-    "Submit": ({"f": b""}, (("f", {"priority": 1.5, "workers": ("a",)}, True, (("x", b"", ("y",), 0),)),)),
+    "Submit": ({"f": b""}, (("f", {"workers": ("a",)}, True, (("x", b"", ("y",), 0),)),), False),
     "Scatter": (1, (("x", 8),), ("w",)),
     "Replicate": (1, ("x",), None),
     "Ask": (1, "ncores", None),
@@ -61,7 +59,7 @@ DEFAULTS = {int: 1, str: "s", bytes: b"b", bool: True, tuple: (), dict: {}, floa
 def example(kind: Any) -> Any:
     values = EXAMPLES.get(kind.__name__)
     if values is None:
-        fields = messages._FIELD_TYPES[CODES[kind]]
+        fields = codec._FIELD_TYPES[CODES[kind]]
         values = tuple(DEFAULTS[allowed[0]] for allowed in fields)
     return kind(*values)
 
@@ -75,7 +73,7 @@ def test_every_message_arrives_as_it_was_sent(kind: Any) -> None:
 @pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
 def test_a_field_of_the_wrong_type_is_refused(kind: Any) -> None:
     message = example(kind)
-    for position, allowed in enumerate(messages._FIELD_TYPES[CODES[kind]]):
+    for position, allowed in enumerate(codec._FIELD_TYPES[CODES[kind]]):
         if object in allowed:
             continue
         fields = list(message)
@@ -90,12 +88,12 @@ def test_a_field_of_the_wrong_type_is_refused(kind: Any) -> None:
     "message",
     [
         Release((1,)),
-        Submit({"f": "text"}, ()),
-        Submit({}, (("f", {"color": 1}, True, ()),)),
-        Submit({}, (("f", {"retries": "2"}, True, ()),)),
-        Submit({}, (("f", None, True, (("x", "args", None, 0),)),)),
-        Submit({}, (("f", None, True, (("x", b"", (7,), 0),)),)),
-        Submit({}, (("f", None, True),)),
+        Submit({"f": "text"}, (), False),
+        Submit({}, (("f", {"color": 1}, True, ()),), False),
+        Submit({}, (("f", {"retries": "2"}, True, ()),), False),
+        Submit({}, (("f", None, True, (("x", "args", None, 0),)),), False),
+        Submit({}, (("f", None, True, (("x", b"", (7,), 0),)),), False),
+        Submit({}, (("f", None, True),), False),
         Done(((1, 2),)),
         Done(((1, 2, 3, "value", None),)),
         example(messages.WorkerHello)._replace(nthreads=0),
@@ -135,7 +133,7 @@ def test_cut_messages_are_refused(kind: Any, length: int) -> None:
 
 
 def test_what_is_too_large_is_cut_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages, "MAX_BATCH_BYTES", 100)
+    monkeypatch.setattr(codec, "MAX_BATCH_BYTES", 100)
     items = [(n, "x" * 10, b"", None, False) for n in range(20)]
     frames = encode_parts([Goodbye(), Run("f", b"blob", items), Finished("a", [])])
     assert all(len(frame) <= 100 for frame in frames)
@@ -144,3 +142,15 @@ def test_what_is_too_large_is_cut_or_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert (arrived[0], arrived[-1]) == (Goodbye(), Finished("a", ()))
     with pytest.raises(ProtocolError, match=r"send large data with scatter"):
         encode_parts([Run("f", None, [(1, "x" * 200, b"", None, False)])])
+
+
+def test_a_large_graph_is_cut_into_submits_that_belong_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codec, "MAX_BATCH_BYTES", 200)
+    items = [(f"k{n}", b"x" * 20, None, n) for n in range(20)]
+    submit = Submit({"f": b"blob"}, (("f", None, False, items), ("f", None, True, items)), False)
+    arrived: list[Any] = [m for frame in encode_parts([submit]) for m in decode(frame)]
+    assert [m.more for m in arrived] == [True] * (len(arrived) - 1) + [False]
+    assert [m.functions for m in arrived[:2]] == [{"f": b"blob"}, {}]
+    assert [i for m in arrived for group in m.groups for i in group[3]] == items + items

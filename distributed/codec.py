@@ -1,0 +1,291 @@
+"""Messages to frames and back, and the checks that every frame passes before a core sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from distributed.errors import ProtocolError
+from distributed.messages import (
+    CODES,
+    MESSAGES,
+    Abandoned,
+    Alive,
+    Ask,
+    Broadcast,
+    Cancel,
+    ClientHello,
+    Done,
+    Errors,
+    Forget,
+    Holds,
+    Message,
+    Missing,
+    Release,
+    Replicate,
+    Returned,
+    Scatter,
+    Seceded,
+    Submit,
+    Unfetchable,
+    Want,
+    WorkerHello,
+)
+
+# One batch: beyond this the sender is told to scatter the data. It must stay below what the sockets
+# accept (transport.MAX_FRAME), or the connection is cut instead of the caller being told why.
+MAX_BATCH_BYTES = 1 << 30
+
+
+def encode(batch: Iterable[Message]) -> bytes:
+    """One frame that holds the messages in order.
+
+    >>> decode(encode([Release(("x",)), Goodbye()]))
+    [Release(keys=('x',)), Goodbye()]
+    """
+    frame: bytes = msgpack.packb([(CODES[type(message)], *message) for message in batch])
+    if len(frame) > MAX_BATCH_BYTES:
+        raise ProtocolError(
+            f"a message of {len(frame):,} bytes is over the limit of {MAX_BATCH_BYTES:,}: "
+            "send large data with scatter() and pass the futures"
+        )
+    return frame
+
+
+def encode_parts(batch: list[Message]) -> list[bytes]:
+    """As many frames as it takes to keep each below the limit. A single message is cut between its
+    items if it has a list of them.
+
+    Raises ProtocolError if one item alone is too large.
+    """
+    try:
+        return [encode(batch)]
+    except ProtocolError:
+        if len(batch) == 1:
+            batch = _halves(batch[0])
+        if len(batch) == 1:
+            raise
+    middle = len(batch) // 2
+    return encode_parts(batch[:middle]) + encode_parts(batch[middle:])
+
+
+def _halves(message: Any) -> list[Message]:
+    if type(message) is Submit:
+        return _halves_of_submit(message)
+    items = message[-1]
+    if type(items) is not list or len(items) < 2:
+        return [message]
+    middle = len(items) // 2
+    return [
+        message._replace(**{message._fields[-1]: part}) for part in (items[:middle], items[middle:])
+    ]
+
+
+def _halves_of_submit(message: Submit) -> list[Message]:
+    groups = message.groups
+    if len(groups) == 1:
+        ((function, options, wanted, items),) = groups
+        middle = len(items) // 2
+        parts = (items[:middle], items[middle:])
+        groups = tuple((function, options, wanted, part) for part in parts if part)
+    if len(groups) < 2:
+        return [message]
+    middle = len(groups) // 2
+    first = Submit(message.functions, groups[:middle], True)
+    return [first, Submit({}, groups[middle:], message.more)]
+
+
+def decode(frame: bytes | memoryview) -> list[Message]:
+    """The messages of one frame, every field checked: what passes here can be trusted to have the
+    shape that its class describes.
+
+    Raises ProtocolError, whatever the bytes are.
+    """
+    try:
+        batch = msgpack.unpackb(frame, use_list=False)
+        return [_message(*item) for item in batch]
+    except ProtocolError:
+        raise
+    except Exception as error:
+        raise ProtocolError(f"{len(frame):,} bytes that are not messages: {error!r}") from error
+
+
+def _message(code: int, *fields: Any) -> Message:
+    kind = MESSAGES[code]
+    types = tuple(map(type, fields))
+    if types not in _ACCEPTED[code]:
+        _check_fields(code, types)
+        _ACCEPTED[code].add(types)
+    message: Message = kind(*fields)
+    check = _CHECKS.get(kind)
+    if check is not None:
+        check(message)
+    return message
+
+
+def _check_fields(code: int, types: tuple[type, ...]) -> None:
+    for found, allowed in zip(types, _FIELD_TYPES[code], strict=True):
+        if not issubclass(found, allowed):
+            raise ProtocolError(f"{MESSAGES[code].__name__} with a {found.__name__} for a field")
+
+
+def _field_types(kind: Any) -> tuple[tuple[type, ...], ...]:
+    """For each field the classes that a decoded value may have."""
+    return tuple(_classes(hint) for hint in get_type_hints(kind).values())
+
+
+def _classes(hint: Any) -> tuple[type, ...]:
+    if hint is Any:
+        return (object,)
+    origin = get_origin(hint)
+    if origin in (tuple, list, dict):
+        return (origin,)
+    if origin is None:
+        return (hint,)
+    return tuple(found for part in get_args(hint) for found in _classes(part))
+
+
+_FIELD_TYPES = [_field_types(kind) for kind in MESSAGES]
+# The types of fields that have been found in order, so that they need not be looked at one by one again.
+# Msgpack makes few, so there are few combinations.
+_ACCEPTED: list[set[tuple[type, ...]]] = [set() for _ in MESSAGES]
+
+
+# The shapes of items. These loops run once for every task, so they are spelled out.
+
+
+def _check_submit(message: Submit) -> None:
+    for function, blob in message.functions.items():
+        if type(function) is not str or type(blob) is not bytes:
+            raise ProtocolError("Submit with a function that is not bytes")
+    for function, options, wanted, items in message.groups:
+        if type(function) is not str or type(wanted) is not bool:
+            raise ProtocolError("Submit with a malformed group")
+        if options is not None:
+            check_options(options)
+        for key, arguments, dependencies, order in items:
+            if type(key) is not str or type(arguments) is not bytes or type(order) is not int:
+                raise ProtocolError("Submit with a malformed task")
+            if dependencies is not None:
+                _strings(dependencies)
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Options of a group of tasks: all are optional.
+
+    `priority` (larger runs earlier), `retries`, `workers` (names, addresses or hosts that may run
+    it), `loose` (they are a wish, not a condition).
+    """
+    for name, value in options.items():
+        if name not in _OPTION_TYPES:
+            raise ProtocolError(f"unknown option {name!r}")
+        if not isinstance(value, _OPTION_TYPES[name]):
+            raise ProtocolError(f"option {name} with a {type(value).__name__}")
+    _strings(options.get("workers", ()))
+
+
+_OPTION_TYPES: dict[str, Any] = {
+    "priority": (int, float),
+    "retries": int,
+    "workers": (tuple, list),
+    "loose": bool,
+}
+
+
+def _check_done(message: Done) -> None:
+    for assignment, nbytes, microseconds, value, kind in message.items:
+        if type(assignment) is not int or type(nbytes) is not int or type(microseconds) is not int:
+            raise ProtocolError("Done with a malformed item")
+        if not (value is None or type(value) is bytes) or not (kind is None or type(kind) is bytes):
+            raise ProtocolError("Done with a malformed result")
+
+
+def _strings(values: Iterable[Any]) -> None:
+    for value in values:
+        if type(value) is not str:
+            raise ProtocolError(f"a {type(value).__name__} where a key or a name belongs")
+
+
+def _integers(values: Iterable[Any]) -> None:
+    for value in values:
+        if type(value) is not int:
+            raise ProtocolError(f"a {type(value).__name__} where an assignment belongs")
+
+
+def _shaped(*types: type) -> Callable[[Any], None]:
+    """A check that each of a message's items has exactly these classes."""
+
+    def check(message: Any) -> None:
+        for item in message.items:
+            if tuple(map(type, item)) != types:
+                raise ProtocolError(f"{type(message).__name__} with a malformed item")
+
+    return check
+
+
+def _check_unfetchable(message: Unfetchable) -> None:
+    for assignment, missing in message.items:
+        _integers((assignment,))
+        for key, address in missing:
+            _strings((key, address))
+
+
+def _check_worker_hello(message: WorkerHello) -> None:
+    for key, nbytes in message.holds:
+        _strings((key,))
+        _integers((nbytes,))
+    _integers(message.assigned)
+    if message.nthreads < 1:
+        raise ProtocolError("WorkerHello without threads")
+
+
+def _check_keys(message: Any) -> None:
+    _strings(message.keys)
+
+
+def _check_assignments(message: Any) -> None:
+    _integers(message.assignments)
+
+
+def _check_ask(message: Ask) -> None:
+    _strings(message.keys or ())
+
+
+def _check_workers(message: Any) -> None:
+    _strings(message.workers or ())
+
+
+def _check_scatter(message: Scatter) -> None:
+    _shaped(str, int)(message)
+    _check_workers(message)
+
+
+def _check_replicate(message: Replicate) -> None:
+    _check_keys(message)
+    _check_workers(message)
+
+
+_CHECKS: dict[Any, Callable[[Any], None]] = {
+    ClientHello: lambda message: _strings(message.wants),
+    Submit: _check_submit,
+    Want: _check_keys,
+    Release: _check_keys,
+    Cancel: _check_keys,
+    Forget: lambda message: _strings(message.functions),
+    Missing: _shaped(str, str),
+    Scatter: _check_scatter,
+    Replicate: _check_replicate,
+    Ask: _check_ask,
+    Broadcast: _check_workers,
+    WorkerHello: _check_worker_hello,
+    Done: _check_done,
+    Errors: _shaped(int, bytes),
+    Holds: _shaped(str, int),
+    Unfetchable: _check_unfetchable,
+    Returned: _check_assignments,
+    Abandoned: _check_assignments,
+    Seceded: _check_assignments,
+    Alive: _check_workers,
+}
