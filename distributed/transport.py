@@ -17,6 +17,7 @@ import errno
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import time
@@ -383,6 +384,7 @@ class Poller:
             os.set_blocking(descriptor, False)
         self._poll.register(self._reader, select.POLLIN)
         self._armed = False
+        self._lent = False
         self._closed = False
 
     def add(self, channel: Channel) -> None:
@@ -412,7 +414,9 @@ class Poller:
 
     @property
     def wake_descriptor(self) -> int:
-        """For `signal.set_wakeup_fd`: a signal ends the wait."""
+        """For `signal.set_wakeup_fd`: a signal ends the wait. Taken back when the poller is closed, which
+        then has to be done by the main thread."""
+        self._lent = True
         return self._writer
 
     def wait(self, seconds: float) -> dict[Channel, None]:
@@ -444,5 +448,7 @@ class Poller:
         if not self._closed:
             self._closed = True
             self._armed = False
+            if self._lent:
+                signal.set_wakeup_fd(-1)
             os.close(self._reader)
             os.close(self._writer)

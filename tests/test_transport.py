@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -191,3 +192,20 @@ def test_hosts() -> None:
     assert not is_loopback("0.0.0.0") and not is_loopback("10.0.0.1")
     assert reachable_host("10.0.0.7", Address("10.0.0.1", 1)) == "10.0.0.7"
     assert reachable_host("0.0.0.0", Address("127.0.0.1", 1)) == "127.0.0.1"
+
+
+def test_a_signal_ends_the_wait_and_is_harmless_after_the_end() -> None:
+    caught: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: caught.append(number))
+    poller = Poller()
+    try:
+        signal.set_wakeup_fd(poller.wake_descriptor)
+        signal.raise_signal(signal.SIGUSR1)
+        start = time.monotonic()
+        poller.wait(30)
+        assert time.monotonic() - start < 10
+    finally:
+        poller.close()
+        assert signal.set_wakeup_fd(-1) == -1, "it would write to a descriptor that is closed"
+        signal.signal(signal.SIGUSR1, before)
+    assert caught == [signal.SIGUSR1]
