@@ -42,6 +42,7 @@ MAX_BATCH_BYTES = 1 << 30
 def encode(batch: Iterable[Message]) -> bytes:
     """One frame that holds the messages in order.
 
+    >>> from distributed.messages import Goodbye
     >>> decode(encode([Release(("x",)), Goodbye()]))
     [Release(keys=('x',)), Goodbye()]
     """

@@ -83,6 +83,7 @@ class Executor:
         threads_per_worker: int | None = None,
         memory_limit: str | float | None = "auto",
     ) -> None:
+        self._process = os.getpid()
         self._cluster: LocalCluster | None = None
         if address is None and scheduler_file is None:
             from distributed.local import LocalCluster
@@ -445,7 +446,8 @@ def _remember(executor: Executor) -> None:
 @atexit.register
 def _close_all() -> None:
     for executor in tuple(_executors):
-        executor.close()
+        if executor._process == os.getpid():  # and not a fork of it
+            executor.close()
 
 
 def executor_for(scheduler_address: str) -> Executor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import queue
 import time
 import weakref
@@ -54,7 +55,7 @@ class LocalCluster:
         self._memory_limit = memory_limit
         self._timeout = timeout
         self._children: list[Child] = []
-        self._finalizer = weakref.finalize(self, _end, self._children)
+        self._finalizer = weakref.finalize(self, _end, self._children, os.getpid())
         _clusters.add(self)
         try:
             self._scheduler, lines = self._start("dscheduler", "--host", host, "--port", str(port))
@@ -159,8 +160,10 @@ def _said(child: Child) -> str:
     return "; its last output:\n" + "\n".join(child.tail) if child.tail else ""
 
 
-def _end(children: list[Child]) -> None:
+def _end(children: list[Child], owner: int) -> None:
     """Workers first, so that they need not look for a scheduler that is gone."""
+    if os.getpid() != owner:
+        return  # a fork of the session that started them has ended
     deadline = time.monotonic() + END_SECONDS
     for child in reversed(children):
         child.terminate()

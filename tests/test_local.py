@@ -175,3 +175,16 @@ executor.gather([future])
             process.send_signal(signal.SIGKILL)
         wait_until(partial(all_gone, started), 5, "its processes have ended")
         process.communicate()
+
+
+def test_a_fork_of_the_session_does_not_end_it() -> None:
+    script = (
+        "import os, sys; from distributed import Executor\n"
+        "with Executor(n_workers=1) as e:\n"
+        "    if not os.fork(): sys.exit(0)\n"
+        "    os.wait()\n"
+        "    print(e.submit(abs, -1).result(timeout=10))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (ran.stdout, ran.returncode) == ("1\n", 0), ran.stderr
