@@ -386,7 +386,7 @@ def make_worker(scheduler: Address, options: WorkerOptions, id: str | None, nann
 def run_worker() -> None:
     """The main program of a worker process under a nanny; its configuration is in sys.argv."""
     from distributed.logs import set_up_logging
-    from distributed.worker import START_AGAIN
+    from distributed.worker import DISMISSED, START_AGAIN, STOPPED
 
     _end_with_nanny()
     config = json.loads(sys.argv.pop())
@@ -407,7 +407,7 @@ def run_worker() -> None:
         print(f"{GAVE_UP}{cannot_start(error)}", flush=True)
         leave(NO_SCHEDULER)
     else:
-        leave(AGAIN if ending == START_AGAIN else ORDERLY)
+        leave({START_AGAIN: AGAIN, DISMISSED: ORDERLY, STOPPED: 0}[ending])
 
 
 def cannot_start(error: OSError) -> str:

@@ -82,7 +82,8 @@ TURN_SECONDS = 0.5
 COMPLAINT_SECONDS = 10.0
 SUSPICION_SECONDS = 0.01
 
-STOPPED, START_AGAIN = "stopped", "start again"
+# Why it ended: somebody stopped it, the scheduler ended the cluster, or wants a new process in its place.
+STOPPED, DISMISSED, START_AGAIN = "stopped", "dismissed", "start again"
 
 logger = logging.getLogger("distributed.worker")
 
@@ -152,7 +153,7 @@ class Worker:
     # Called from anywhere
 
     def run(self) -> str:
-        """Work until stopped; returns STOPPED, or START_AGAIN if the scheduler wants a new process.
+        """Work until stopped; returns STOPPED, DISMISSED or START_AGAIN.
 
         Raises SchedulerGone if there was no scheduler for `death_timeout` seconds, or it refuses us.
         """
@@ -283,7 +284,7 @@ class Worker:
 
     def _on_goodbye(self, message: Goodbye) -> None:
         logger.info("the scheduler ends the cluster")
-        self._ending = STOPPED
+        self._ending = DISMISSED
 
     def _check_scheduler(self) -> None:
         now = time.monotonic()

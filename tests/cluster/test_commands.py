@@ -185,17 +185,19 @@ def test_a_worker_may_be_there_before_the_scheduler() -> None:
         assert worker.line().startswith("Registered")
 
 
-def test_the_nanny_brings_a_new_worker(scheduler: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_nanny_brings_a_new_worker(scheduler: str, number: int) -> None:
     with running("dworker", scheduler) as worker, Executor(scheduler) as executor:
         worker.line(), worker.line()
         (pid,) = executor.run(os.getpid).values()
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         assert worker.line().startswith("Start worker at ")
         assert worker.line().startswith("Registered")
         assert executor.run(os.getpid) != {pid}
         status, errors = worker.stop()
         assert status == 0
-        assert f"(process {pid}) died (signal 9 (SIGKILL)); starting a new one" in errors
+        how = "signal 9 (SIGKILL)" if number == signal.SIGKILL else "exit status 0"
+        assert f"(process {pid}) died ({how}); starting a new one" in errors
 
 
 def test_a_worker_that_uses_too_much_memory_is_ended(scheduler: str) -> None:
