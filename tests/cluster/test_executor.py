@@ -277,14 +277,20 @@ def test_retries(executor: Executor, tmp_path: Path) -> None:
 
 
 def test_priorities(executor: Executor, gate: str) -> None:
-    """A larger priority runs earlier, among what waits."""
+    """A larger priority runs earlier, among what waits at the scheduler: how long `hold` takes nobody
+    knows, so the worker gets one ahead, and no more."""
+
+    def hold(path: str) -> None:
+        block(path)
+
     (worker, *_) = executor.ncores()
     here = {"workers": worker, "pure": False}
-    blocked = [executor.submit(block, gate, **here) for _ in range(2)]
+    blocked = [executor.submit(hold, gate, **here) for _ in range(2)]
     order: list[int] = []
     futures = [executor.submit(inc, n, priority=n, **here) for n in range(3)]
     for future, n in zip(futures, range(3), strict=True):
         future.add_done_callback(lambda _, n=n: order.append(n))  # type: ignore[misc]
+    executor.ncores()  # once this is answered the scheduler knows of all of them
     Path(gate).touch()
     wait([*blocked, *futures])
     wait_until(lambda: len(order) == 3)
