@@ -32,13 +32,14 @@ bench: $(VENV)/installed
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/bin/python:
+# By pip, which comes last: an environment that was left half made is made again.
+$(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: setup.cfg $(VENV)/bin/python
+$(VENV)/installed: setup.cfg $(VENV)/bin/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-$(VENV)/installed-test: setup.cfg $(VENV)/bin/python
+$(VENV)/installed-test: setup.cfg $(VENV)/bin/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@ $(VENV)/installed
