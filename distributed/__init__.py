@@ -4,6 +4,7 @@
 functions and gets futures. See README.md.
 """
 
+from distributed import compat
 from distributed.errors import (
     CancelledError,
     DistributedError,
@@ -16,9 +17,11 @@ from distributed.errors import (
     TimeoutError,
 )
 from distributed.executor import Client, Executor
+from distributed.expressions import futures_of
 from distributed.futures import Future, as_completed, fire_and_forget, wait
 from distributed.local import LocalCluster
 from distributed.progress import progress
+from distributed.registry import default_client, get_client, get_worker
 from distributed.version import __version__
 
 __all__ = [
@@ -37,7 +40,13 @@ __all__ = [
     "TimeoutError",
     "__version__",
     "as_completed",
+    "default_client",
     "fire_and_forget",
+    "futures_of",
+    "get_client",
+    "get_worker",
     "progress",
     "wait",
 ]
+
+compat.install()

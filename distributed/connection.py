@@ -45,6 +45,7 @@ from distributed.messages import (
     Goodbye,
     Message,
 )
+from distributed.recipes import shown_key, shown_text
 from distributed.transfer import Fetcher
 from distributed.transport import (
     CONNECTED,
@@ -125,6 +126,7 @@ class Connection:
 
     def __init__(self, address: Address, timeout: float) -> None:
         self.address = address
+        self.epoch = ""  # names the scheduler that has welcomed us
         self.core = ClientCore(uuid.uuid4().hex)
         self._lock = threading.Lock()
         self._outbox: list[Message] = []
@@ -179,14 +181,16 @@ class Connection:
         if self._outbox:
             self._poller.wake()
 
-    def submit(self, calls: Calls) -> list[Entry]:
-        """Submit work; the entries of what is wanted, in order."""
+    def submit(self, *calls: Calls) -> list[Entry]:
+        """Submit work, in several parts if it belongs together; the entries of what is wanted, in order."""
         self._check_open()
+        found: list[Entry] = []
         with self._lock:
-            self._decide(calls)
             entries = self.core.entries
-            wanted = [group[3] for group in calls.groups if group[2]]
-            found = [entries[item[0]] for items in wanted for item in items]
+            for part in calls:
+                self._decide(part)
+                wanted = [group[3] for group in part.groups if group[2]]
+                found += [entries[item[0]] for items in wanted for item in items]
         self._hand_over()
         return found
 
@@ -213,6 +217,15 @@ class Connection:
             self._decide(Adopt(keys, announce))
             found = [self.core.entries[key] for key in keys]
         self._poller.wake()
+        return found
+
+    def names(self) -> dict[Any, list[str]]:
+        """The keys on the wire of all futures of this client, by what they are called here."""
+        found: dict[Any, list[str]] = {}
+        with self._lock:
+            for wire, entry in self.core.entries.items():
+                if entry.handles:
+                    found.setdefault(shown_key(wire), []).append(wire)
         return found
 
     def drop(self, entry: Entry) -> None:
@@ -479,13 +492,14 @@ class Connection:
                 question.ok, question.value = effect.ok, effect.value
                 question.answered.set()
         elif isinstance(effect, Welcomed):
+            self.epoch = effect.epoch
             self._welcomed.set()
         elif isinstance(effect, Rejected):
             self._rejection = effect.reason
             self._welcomed.set()
             self._end_all(effect.reason)
         elif isinstance(effect, Caution):
-            logger.warning("%s", effect.text)
+            logger.warning("%s", shown_text(effect.text))
 
     def _end_all(self, reason: str) -> None:
         self._fail_questions(reason)

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from distributed.connection import Connection
-from distributed.core.client import FINISHED, PENDING, CallOff, Calls, Entry, Item, Unreachable
-from distributed.errors import DistributedError, LostData, SerializationError, TimeoutError
-from distributed.futures import Future, leave_slot, wait_for
-from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
-from distributed.recipes import (
-    Function,
-    call_key,
-    fold_kwargs,
-    fresh_key,
-    function_of,
-    pack_call,
-    shown_key,
-    wire_key,
+import dask
+from dask.base import is_dask_collection
+
+from distributed.arguments import (
+    call_item,
+    nth_key,
+    nth_workers,
+    per_call,
+    task_options,
+    worker_names,
 )
-from distributed.serialize import dumps, loads, pickle_bytes, unpickle
-from distributed.tasks import current_task, workers_here
+from distributed.borrowing import borrow_for
+from distributed.computing import submit_graph
+from distributed.connection import Connection
+from distributed.core.client import CallOff, Calls, Item
+from distributed.errors import DistributedError, TimeoutError
+from distributed.expressions import plan, plan_compute, plan_persist, wrap_nested
+from distributed.futures import Future, leave_slot, wait_for
+from distributed.gathering import collect
+from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
+from distributed.recipes import fold_kwargs, fresh_key, function_of, shown_key, wire_key
+from distributed.registry import default_client, remember
+from distributed.serialize import dumps, pickle_bytes, unpickle
+from distributed.shapes import find_futures, rebuild, shape
 from distributed.tracebacks import load_exception
 from distributed.transport import Address, parse_address
 
@@ -40,11 +45,6 @@ if TYPE_CHECKING:
 # `map` submits so many tasks in one message: enough to make the message's own cost vanish, few enough
 # that the first tasks run while the last are being packed.
 MAP_TASKS = 2000
-# Arguments travel through the scheduler, to which they are a burden.
-MAX_ARGUMENT_BYTES = 256 << 20
-# How often data is asked for that its holder turns out not to have, before that is reported. Each time
-# in between it has been computed again.
-FETCH_ATTEMPTS = 5
 # How often scattered data is sent to another worker because the first one died.
 SCATTER_ATTEMPTS = 3
 RESTART_SECONDS = 30.0
@@ -72,6 +72,9 @@ class Executor:
     ...     future.result()
     1024
     """
+
+    # Dask asks this: its own client can also be driven by an event loop.
+    asynchronous = False
 
     def __init__(
         self,
@@ -101,7 +104,12 @@ class Executor:
             if self._cluster is not None:
                 self._cluster.close()
             raise
-        _remember(self)
+        remember(self)
+
+    @classmethod
+    def current(cls, allow_global: bool = True) -> Executor:
+        """The Executor that dask collections are computed with, see `default_client`."""
+        return default_client()
 
     @property
     def scheduler_address(self) -> str:
@@ -133,10 +141,13 @@ class Executor:
         cannot be pickled.
         """
         function = function_of(func)
-        options = _options(workers, allow_other_workers, retries, priority)
-        item = _item(function, args, kwargs, key, pure)
+        options = task_options(workers, allow_other_workers, retries, priority)
+        item = call_item(function, args, kwargs, key, pure)
+        borrowed = borrow_for(self, [item], (args, kwargs)) if item[2] else None
         calls = Calls({function.id: function.blob}, [(function.id, options, True, [item])])
-        return Future(self._connection.submit(calls)[0], self)
+        future = Future(self._connection.submit(calls)[0], self)
+        del borrowed
+        return future
 
     def map(
         self,
@@ -161,40 +172,132 @@ class Executor:
         function = function_of(folded)
         left = {} if folded is not func else kwargs
         calls = enumerate(zip(*iterables, strict=False))
-        placed = _per_call(workers)
-        shared = None if placed else _options(workers, allow_other_workers, retries, priority)
+        placed = per_call(workers)
+        shared = None if placed else task_options(workers, allow_other_workers, retries, priority)
         futures: list[Future] = []
         while chunk := list(islice(calls, MAP_TASKS)):
             groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
             for index, args in chunk:
-                item = _item(function, args, left, _nth_key(key, index), pure, index)
+                item = call_item(function, args, left, nth_key(key, index), pure, index)
                 if placed:
-                    options = _options(
-                        _nth_workers(placed, index), allow_other_workers, retries, priority
+                    options = task_options(
+                        nth_workers(placed, index), allow_other_workers, retries, priority
                     )
                     groups.append((function.id, options, True, [item]))
                 elif groups:
                     groups[0][3].append(item)
                 else:
                     groups.append((function.id, shared, True, [item]))
+            borrowed = borrow_for(self, (i for group in groups for i in group[3]), (chunk, left))
             entries = self._connection.submit(Calls({function.id: function.blob}, groups))
+            del borrowed
             futures += [Future(entry, self) for entry in entries]
         return futures
 
-    def get(self, dsk: Mapping[Any, Any], keys: Any, **kwargs: Any) -> Any:
+    # Dask
+
+    def get(
+        self,
+        dsk: Any,
+        keys: Any,
+        *,
+        sync: bool = True,
+        workers: Workers = None,
+        allow_other_workers: bool = False,
+        retries: int = 0,
+        priority: float = 0,
+        **kwargs: Any,
+    ) -> Any:
         """Compute keys of a dask graph and return their values, in the shape of `keys`.
 
-        >>> with Executor(n_workers=1, threads_per_worker=1) as e:
-        ...     e.get({"x": 1, "y": (sum, ["x", 2])}, "y")
-        3
-        """
-        from distributed.graphs import graph_calls
+        This is what dask calls: `x.compute(scheduler=e.get)`. The graph is a dict, a HighLevelGraph, or
+        an expression; it may refer to the keys of futures. The options are as in `submit`, for all tasks;
+        others, that dask passes to other schedulers, are ignored. With `sync=False` it returns futures.
 
-        calls, wires = graph_calls(dsk, keys)
-        entries = self._connection.submit(calls)
-        futures = {entry.key: Future(entry, self) for entry in entries}
-        values = self.gather(futures)
-        return _shape(keys, lambda key: values[wires[key]])
+        Raises KeyError for a key that neither the graph nor a future has, RuntimeError that shows the
+        cycle for a graph with one, and what a task raises.
+
+        >>> with Executor(n_workers=1, threads_per_worker=1) as e:
+        ...     e.get({"x": 1, "y": (sum, ["x", 2])}, ["x", ["y"]])
+        [1, [3]]
+        """
+        given = _given(workers, allow_other_workers, retries, priority)
+        futures = submit_graph(self, plan(dsk), keys, given)
+        if not sync:
+            return shape(keys, futures.__getitem__)
+        try:
+            values = self.gather(futures)
+        finally:
+            # If one has failed, the others are not needed; and its traceback refers to all of them.
+            for future in futures.values():
+                future.release()
+        return shape(keys, values.__getitem__)
+
+    def compute(
+        self,
+        *collections: Any,
+        sync: bool = False,
+        optimize_graph: bool = True,
+        workers: Workers = None,
+        allow_other_workers: bool = False,
+        retries: int = 0,
+        priority: float = 0,
+        **kwargs: Any,
+    ) -> Any:
+        """Start to compute dask collections: a future for one, a list of futures for a list or for
+        several arguments.
+
+        What is computed together is optimized together, and shares its intermediate results. What is not
+        a collection is returned as it is. With `sync=True` it waits, and returns values in place of
+        futures. The options are as in `submit`, for all tasks.
+
+        >>> import dask
+        >>> with Executor(n_workers=1, threads_per_worker=1) as e:
+        ...     e.compute(dask.delayed(pow)(2, 10)).result()
+        1024
+        """
+        given = _given(workers, allow_other_workers, retries, priority)
+        results, single = _several(collections)
+        results = [wrap_nested(item) for item in results]
+        places = [place for place, item in enumerate(results) if is_dask_collection(item)]
+        work, keys = plan_compute([results[place] for place in places], optimize_graph)
+        futures = submit_graph(self, work, keys, given)
+        for place, key in zip(places, keys, strict=True):
+            results[place] = futures[key]
+        if sync:
+            results = self.gather(results)
+        return results[0] if single else results
+
+    def persist(
+        self,
+        *collections: Any,
+        optimize_graph: bool = True,
+        workers: Workers = None,
+        allow_other_workers: bool = False,
+        retries: int = 0,
+        priority: float = 0,
+        **kwargs: Any,
+    ) -> Any:
+        """Start to compute dask collections, and keep all their parts on the workers: collections of the
+        same types, in the place of each its parts as futures. A list for a list or for several arguments.
+
+        The data lives as long as the collections that are returned, or are made from those. The options
+        are as in `compute`.
+
+        >>> import dask.bag
+        >>> with Executor(n_workers=1, threads_per_worker=1) as e:
+        ...     b = e.persist(dask.bag.from_sequence(range(5), npartitions=2))
+        ...     b.sum().compute()
+        10
+        """
+        given = _given(workers, allow_other_workers, retries, priority)
+        results, single = _several(collections)
+        places = [place for place, item in enumerate(results) if is_dask_collection(item)]
+        work, persisted = plan_persist([results[place] for place in places], optimize_graph)
+        futures = submit_graph(self, work, [found.keys for found in persisted], given)
+        for place, (keys, rebuild_from) in zip(places, persisted, strict=True):
+            results[place] = rebuild_from({key: futures[key] for key in keys})
+        return results[0] if single else results
 
     # Data
 
@@ -207,66 +310,9 @@ class Executor:
         if errors not in ("raise", "skip"):
             raise ValueError(f"errors is 'raise' or 'skip', not {errors!r}")
         found: dict[Future, None] = {}
-        _find_futures(futures, found)
-        values = self._collect(list(found), errors == "raise")
-        return _rebuild(futures, values)
-
-    def _gather_one(self, future: Future, timeout: float | None) -> Any:
-        return self._collect([future], True, timeout)[future._entry]
-
-    def _collect(
-        self, futures: list[Future], strict: bool, timeout: float | None = None
-    ) -> dict[Entry, Any]:
-        """The value of each entry. Those that failed raise if `strict`, and are not there if not."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        values: dict[Entry, Any] = {}
-        left = futures
-        for _ in range(FETCH_ATTEMPTS):
-            wait_for(left, deadline, strict)
-            places: dict[str, list[str]] = {}
-            for future in left:
-                entry = future._entry
-                inline, address = entry.inline, entry.address
-                if entry.status is not FINISHED:
-                    if strict and entry.status is not PENDING:
-                        raise future._failure()
-                elif inline is not None:
-                    values[entry] = unpickle(inline)
-                elif entry not in values:
-                    places.setdefault(address, []).append(entry.key)
-            if not places:
-                return values
-            missing = self._fetch(places, left, values)
-            if not missing:
-                return values
-            left = [future for future in left if future._entry.key in missing]
-        raise LostData(
-            f"the data of {left[0].key} could not be fetched from {left[0]._entry.address} "
-            f"in {FETCH_ATTEMPTS} attempts: is the worker's port reachable from here?"
-        )
-
-    def _fetch(
-        self, places: dict[str, list[str]], futures: list[Future], values: dict[Entry, Any]
-    ) -> set[str]:
-        """Add what can be had to `values`; returns the keys of the rest, after having reported it."""
-        leave_slot()
-        fetched = self._connection.fetch({a: list(dict.fromkeys(k)) for a, k in places.items()})
-        at = {key: address for address, keys in places.items() for key in keys}
-        missing: set[str] = set()
-        for future in futures:
-            entry = future._entry
-            if entry.key not in at or entry in values:
-                continue
-            frames = fetched.get(entry.key)
-            if isinstance(frames, str):
-                raise SerializationError(f"the result of {future.key} cannot be sent: {frames}")
-            if frames is None:
-                missing.add(entry.key)
-            else:
-                values[entry] = loads(frames)
-        if missing:
-            self._connection.handle(Unreachable([(key, at[key]) for key in missing]))
-        return missing
+        find_futures(futures, found)
+        values = collect(self._connection, list(found), errors == "raise")
+        return rebuild(futures, values)
 
     def scatter(
         self, data: Any, workers: Workers = None, broadcast: bool = False, hash: bool = True
@@ -279,14 +325,16 @@ class Executor:
         """
         if isinstance(data, (list, tuple, set, frozenset)):
             items = [(_data_key(value, frames, hash), frames) for value, frames in _frames(data)]
-            futures = self._scatter(items, _names(workers), broadcast)
+            futures = self._scatter(items, worker_names(workers), broadcast)
             return type(data)(futures)
         if isinstance(data, Mapping):
             items = [
                 (wire_key(key, _digest(frames)), frames)
                 for key, (_, frames) in zip(data, _frames(data.values()), strict=True)
             ]
-            return dict(zip(data, self._scatter(items, _names(workers), broadcast), strict=True))
+            return dict(
+                zip(data, self._scatter(items, worker_names(workers), broadcast), strict=True)
+            )
         if isinstance(data, Iterator):
             return self.scatter(list(data), workers, broadcast, hash)
         return self.scatter([data], workers, broadcast, hash)[0]
@@ -321,7 +369,7 @@ class Executor:
     def cancel(self, futures: Future | Iterable[Future]) -> None:
         """Call the work off, and all that waits for it, unless another client wants it."""
         found: dict[Future, None] = {}
-        _find_futures(futures, found)
+        find_futures(futures, found)
         self._connection.handle(CallOff([future._entry for future in found]))
 
     # The cluster
@@ -341,7 +389,7 @@ class Executor:
         if not callable(func):
             raise TypeError(f"run() needs a function, not {type(func).__name__}")
         call = pickle_bytes((func, args, kwargs))
-        names = _names(workers)
+        names = worker_names(workers)
         answers = self._connection.ask(lambda request: Broadcast(request, call, names))
         return _results(answers)
 
@@ -394,14 +442,19 @@ class Executor:
         keys = None
         if futures is not None:
             found: dict[Future, None] = {}
-            _find_futures(futures, found)
+            find_futures(futures, found)
             keys = tuple(future.wire for future in found)
         return self._connection.ask(lambda request: Ask(request, question, keys), timeout)
 
     # The end
 
     def close(self) -> None:
-        """Disconnect. The cluster goes on, unless this executor started it."""
+        """Disconnect. The cluster goes on, unless this executor started it.
+
+        Dask collections are computed with the one that was made before, or without a cluster.
+        """
+        if dask.config.get("scheduler", None) == self.get:
+            dask.config.set(scheduler=None)
         self._connection.close()
         if self._cluster is not None:
             self._cluster.close()
@@ -434,46 +487,6 @@ class Client(Executor):
     """The Executor under the name that it has elsewhere today."""
 
 
-# The executors of this process -----------------------------------------------------------------
-
-_executors: weakref.WeakSet[Executor] = weakref.WeakSet()
-
-
-def _remember(executor: Executor) -> None:
-    _executors.add(executor)
-
-
-@atexit.register
-def _close_all() -> None:
-    for executor in tuple(_executors):
-        if executor._process == os.getpid():  # and not a fork of it
-            executor.close()
-
-
-def executor_for(scheduler_address: str) -> Executor:
-    """An executor of this process for that scheduler: a worker has one for all its tasks, a session
-    mostly one too.
-
-    Raises DistributedError if there is none.
-    """
-    current = current_task()
-    if current is not None:
-        return current[0].client()
-    for executor in tuple(_executors):
-        if executor.scheduler_address == scheduler_address and not executor._connection.closed:
-            return executor
-    for worker in tuple(workers_here):
-        if worker.scheduler.url == scheduler_address:
-            return worker.client()
-    raise DistributedError(
-        f"a future of the scheduler at {scheduler_address} was unpickled where no Executor is "
-        "connected to that: make one first"
-    )
-
-
-# Arguments -------------------------------------------------------------------------------------
-
-
 def _address(given: Any, scheduler_file: str | os.PathLike[str] | None) -> Address:
     if scheduler_file is not None:
         try:
@@ -483,74 +496,24 @@ def _address(given: Any, scheduler_file: str | os.PathLike[str] | None) -> Addre
     return parse_address(getattr(given, "scheduler_address", given))
 
 
-def _item(
-    function: Function,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    key: Any,
-    pure: bool,
-    order: int = 0,
-) -> Item:
-    arguments, dependencies = pack_call(args, kwargs)
-    if len(arguments) > MAX_ARGUMENT_BYTES:
-        raise ValueError(
-            f"the arguments of {function.name} take {len(arguments):,} bytes, more than the limit of "
-            f"{MAX_ARGUMENT_BYTES:,}: send large data with scatter() and pass the future"
-        )
-    if key is not None:
-        wire = wire_key(key, call_key(function, args, kwargs)[-32:])
-    elif pure:
-        wire = call_key(function, args, kwargs)
-    else:
-        wire = fresh_key(function.name)
-    return wire, arguments, dependencies, order
+def _several(given: tuple[Any, ...]) -> tuple[list[Any], bool]:
+    """What was given as one list, or as several arguments; and whether it was neither, but one thing."""
+    if len(given) != 1:
+        return list(given), False
+    if isinstance(given[0], (list, tuple, set, frozenset)):
+        return list(given[0]), False
+    return [given[0]], True
 
 
-def _nth_key(key: Any, index: int) -> Any:
-    if key is None or isinstance(key, str):
-        return key and f"{key}-{index}"
-    return key[index]
-
-
-def _options(
-    workers: Any, allow_other_workers: bool, retries: int, priority: float
-) -> dict[str, Any] | None:
-    options: dict[str, Any] = {}
-    names = _names(workers)
-    if names is not None:
-        options["workers"] = names
-        if allow_other_workers:
-            options["loose"] = True
-    elif allow_other_workers:
-        raise ValueError("allow_other_workers goes with workers, which was not given")
-    if retries:
-        options["retries"] = retries
-    if priority:
-        options["priority"] = priority
-    return options or None
-
-
-def _names(workers: Any) -> tuple[str, ...] | None:
-    """What the caller wrote to mean some workers, as a tuple; None for no restriction."""
-    if workers is None:
-        return None
-    names = (workers,) if isinstance(workers, str) else tuple(workers)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"workers are names or addresses, not {workers!r}")
-    return names
-
-
-def _per_call(workers: Any) -> list[Any] | None:
-    """If there is one set of workers for each call: the list of them."""
-    if isinstance(workers, (list, tuple)) and any(not isinstance(w, str) for w in workers):
-        return list(workers)
-    return None
-
-
-def _nth_workers(placed: list[Any], index: int) -> Any:
-    if index >= len(placed):
-        raise ValueError(f"there are {len(placed)} sets of workers, and more calls than that")
-    return placed[index]
+def _given(
+    workers: Workers, allow_other_workers: bool, retries: int, priority: float
+) -> dict[str, Any]:
+    return {
+        "workers": workers,
+        "allow_other_workers": allow_other_workers,
+        "retries": retries,
+        "priority": priority,
+    }
 
 
 def _frames(values: Iterable[Any]) -> Iterator[tuple[Any, list[Any]]]:
@@ -572,47 +535,6 @@ def _digest(frames: list[Any]) -> str:
 
 def _size(frame: Any) -> int:
     return memoryview(frame).nbytes
-
-
-# Shapes ----------------------------------------------------------------------------------------
-
-
-def _find_futures(nested: Any, found: dict[Future, None]) -> None:
-    if isinstance(nested, Future):
-        found[nested] = None
-    elif isinstance(nested, Mapping):
-        _find_futures(list(nested.values()), found)
-    elif isinstance(nested, (list, tuple, set, frozenset)):
-        for item in nested:
-            _find_futures(item, found)
-    elif isinstance(nested, Iterator):
-        raise TypeError("an iterator can be read only once: give a list of the futures")
-
-
-_SKIPPED = object()
-
-
-def _rebuild(nested: Any, values: dict[Entry, Any]) -> Any:
-    """The same shape with values for futures, without those that have none."""
-    if isinstance(nested, Future):
-        return values.get(nested._entry, _SKIPPED)
-    if isinstance(nested, Mapping):
-        pairs = ((key, _rebuild(value, values)) for key, value in nested.items())
-        return {key: value for key, value in pairs if value is not _SKIPPED}
-    if isinstance(nested, (list, tuple, set, frozenset)):
-        items = [_rebuild(item, values) for item in nested]
-        kept = [item for item in items if item is not _SKIPPED]
-        if hasattr(nested, "_fields"):
-            return type(nested)(*kept)
-        return type(nested)(kept)
-    return nested
-
-
-def _shape(keys: Any, value: Callable[[Any], Any]) -> Any:
-    """Values in the nested lists that dask uses for keys."""
-    if isinstance(keys, list):
-        return [_shape(key, value) for key in keys]
-    return value(keys)
 
 
 def _results(answers: dict[str, tuple[bool, Any]]) -> dict[str, Any]:

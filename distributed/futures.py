@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dask._task_spec import TaskRef
+
 from distributed.connection import Connection, Waiting
 from distributed.core.client import (
     CANCELLED,
@@ -23,7 +25,7 @@ from distributed.core.client import (
     Entry,
 )
 from distributed.errors import CancelledError, KilledWorker, LostData, TimeoutError
-from distributed.recipes import Handle, note_hidden_handle, shown_key
+from distributed.recipes import Handle, note_hidden_handle, shown_key, shown_text
 from distributed.serialize import unpickle
 from distributed.tasks import current_task
 from distributed.tracebacks import load_exception
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from distributed.executor import Executor
 
 
-class Future(Handle):
+class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs as it is a TaskRef
     """A result that is being computed, or lies on a worker.
 
     Made by `Executor.submit` and its siblings. The data stays on the cluster while there is a future
@@ -42,6 +44,11 @@ class Future(Handle):
     """
 
     __slots__ = ("__weakref__", "_entry", "executor")
+
+    # Two futures are equal if they are one: a TaskRef compares keys.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+    __str__ = object.__str__
 
     def __init__(self, entry: Entry, executor: Executor) -> None:
         self._entry = entry
@@ -85,7 +92,11 @@ class Future(Handle):
         self._wait(timeout)
         # Nearly always it is a small result that has come with the news.
         inline = self._entry.inline
-        return self.executor._gather_one(self, timeout) if inline is None else unpickle(inline)
+        if inline is not None:
+            return unpickle(inline)
+        from distributed.gathering import collect
+
+        return collect(self._connection, [self], True, timeout)[self._entry]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait until it has ended; the exception that `result` would raise, None if there is none.
@@ -131,12 +142,15 @@ class Future(Handle):
     def _failure(self) -> BaseException:
         """What `result` raises: made anew each time, for raising adds to the traceback."""
         entry = self._entry
-        text = entry.ending
-        if isinstance(text, bytes):
-            return load_exception(text)
+        if isinstance(entry.ending, bytes):
+            return load_exception(entry.ending)
+        text = shown_text(entry.ending)
         if entry.status is CANCELLED:
             return CancelledError(f"{self.key} was cancelled{text and ': '}{text}")
         return LostData(text) if entry.status is LOST else KilledWorker(text)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "future", self._entry.key
 
     def __repr__(self) -> str:
         return f"<Future: status: {self.status}, key: {self.key}>"
@@ -154,7 +168,7 @@ class Future(Handle):
 
 def _revive(key: str, scheduler_address: str) -> Future:
     """A future that was unpickled: it belongs to the client of this process for that scheduler."""
-    from distributed.executor import executor_for
+    from distributed.registry import executor_for
 
     return executor_for(scheduler_address)._adopt([key])[0]
 

@@ -1,73 +1,83 @@
-"""Dask graphs to tasks: which work a graph asks for, under which keys, in which order."""
+"""Dask graphs to tasks: which work a graph asks for, under which keys, in which order.
+
+In this order: another name for a task is no task; what is not needed is left out; small data goes into the
+tasks that use it; a chain of tasks of which each only feeds the next becomes one task; `dask.order` says
+which comes first. Nothing here recurses along the graph, which may be a million tasks deep.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from graphlib import TopologicalSorter
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
-from dask._task_spec import Alias, GraphNode, convert_legacy_graph
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
 from dask.order import order
-from dask.utils import key_split
 
 from distributed.core.client import Calls, Item
-from distributed.recipes import Function, Handle, Ref, function_of, pack_call, wire_key
-
-Group = tuple[str, "dict[str, Any] | None", bool, list[Item]]
+from distributed.errors import SerializationError
+from distributed.programs import Compiler, Part
+from distributed.recipes import (
+    MAX_ARGUMENT_BYTES,
+    PLAIN,
+    Function,
+    Handle,
+    Ref,
+    function_of,
+    handles_in,
+    holds_handles,
+    pack_call,
+    wire_key,
+)
 
 # Stands before the wire key of a future inside a graph. No key that a user writes begins like this.
 _FUTURE = "\x1ffuture "
+# Tasks of a chain that become one task: more would only be long to send, and long to do again.
+MAX_FUSED = 100
+# Longer texts that several tasks use are tasks of their own.
+MAX_INLINE_TEXT = 200
+# One message: the scheduler takes a tenth of a second for so many tasks.
+MESSAGE_TASKS = 10_000
+# The same for data: chunks that come from the session's memory are not held in one piece once more.
+MESSAGE_BYTES = 64 << 20
+
+Options = dict[str, Any]
+Group = tuple[str, "Options | None", bool, list[Item]]
 
 
-def graph_calls(dsk: Mapping[Any, Any], keys: Any) -> tuple[Calls, dict[Any, str]]:
-    """The tasks that compute `keys`, nested lists of keys of the graph, and the wire key of each.
+class GraphCalls(NamedTuple):
+    """What a graph comes down to: messages, the wire key of each key that was asked for, and the futures
+    that it depends on, by wire key."""
 
-    Raises KeyError for a key that the graph does not have, RuntimeError for a graph that is cyclic.
+    calls: list[Calls]
+    wires: dict[Any, str]
+    futures: dict[str, Handle]
+
+
+def graph_calls(
+    dsk: Mapping[Any, Any],
+    keys: Any,
+    options: Callable[[Any], Options | None] = lambda key: None,
+    find: Callable[[Any], Handle | None] = lambda key: None,
+) -> GraphCalls:
+    """The tasks that compute `keys`, nested lists of keys of the graph.
+
+    `options(key)` are those of a task, see `codec.check_options`. `find(key)` is the future for a key that
+    the graph refers to and does not have, None if there is none.
+
+    Raises KeyError for a key that nobody has, RuntimeError that shows the cycle for a graph that has one,
+    SerializationError or ValueError for data that cannot be sent.
     """
-    futures: dict[str, str] = {}
-    legacy = {key: _replace_futures(value, futures) for key, value in dsk.items()}
-    graph = convert_legacy_graph(legacy, set(legacy) | set(futures))
-    wanted = list(dict.fromkeys(_flatten(keys)))
-    for key in wanted:
-        if key not in graph:
-            raise KeyError(f"{key!r} is not in the graph")
-    needed = _reachable(graph, wanted)
-    priorities = order(needed)
-    wires: dict[Any, str] = dict(futures)
-    functions: dict[str, bytes] = {}
-    groups: list[Group] = []
-    # By dependencies, not by priority: dask's order places values where it likes.
-    inputs = {key: [k for k in node.dependencies if k in needed] for key, node in needed.items()}
-    for key in TopologicalSorter(inputs).static_order():
-        node = needed[key]
-        if isinstance(node, Alias):
-            wires[key] = wires[node.target]
-            continue
-        function = _kind(key)
-        functions[function.id] = function.blob
-        item = _task(key, node, wires, priorities[key])
-        wires[key] = item[0]
-        _append(groups, function.id, key in wanted, item)
-    return Calls(functions, groups), wires
-
-
-def run_node(node: Callable[[Mapping[Any, Any]], Any], data: Mapping[Any, Any]) -> Any:
-    """What a worker does for each task of a graph: `data` has the value of each dependency."""
-    return node(data)
-
-
-def _replace_futures(value: Any, found: dict[str, str]) -> Any:
-    """The same with keys in place of futures; `found` has the wire key of each of those."""
-    if isinstance(value, Handle):
-        key = _FUTURE + value.wire
-        found[key] = value.wire
-        return key
-    if type(value) in (list, tuple, set, frozenset):
-        return type(value)(_replace_futures(item, found) for item in value)
-    if type(value) is dict:
-        return {key: _replace_futures(item, found) for key, item in value.items()}
-    return value
+    graph = _Graph(dsk, find)
+    targets = {key: graph.resolve(key) for key in dict.fromkeys(_flatten(keys))}
+    wanted = set(targets.values())
+    vertices = _fuse(graph, wanted, options)
+    packer = _Packer(graph, options, _shown(targets))
+    for vertex in _ordered(vertices):
+        packer.add(vertex, vertex.key in wanted)
+    wires = {key: graph.wires[name] for key, name in targets.items()}
+    return GraphCalls(packer.calls(), wires, graph.futures)
 
 
 def _flatten(keys: Any) -> Iterator[Any]:
@@ -80,39 +90,295 @@ def _flatten(keys: Any) -> Iterator[Any]:
             yield found
 
 
-def _reachable(graph: Mapping[Any, GraphNode], keys: Iterable[Any]) -> dict[Any, GraphNode]:
-    needed: dict[Any, GraphNode] = {}
-    stack = list(keys)
+def _shown(targets: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What to call tasks that were asked for by another name than their own."""
+    return {name: key for key, name in targets.items() if name not in targets}
+
+
+class _Graph:
+    """The nodes of a graph, and the wire keys of what they may refer to: of futures, and as soon as they
+    are packed of nodes."""
+
+    def __init__(self, dsk: Mapping[Any, Any], find: Callable[[Any], Handle | None]) -> None:
+        self.wires: dict[Any, str] = {}
+        self.futures: dict[str, Handle] = {}  # by wire key
+        self._find = find
+        named = {key: self._named(value) for key, value in dsk.items()}
+        self.nodes: dict[Any, GraphNode] = convert_legacy_graph(
+            named, named.keys() | self.wires.keys()
+        )
+
+    def _named(self, value: Any) -> Any:
+        """The same with names in place of futures, where dask looks for names."""
+        if isinstance(value, Handle):
+            return self._note(_FUTURE + value.wire, value)
+        if type(value) in (list, tuple, set, frozenset) and holds_handles(value):
+            return type(value)(map(self._named, value))
+        return value
+
+    def _note(self, name: Any, handle: Handle) -> Any:
+        self.wires[name] = handle.wire
+        self.futures[handle.wire] = handle
+        return name
+
+    def resolve(self, name: Any, user: Any = None) -> Any:
+        """The name of the node or the future behind aliases. `user` is the node that refers to it."""
+        if user is not None and name == user:
+            return self._not_itself(name)
+        for _ in range(len(self.nodes) + 1):
+            node = self.nodes.get(name)
+            if node is None:
+                return self._outside(name, user)
+            if type(node) is not Alias:
+                return name
+            name = node.target
+        raise RuntimeError(f"the graph has a cycle: {name!r} is only another name for itself")
+
+    def _not_itself(self, name: Any) -> Any:
+        handle = _namesake(self.nodes[name], name)
+        if handle is None:
+            raise RuntimeError(f"the graph has a cycle: {name!r} needs itself")
+        return self._note(_FUTURE + handle.wire, handle)
+
+    def _outside(self, name: Any, user: Any) -> Any:
+        """A name that is not in the graph must be that of a future."""
+        if name in self.wires:
+            return name
+        handle = None if user is None else _namesake(self.nodes[user], name)
+        handle = handle or self._find(name)
+        if handle is None:
+            needed = f"{name!r}" if user is None else f"{user!r} needs {name!r}, which"
+            raise KeyError(f"{needed} is not in the graph, and there is no future of that name")
+        return self._note(name, handle)
+
+    def needed(self, names: Iterable[Any]) -> dict[Any, list[Any]]:
+        """The nodes that the names depend on, themselves included, and what each needs: names of other
+        nodes, or of futures."""
+        found: dict[Any, list[Any]] = {}
+        stack = list(names)
+        while stack:
+            name = stack.pop()
+            node = self.nodes.get(name)
+            if name in found or node is None:
+                continue
+            inputs = found[name] = list(
+                {self.resolve(key, name): None for key in node.dependencies}
+            )
+            stack += inputs
+        return found
+
+
+def handles_within(node: Any) -> Iterator[Handle]:
+    """The futures among the arguments of a task, and of the tasks inside it."""
+    stack = [node]
     while stack:
-        key = stack.pop()
-        if key not in needed and key in graph:
-            needed[key] = graph[key]
-            stack.extend(graph[key].dependencies)
-    return needed
+        value = stack.pop()
+        if isinstance(value, Handle):
+            yield value
+        elif isinstance(value, Task):
+            stack += value.args
+            stack += value.kwargs.values()
+        elif isinstance(value, DataNode):
+            stack.append(value.value)
+        elif isinstance(value, dict):
+            stack += value.values()
+        else:
+            yield from handles_in(value)
 
 
-def _kind(key: Any) -> Function:
-    """All nodes are run by one function; but the scheduler learns how long each kind takes, so each has
-    an id of its own."""
-    function = function_of(run_node)
-    name = key_split(key)
-    digest = blake2b(f"{function.id} {name}".encode(), digest_size=16)
-    return Function(digest.hexdigest(), name, function.blob)
+def _namesake(node: Any, name: Any) -> Handle | None:
+    """The future of that name in a task."""
+    handles = (handle for handle in handles_within(node) if isinstance(handle, TaskRef))
+    return next((handle for handle in handles if handle.key == name), None)
 
 
-def _task(key: Any, node: GraphNode, wires: Mapping[Any, str], priority: int) -> Item:
-    for name in node.dependencies:
-        if name not in wires:
-            raise KeyError(f"{key!r} needs {name!r}, which is not in the graph")
-    data = {name: Ref(wires[name]) for name in node.dependencies}
-    arguments, inputs = pack_call((node, data), {})
-    # The same key with other work is other work: the digest of the recipe belongs to the name.
-    digest = blake2b(arguments, digest_size=16).hexdigest()
-    return wire_key(key, digest), arguments, inputs, priority
+# Fewer tasks -----------------------------------------------------------------------------------
 
 
-def _append(groups: list[Group], function: str, wanted: bool, item: Item) -> None:
-    """Dependencies come before dependents, so only neighbours can share a group."""
-    if not groups or groups[-1][0] != function or groups[-1][2] is not wanted:
-        groups.append((function, None, wanted, []))
-    groups[-1][3].append(item)
+class _Vertex(GraphNode):  # type: ignore[misc]
+    """One task to be, for `dask.order`: the nodes of which it is made, the last of which it has the
+    name of, and the names of what it needs."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, names: list[Any], dependencies: Iterable[Any]) -> None:
+        self.key = names[-1]
+        self.names = names
+        self._dependencies = frozenset(dependencies)
+
+
+def _fuse(
+    graph: _Graph, wanted: set[Any], options: Callable[[Any], Options | None]
+) -> dict[Any, _Vertex]:
+    """The tasks to be, by name."""
+    needed = graph.needed(wanted)
+    users = Counter(name for inputs in needed.values() for name in inputs)
+    inline = {
+        name
+        for name in needed
+        if name not in wanted and _goes_along(graph.nodes[name], users[name])
+    }
+    inputs = {
+        name: [other for other in others if other not in inline]
+        for name, others in needed.items()
+        if name not in inline
+    }
+    followers = {}
+    for name, others in inputs.items():
+        if len(others) == 1 and others[0] in inputs:
+            before = others[0]
+            if users[before] == 1 and before not in wanted and options(before) == options(name):
+                followers[before] = name
+    follows = set(followers.values())
+    first = (name for name in inputs if name not in follows)
+    chains = (vertex for name in first for vertex in _chain(name, inputs, followers))
+    return {vertex.key: vertex for vertex in chains}
+
+
+def _goes_along(node: GraphNode, users: int) -> bool:
+    """Whether it is data that is sent with the tasks that use it."""
+    if not isinstance(node, DataNode):
+        return False
+    value = node.value
+    if users == 1:
+        return True
+    return type(value) in PLAIN and not (
+        isinstance(value, (str, bytes)) and len(value) > MAX_INLINE_TEXT
+    )
+
+
+def _chain(
+    name: Any, inputs: Mapping[Any, list[Any]], followers: Mapping[Any, Any]
+) -> Iterator[_Vertex]:
+    """The vertices of the chain that begins with the name: one, or more if it is too long for one."""
+    names = [name]
+    while names[-1] in followers:
+        follower = followers[names[-1]]
+        if len(names) == MAX_FUSED:
+            yield _Vertex(names, inputs[names[0]])
+            names = []
+        names.append(follower)
+    yield _Vertex(names, inputs[names[0]])
+
+
+def _ordered(vertices: dict[Any, _Vertex]) -> list[_Vertex]:
+    """What is needed comes before what needs it. Raises RuntimeError that shows a cycle."""
+    for name, vertex in vertices.items():
+        if name in vertex.dependencies:  # dask's order does not look for this
+            path = " -> ".join(map(repr, (name, *vertex.names)))
+            raise RuntimeError(f"the graph has a cycle: {path}")
+    places = order(vertices)
+    return sorted(vertices.values(), key=lambda vertex: places[vertex.key])
+
+
+# Packing ---------------------------------------------------------------------------------------
+
+
+class _Packer:
+    """Vertices, dependencies first, to the calls that the scheduler gets."""
+
+    def __init__(
+        self,
+        graph: _Graph,
+        options: Callable[[Any], Options | None],
+        shown: Mapping[Any, Any],
+    ) -> None:
+        self._graph = graph
+        self._options = options
+        self._shown = shown
+        self._functions: dict[Any, Function] = {}  # by the id of a function, or a program's shape
+        self._blobs: dict[str, bytes] = {}
+        self._groups: list[Group] = []
+        self._known: set[str] = set(graph.futures)  # wire keys
+        self._count = 0
+
+    def add(self, vertex: _Vertex, wanted: bool) -> None:
+        key = self._shown.get(vertex.key, vertex.key)
+        try:
+            function, arguments, inputs = self._pack(vertex)
+        except SerializationError as error:
+            raise SerializationError(f"{key!r} cannot be sent: {error}") from error
+        if len(arguments) > MAX_ARGUMENT_BYTES:
+            raise ValueError(
+                f"{key!r} holds {len(arguments):,} bytes of data, more than the limit of "
+                f"{MAX_ARGUMENT_BYTES:,}: use smaller chunks, or load the data on the workers"
+            )
+        # The same key with other work is other work: the digest of the recipe belongs to the name.
+        digest = blake2b(function.id.encode() + arguments, digest_size=16).hexdigest()
+        wire = self._graph.wires[vertex.key] = wire_key(key, digest)
+        self._known.add(wire)
+        self._blobs[function.id] = function.blob
+        item = (wire, arguments, inputs, self._count)
+        self._append(function.id, self._options(vertex.key), wanted, item)
+        self._count += 1
+
+    def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
+        compiler = Compiler()
+        local: dict[Any, Part] = {}
+
+        def scope(name: Any) -> Part:
+            name = self._graph.resolve(name)
+            if name not in local:
+                wire = self._graph.wires.get(name)
+                if wire is None:  # data that goes along
+                    return compiler.add(self._graph.nodes[name], scope)
+                local[name] = compiler.operand(Ref(wire))
+            return local[name]
+
+        for name in vertex.names:
+            local[name] = compiler.add(self._graph.nodes[name], scope)
+        result = local[vertex.key]
+        call = compiler.single_call(result)
+        if call is not None:
+            func, args, kwargs = call
+            function = self._function(id(func), lambda: function_of(func))
+        else:
+            args, kwargs = tuple(compiler.operands), {}
+            function = self._function(compiler.shape(result), lambda: compiler.program(result))
+        arguments, inputs = pack_call(args, kwargs)
+        if inputs is not None and not self._known.issuperset(inputs):
+            self._note_hidden((args, kwargs))
+        return function, arguments, inputs
+
+    def _note_hidden(self, arguments: Any) -> None:
+        """There are futures where dask does not look for any, as in a list in a dict."""
+        for handle in handles_in(arguments):
+            if not isinstance(handle, Ref):
+                self._graph.futures[handle.wire] = handle
+
+    def _function(self, known_as: Any, make: Callable[[], Function]) -> Function:
+        function = self._functions.get(known_as)
+        if function is None:
+            function = self._functions[known_as] = make()
+        return function
+
+    def _append(self, function: str, options: Options | None, wanted: bool, item: Item) -> None:
+        """Dependencies come before dependents, so only neighbours can share a group."""
+        if not self._groups or self._groups[-1][:3] != (function, options, wanted):
+            self._groups.append((function, options, wanted, []))
+        self._groups[-1][3].append(item)
+
+    def calls(self) -> list[Calls]:
+        """All that was added, in messages of a size that the scheduler likes."""
+        portions: list[list[Group]] = [[]]
+        tasks = size = 0
+        for function, options, wanted, items in self._groups:
+            fresh = True
+            for item in items:
+                tasks += 1
+                size += len(item[1])
+                if tasks > MESSAGE_TASKS or size > MESSAGE_BYTES:
+                    tasks, size, fresh = 1, len(item[1]), True
+                    portions.append([])
+                if fresh:
+                    portions[-1].append((function, options, wanted, []))
+                    fresh = False
+                portions[-1][-1][3].append(item)
+        return [
+            Calls(
+                {function: self._blobs[function] for function, *_ in groups},
+                groups,
+                more=number < len(portions),
+            )
+            for number, groups in enumerate(portions, 1)
+        ]

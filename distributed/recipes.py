@@ -17,7 +17,7 @@ import sys
 import threading
 import types
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -36,9 +36,12 @@ MAX_CACHED_FUNCTIONS = 1000
 MAX_CACHED_BYTES = 1 << 20
 # Between a key that a user has chosen and the digest of its recipe.
 _MARK = "\x1f"
+_WIRE_KEY = re.compile(r"\x1f([0-9a-f]+)\x1f[0-9a-f]{32}|\x1f[0-9a-f]{32}")
+# Arguments travel through the scheduler, to which they are a burden.
+MAX_ARGUMENT_BYTES = 256 << 20
 # Types whose values are small, cannot hold a future, and are told apart by `marshal`. (Not by their
 # pickles, which depend on whether two equal strings are one object.)
-_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type(...)})
+PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type(...)})
 # Where futures are looked for, and replaced.
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
@@ -148,7 +151,7 @@ def _is_constant(value: Any) -> bool:
     kind = type(value)
     if kind is types.BuiltinFunctionType:
         return value.__self__ is None or type(value.__self__) is types.ModuleType
-    return kind in _PLAIN or kind is types.ModuleType or (kind is type and _found_by_name(value))
+    return kind in PLAIN or kind is types.ModuleType or (kind is type and _found_by_name(value))
 
 
 def _captured(func: types.FunctionType) -> list[tuple[str, Any]]:
@@ -225,7 +228,7 @@ def call_key(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any
     6
     """
     for arg in args:
-        if type(arg) not in _PLAIN:
+        if type(arg) not in PLAIN:
             break
     else:
         if not kwargs:
@@ -252,7 +255,7 @@ def _canonical(value: Any, memo: dict[int, Any]) -> Any:
     `memo` has what was met before, by id: no structure takes longer for having shared parts.
     """
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return value
     if isinstance(value, Handle):
         return "future", value.wire
@@ -284,7 +287,7 @@ def _digest_container(value: Any, memo: dict[int, Any]) -> bytes:
 
 
 def _canonical_items(items: Any, memo: dict[int, Any]) -> list[Any]:
-    if _PLAIN.issuperset(map(type, items)):
+    if PLAIN.issuperset(map(type, items)):
         return list(items)
     return [_canonical(item, memo) for item in items]
 
@@ -352,7 +355,7 @@ def _canonical_code(code: types.CodeType) -> tuple[Any, ...]:
 
 
 def _canonical_constant(value: Any) -> Any:
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         return value
     if type(value) is types.CodeType:
         return _canonical_code(value)
@@ -414,7 +417,7 @@ def _is_text(key: str) -> bool:
 
 
 def _plain_key(key: Any) -> Any:
-    if type(key) in _PLAIN:
+    if type(key) in PLAIN:
         return key
     if isinstance(key, tuple):
         return tuple(_plain_key(part) for part in key)
@@ -429,6 +432,15 @@ def shown_key(wire: str) -> Any:
     if key.startswith(_MARK):
         return marshal.loads(bytes.fromhex(key[1:]))
     return key
+
+
+def shown_text(text: str) -> str:
+    """The text with every wire key in it as the user knows it.
+
+    >>> shown_text(f"{wire_key(('x', 0), '0' * 32)} is lost")
+    "('x', 0) is lost"
+    """
+    return _WIRE_KEY.sub(lambda m: repr(marshal.loads(bytes.fromhex(m[1]))) if m[1] else "", text)
 
 
 # Arguments -------------------------------------------------------------------------------------
@@ -446,20 +458,22 @@ def note_hidden_handle(wire: str) -> None:
 
 def holds_handles(value: Any) -> bool:
     """Whether there is a future anywhere in nested lists, tuples, dicts and sets."""
-    if isinstance(value, Handle):
-        return True
-    stack = [value] if isinstance(value, _CONTAINERS) else []
+    return next(handles_in(value), None) is not None
+
+
+def handles_in(value: Any) -> Iterator[Handle]:
+    """The futures in nested lists, tuples, dicts and sets."""
+    stack = [value]
     seen: set[int] = set()
     while stack:
         item = stack.pop()
         if isinstance(item, Handle):
-            return True
-        if isinstance(item, _CONTAINERS) and id(item) not in seen:
+            yield item
+        elif isinstance(item, _CONTAINERS) and id(item) not in seen:
             seen.add(id(item))
             items = item.values() if isinstance(item, dict) else item
-            if not _PLAIN.issuperset(map(type, items)):
+            if not PLAIN.issuperset(map(type, items)):
                 stack.extend(items)
-    return False
 
 
 def pack_call(
@@ -470,7 +484,7 @@ def pack_call(
     Raises SerializationError that names the argument.
     """
     for arg in args:
-        if type(arg) not in _PLAIN:
+        if type(arg) not in PLAIN:
             break
     else:
         if not kwargs:
@@ -489,7 +503,7 @@ def pack_call(
 
 def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, None]) -> Any:
     """A tuple of positional arguments; or a list of those, the others, and which of all hold a Ref."""
-    replace = _Replacer(Handle, lambda handle: _ref(handle, found))
+    replace = Replacer(Handle, lambda handle: _ref(handle, found))
     new_args = [replace(arg) if holds_handles(arg) else arg for arg in args]
     new_kwargs = {n: replace(arg) if holds_handles(arg) else arg for n, arg in kwargs.items()}
     if not found:
@@ -528,14 +542,14 @@ def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
         return packed, {}
     args, kwargs, changed = packed
     if changed:
-        fill = _Replacer(Ref, lambda ref: data[ref.wire])
+        fill = Replacer(Ref, lambda ref: data[ref.wire])
         for place in changed:
             group = kwargs if type(place) is str else args
             group[place] = fill(group[place])
     return tuple(args), kwargs
 
 
-class _Replacer:
+class Replacer:
     """Puts something else in place of each future in a value. Containers without any are left as they
     are; what two of them share, their copies share."""
 
@@ -566,7 +580,7 @@ class _Replacer:
 
     def _rebuilt(self, value: Any) -> Any:
         old = value.values() if isinstance(value, dict) else value
-        if _PLAIN.issuperset(map(type, old)):
+        if PLAIN.issuperset(map(type, old)):
             return value
         items = [self._replaced(item) for item in old]
         if all(map(operator.is_, items, old)):

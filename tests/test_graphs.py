@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from distributed.core.client import Calls
-from distributed.graphs import graph_calls, run_node
+from distributed.graphs import graph_calls
 from distributed.recipes import Handle, shown_key, unpack_call
+from distributed.serialize import unpickle
 
 
 class Promise(Handle):
@@ -23,24 +24,27 @@ def inc(x: int) -> int:
     return x + 1
 
 
-def execute(calls: Calls, data: dict[str, Any]) -> dict[str, Any]:
+def execute(parts: list[Calls], data: dict[str, Any]) -> dict[str, Any]:
     """What workers would make of it."""
-    for _, _, _, items in calls.groups:
-        for key, arguments, dependencies, _ in items:
-            assert set(dependencies or ()) <= data.keys(), "dependencies come first"
-            args, kwargs = unpack_call(arguments, data)
-            data[key] = run_node(*args, **kwargs)
+    for calls in parts:
+        for function, _, _, items in calls.groups:
+            for key, arguments, dependencies, _ in items:
+                assert set(dependencies or ()) <= data.keys(), "dependencies come first"
+                args, kwargs = unpack_call(arguments, data)
+                data[key] = unpickle(calls.functions[function])(*args, **kwargs)
     return data
 
 
 def compute(dsk: dict[Any, Any], keys: Any, **data: Any) -> list[Any]:
-    calls, wires = graph_calls(dsk, keys)
-    values = execute(calls, dict(data))
-    return [values[wires[key]] for key in (keys if isinstance(keys, list) else [keys])]
+    found = graph_calls(dsk, keys)
+    values = execute(found.calls, dict(data))
+    return [values[found.wires[key]] for key in (keys if isinstance(keys, list) else [keys])]
 
 
-def wanted(calls: Calls) -> list[Any]:
-    return [shown_key(i[0]) for _, _, wanted, items in calls.groups if wanted for i in items]
+def submitted(dsk: dict[Any, Any], keys: Any) -> list[tuple[Any, bool]]:
+    """The keys that are submitted, and whether each is wanted."""
+    (calls,) = graph_calls(dsk, keys).calls
+    return [(shown_key(i[0]), wanted) for _, _, wanted, items in calls.groups for i in items]
 
 
 def test_tasks_values_aliases_and_nested_arguments() -> None:
@@ -55,21 +59,18 @@ def test_tasks_values_aliases_and_nested_arguments() -> None:
 
 
 def test_only_what_is_needed_is_submitted_and_only_what_is_asked_for_wanted() -> None:
-    calls, _ = graph_calls({"x": (inc, 1), "y": (inc, "x"), "z": (inc, "x")}, "y")
-    keys = [shown_key(item[0]) for _, _, _, items in calls.groups for item in items]
-    assert keys == ["x", "y"]
-    assert wanted(calls) == ["y"]
+    dsk = {"x": (inc, 1), "y": (add, "x", "x2"), "x2": (inc, "x"), "z": (inc, "x")}
+    assert submitted(dsk, "y") == [("x", False), ("x2", False), ("y", True)]
 
 
 def test_one_key_with_other_work_is_other_work() -> None:
-    (_, one), (_, two) = (graph_calls({"x": (inc, n)}, "x") for n in (1, 2))
-    (_, same) = graph_calls({"x": (inc, 1)}, "x")
+    one, two, same = (graph_calls({"x": (inc, n)}, "x").wires for n in (1, 2, 1))
     assert one["x"] != two["x"]
     assert one["x"] == same["x"]
 
 
 def test_what_depends_on_other_work_is_other_work() -> None:
-    (_, one), (_, two) = (graph_calls({"x": (inc, n), "y": (inc, "x")}, "y") for n in (1, 2))
+    one, two = (graph_calls({"x": (inc, n), "y": (inc, "x")}, "y").wires for n in (1, 2))
     assert one["y"] != two["y"]
 
 
@@ -80,8 +81,7 @@ def test_futures_are_inputs() -> None:
 
 def test_kinds_of_tasks_are_told_apart() -> None:
     """So that the scheduler learns how long each takes."""
-    calls, _ = graph_calls({("inc-1a2b3c4d", 0): (inc, 1), ("add-1a2b3c4d", 0): (add, 1, 2)},
-                           [("inc-1a2b3c4d", 0), ("add-1a2b3c4d", 0)])  # fmt: skip
+    (calls,) = graph_calls({"x": (inc, 1), "y": (add, 1, 2)}, ["x", "y"]).calls
     assert len(calls.functions) == 2
 
 

@@ -122,10 +122,11 @@ class Entry:
 
 class Calls(NamedTuple):
     """Work to submit: as `messages.Submit`, but with all functions that it uses. Every wanted item
-    gets one more handle."""
+    gets one more handle. With `more` there is work to come, in the next event, that depends on this."""
 
     functions: dict[str, bytes]
     groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]]
+    more: bool = False
 
 
 class Adopt(NamedTuple):
@@ -222,6 +223,7 @@ class ClientCore:
         self.inline_bytes = 0
         self._uses: dict[str, int] = {}  # entries that refer to each function
         self._idle_functions: dict[str, None] = {}
+        self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
         self._sent: set[str] = set()  # functions that the scheduler has
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
@@ -252,9 +254,11 @@ class ClientCore:
                 groups.append((function, options, wanted, fresh))
             elif not self._uses[function]:
                 self._idle(function)
-        if groups:
+        if groups or self._unsettled:
             functions = self._unsent(group[0] for group in groups)
-            self._out.append(Submit(functions, tuple(groups), False))
+            self._out.append(Submit(functions, tuple(groups), event.more))
+        if not event.more and self._unsettled:
+            self._settle()
 
     def _enter(
         self, function: str, options: dict[str, Any] | None, wanted: bool, item: Item
@@ -275,7 +279,15 @@ class ClientCore:
                 entry.status = PENDING
         if wanted:
             entry.handles += 1
+        else:
+            self._unsettled.append(entry)
         return news
+
+    def _settle(self) -> None:
+        """All that depends on what was submitted and is not wanted has been submitted too."""
+        unsettled, self._unsettled = self._unsettled, []
+        for entry in unsettled:
+            self._remove_unused(entry)
 
     def _link(self, entry: Entry, keys: Iterable[str]) -> None:
         entries = self.entries

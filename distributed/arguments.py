@@ -1,0 +1,110 @@
+"""What callers of an Executor write, checked and made into what goes on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from distributed.core.client import Item
+from distributed.recipes import (
+    MAX_ARGUMENT_BYTES,
+    Function,
+    call_key,
+    fresh_key,
+    pack_call,
+    wire_key,
+)
+
+
+def call_item(
+    function: Function,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    key: Any,
+    pure: bool,
+    order: int = 0,
+) -> Item:
+    arguments, dependencies = pack_call(args, kwargs)
+    if len(arguments) > MAX_ARGUMENT_BYTES:
+        raise ValueError(
+            f"the arguments of {function.name} take {len(arguments):,} bytes, more than the limit of "
+            f"{MAX_ARGUMENT_BYTES:,}: send large data with scatter() and pass the future"
+        )
+    if key is not None:
+        wire = wire_key(key, call_key(function, args, kwargs)[-32:])
+    elif pure:
+        wire = call_key(function, args, kwargs)
+    else:
+        wire = fresh_key(function.name)
+    return wire, arguments, dependencies, order
+
+
+def nth_key(key: Any, index: int) -> Any:
+    if key is None or isinstance(key, str):
+        return key and f"{key}-{index}"
+    return key[index]
+
+
+def task_options(
+    workers: Any, allow_other_workers: bool, retries: int, priority: float
+) -> dict[str, Any] | None:
+    options: dict[str, Any] = {}
+    names = worker_names(workers)
+    if names is not None:
+        options["workers"] = names
+        if allow_other_workers:
+            options["loose"] = True
+    elif allow_other_workers:
+        raise ValueError("allow_other_workers goes with workers, which was not given")
+    if retries:
+        options["retries"] = retries
+    if priority:
+        options["priority"] = priority
+    return options or None
+
+
+def worker_names(workers: Any) -> tuple[str, ...] | None:
+    """What the caller wrote to mean some workers, as a tuple; None for no restriction."""
+    if workers is None:
+        return None
+    names = (workers,) if isinstance(workers, str) else tuple(workers)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"workers are names or addresses, not {workers!r}")
+    return names
+
+
+def per_call(workers: Any) -> list[Any] | None:
+    """If there is one set of workers for each call: the list of them."""
+    if isinstance(workers, (list, tuple)) and any(not isinstance(w, str) for w in workers):
+        return list(workers)
+    return None
+
+
+def nth_workers(placed: list[Any], index: int) -> Any:
+    if index >= len(placed):
+        raise ValueError(f"there are {len(placed)} sets of workers, and more calls than that")
+    return placed[index]
+
+
+def option_finder(
+    given: dict[str, Any], annotations: dict[str, dict[Any, Any]], everywhere: dict[str, Any]
+) -> Callable[[Any], dict[str, Any] | None]:
+    """The options of each task of a graph, by its key.
+
+    `given` are those of the call, `annotations` those that dask has for some keys (name -> key -> value),
+    `everywhere` those of a `with dask.annotate(...)` around the call; a function stands for its value
+    for each key.
+    """
+    general = {name: value for name, value in everywhere.items() if name in given}
+    general = {**general, **{name: value for name, value in given.items() if value}}
+    special = {name: values for name, values in annotations.items() if name in given}
+    if not special and not any(map(callable, general.values())):
+        shared = task_options(**{**given, **general})
+        return lambda key: shared
+
+    def options(key: Any) -> dict[str, Any] | None:
+        found = {n: value(key) if callable(value) else value for n, value in general.items()}
+        found.update((name, values[key]) for name, values in special.items() if key in values)
+        return task_options(**{**given, **found})
+
+    return options

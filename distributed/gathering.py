@@ -1,0 +1,75 @@
+"""Results from the workers to this process."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from distributed.connection import Connection
+from distributed.core.client import FINISHED, PENDING, Entry, Unreachable
+from distributed.errors import LostData, SerializationError
+from distributed.futures import Future, leave_slot, wait_for
+from distributed.serialize import loads, unpickle
+
+# How often data is asked for that its holder turns out not to have, before that is reported. Each time
+# in between it has been computed again.
+FETCH_ATTEMPTS = 5
+
+
+def collect(
+    connection: Connection, futures: list[Future], strict: bool, timeout: float | None = None
+) -> dict[Entry, Any]:
+    """The value of each entry. Those that failed raise if `strict`, and are not there if not."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    values: dict[Entry, Any] = {}
+    left = futures
+    for _ in range(FETCH_ATTEMPTS):
+        wait_for(left, deadline, strict)
+        places: dict[str, list[str]] = {}
+        for future in left:
+            entry = future._entry
+            inline, address = entry.inline, entry.address
+            if entry.status is not FINISHED:
+                if strict and entry.status is not PENDING:
+                    raise future._failure()
+            elif inline is not None:
+                values[entry] = unpickle(inline)
+            elif entry not in values:
+                places.setdefault(address, []).append(entry.key)
+        if not places:
+            return values
+        missing = _fetch(connection, places, left, values)
+        if not missing:
+            return values
+        left = [future for future in left if future._entry.key in missing]
+    raise LostData(
+        f"the data of {left[0].key} could not be fetched from {left[0]._entry.address} "
+        f"in {FETCH_ATTEMPTS} attempts: is the worker's port reachable from here?"
+    )
+
+
+def _fetch(
+    connection: Connection,
+    places: dict[str, list[str]],
+    futures: list[Future],
+    values: dict[Entry, Any],
+) -> set[str]:
+    """Add what can be had to `values`; returns the keys of the rest, after having reported it."""
+    leave_slot()
+    fetched = connection.fetch({a: list(dict.fromkeys(k)) for a, k in places.items()})
+    at = {key: address for address, keys in places.items() for key in keys}
+    missing: set[str] = set()
+    for future in futures:
+        entry = future._entry
+        if entry.key not in at or entry in values:
+            continue
+        frames = fetched.get(entry.key)
+        if isinstance(frames, str):
+            raise SerializationError(f"the result of {future.key} cannot be sent: {frames}")
+        if frames is None:
+            missing.add(entry.key)
+        else:
+            values[entry] = loads(frames)
+    if missing:
+        connection.handle(Unreachable([(key, at[key]) for key in missing]))
+    return missing

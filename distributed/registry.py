@@ -1,0 +1,116 @@
+"""The executors of this process, and which of them is meant where none is named."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+from distributed.errors import DistributedError
+from distributed.tasks import current_task, workers_here
+
+if TYPE_CHECKING:
+    from distributed.executor import Executor
+    from distributed.worker import Worker
+
+_count = itertools.count()
+# In the order in which they were made: the youngest that lives is the default.
+_executors: weakref.WeakValueDictionary[int, Executor] = weakref.WeakValueDictionary()
+
+
+def remember(executor: Executor) -> None:
+    """From now on it is the default."""
+    _executors[next(_count)] = executor
+
+
+def _living() -> list[Executor]:
+    """The oldest first. Not those of a parent process of which this is a fork."""
+    return [
+        executor
+        for _, executor in sorted(_executors.items())
+        if executor._process == os.getpid() and not executor._connection.closed
+    ]
+
+
+@atexit.register
+def _close_all() -> None:
+    for executor in reversed(_living()):
+        executor.close()
+
+
+def default_client() -> Executor:
+    """The Executor that dask collections are computed with where none is named: inside a task that of
+    its worker, otherwise the one that was made last and is not closed.
+
+    Raises ValueError if there is none.
+
+    >>> from distributed import Executor
+    >>> with Executor(n_workers=1, threads_per_worker=1) as e:
+    ...     default_client() is e
+    True
+    >>> default_client()
+    Traceback (most recent call last):
+      ...
+    ValueError: there is no Executor here: make one with Executor(address)
+    """
+    current = current_task()
+    if current is not None:
+        return current[0].client()
+    living = _living()
+    if living:
+        return living[-1]
+    for worker in tuple(workers_here):
+        return worker.client()  # a function that `Executor.run` runs beside the tasks
+    raise ValueError("there is no Executor here: make one with Executor(address)")
+
+
+def get_client(address: str | None = None) -> Executor:
+    """As `default_client`, or the Executor of this process for that scheduler.
+
+    Inside a task it can submit more work and wait for it: the task's place is given to others
+    meanwhile.
+
+    Raises ValueError if there is none.
+    """
+    if address is None:
+        return default_client()
+    from distributed.transport import parse_address
+
+    try:
+        return executor_for(parse_address(address).url)
+    except DistributedError as error:
+        raise ValueError(str(error)) from None
+
+
+def get_worker() -> Worker:
+    """The worker that runs the task in which this is called.
+
+    Raises ValueError elsewhere.
+    """
+    current = current_task()
+    if current is None:
+        raise ValueError("this is not a task: no worker runs here")
+    return current[0]
+
+
+def executor_for(scheduler_address: str) -> Executor:
+    """An executor of this process for that scheduler: a worker has one for all its tasks, a session
+    mostly one too.
+
+    Raises DistributedError if there is none.
+    """
+    current = current_task()
+    if current is not None:
+        return current[0].client()
+    for executor in _living():
+        if executor.scheduler_address == scheduler_address:
+            return executor
+    for worker in tuple(workers_here):
+        if worker.scheduler.url == scheduler_address:
+            return worker.client()
+    raise DistributedError(
+        f"no Executor of this process is connected to the scheduler at {scheduler_address}, from which "
+        "this comes: make one first"
+    )
