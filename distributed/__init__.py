@@ -17,8 +17,7 @@ from distributed.errors import (
     TimeoutError,
 )
 from distributed.executor import Client, Executor
-from distributed.expressions import futures_of
-from distributed.futures import Future, as_completed, fire_and_forget, wait
+from distributed.futures import Future, as_completed, fire_and_forget, futures_of, wait
 from distributed.local import LocalCluster
 from distributed.progress import progress
 from distributed.registry import default_client, get_client, get_worker

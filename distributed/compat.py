@@ -1,8 +1,8 @@
 """The dask spellings of 2016 on the dask of today, and an Executor where dask expects its own client.
 
-`install` runs when `distributed` is imported. It only gives a meaning to calls that dask refuses or ignores,
-as `persist(get=)`: names that dask does not have are added, and the functions that choose a scheduler are
-wrapped. The order of results that it mends, see `_InOrder`, is in docs/decisions/0007-dask.md.
+`install` runs when `distributed` is imported. It gives a meaning only to calls that dask refuses or
+ignores, as `persist(get=)`: names that dask does not have are added, and the functions that choose a
+scheduler are wrapped. The order of results that it mends, see `_InOrder`, is in docs/decisions/0007-dask.md.
 """
 
 from __future__ import annotations

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 from dask import config
 from dask._expr import Expr, FinalizeCompute, HLGExpr, _HLGExprSequence
-from dask.base import collections_to_expr, is_dask_collection, unpack_collections
+from dask.base import collections_to_expr, unpack_collections
 from dask.core import flatten
 from dask.delayed import Delayed, delayed
 from dask.delayed import optimize as optimize_delayed
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from distributed.futures import Future
-from distributed.graphs import handles_within
 
 Annotations = dict[str, dict[Any, Any]]  # name -> key -> value
 
@@ -103,27 +102,6 @@ def _futures_of_layers(layers: Iterable[Layer]) -> Iterator[Future]:
     for layer in layers:
         if isinstance(layer, MaterializedLayer):
             yield from (value for value in layer.mapping.values() if isinstance(value, Future))
-
-
-def futures_of(collections: Any) -> list[Future]:
-    """The futures in dask collections: the parts of those that were persisted.
-
-    Takes a collection, a future, or nested lists, tuples and dicts of them.
-    """
-    found: dict[Future, None] = {}
-    stack = [collections]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Future):
-            found[item] = None
-        elif is_dask_collection(item):
-            graph = item.__dask_graph__()
-            stack += [handle for node in graph.values() for handle in handles_within(node)]
-        elif isinstance(item, Mapping):
-            stack += reversed(item.values())
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            stack += reversed(list(item))
-    return list(found)
 
 
 # Collections -----------------------------------------------------------------------------------

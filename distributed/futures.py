@@ -6,11 +6,12 @@ import concurrent.futures
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask._task_spec import TaskRef
+from dask.base import is_dask_collection
 
 from distributed.connection import Connection, Waiting
 from distributed.core.client import (
@@ -25,6 +26,7 @@ from distributed.core.client import (
     Entry,
 )
 from distributed.errors import CancelledError, KilledWorker, LostData, TimeoutError
+from distributed.graphs import handles_within
 from distributed.recipes import Handle, note_hidden_handle, shown_key, shown_text
 from distributed.serialize import unpickle
 from distributed.tasks import current_task
@@ -191,21 +193,55 @@ class DoneAndNotDone(NamedTuple):
     not_done: set[Future]
 
 
+def futures_of(collections: Any) -> list[Future]:
+    """The futures in dask collections: the parts of those that were persisted.
+
+    Takes a collection, a future, or nested lists, tuples, sets and dicts of them.
+    """
+    found: dict[Future, None] = {}
+    stack = [collections]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Future):
+            found[item] = None
+        elif is_dask_collection(item):
+            nodes = item.__dask_graph__().values()
+            handles = (handle for node in nodes for handle in handles_within(node))
+            found.update((handle, None) for handle in handles if isinstance(handle, Future))
+        elif isinstance(item, Mapping):
+            stack += reversed(item.values())
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            stack += reversed(list(item))
+    return list(found)
+
+
+def flat_futures(given: Any, caller: str) -> list[Future]:
+    """Those in a future, a dask collection, or a dict or an iterable of these. Raises TypeError that names the
+    caller for anything else."""
+    if isinstance(given, Future):
+        return [given]
+    if is_dask_collection(given):
+        return futures_of(given)
+    if isinstance(given, Mapping):
+        return flat_futures(given.values(), caller)
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise TypeError(f"{caller}() takes futures, not {type(given).__name__}: {given!r:.100}")
+    return [future for item in given for future in flat_futures(item, caller)]
+
+
 def wait(
-    futures: Future | Iterable[Future],
+    futures: Any,
     timeout: float | None = None,
     return_when: str = ALL_COMPLETED,
 ) -> DoneAndNotDone:
     """Block until all have ended, or with `return_when='FIRST_COMPLETED'` one has.
 
-    Returns the sets (done, not_done). Raises TimeoutError after `timeout` seconds.
+    Takes futures, or dask collections that were persisted: a list of them, or one. Returns the sets
+    (done, not_done). Raises TimeoutError after `timeout` seconds.
     """
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED):
         raise ValueError(f"return_when is ALL_COMPLETED or FIRST_COMPLETED, not {return_when!r}")
-    waited = [futures] if isinstance(futures, Future) else list(futures)
-    for future in waited:
-        if not isinstance(future, Future):
-            raise TypeError(f"wait() takes futures, not {type(future).__name__}: {future!r:.100}")
+    waited = flat_futures(futures, "wait")
     if return_when == FIRST_COMPLETED:
         if not any(future.done() for future in waited):
             for _ in as_completed(waited, timeout=timeout):
@@ -321,12 +357,12 @@ class as_completed(Iterator[Any]):
 _forgotten: set[Future] = set()
 
 
-def fire_and_forget(futures: Future | Iterable[Future]) -> None:
+def fire_and_forget(futures: Any) -> None:
     """Let the work be done although nobody keeps its future: for what it does, not what it returns.
 
     This process must stay connected until it is done.
     """
-    for future in [futures] if isinstance(futures, Future) else futures:
+    for future in flat_futures(futures, "fire_and_forget"):
         _forgotten.add(future)
         future.add_done_callback(_forgotten.discard)
 
@@ -343,5 +379,6 @@ __all__ = [
     "Future",
     "as_completed",
     "fire_and_forget",
+    "futures_of",
     "wait",
 ]

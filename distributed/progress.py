@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from distributed.connection import Waiting
 from distributed.core.client import FINISHED, Await, Desist, Entry
-from distributed.futures import Future, leave_slot
+from distributed.futures import Future, flat_futures, leave_slot
 
 WIDTH = 40
 # The bar moves at least so often, to show that time passes.
@@ -26,7 +26,7 @@ def progress(*futures: Any, notebook: bool | None = None) -> None:
     In a console: blocks until all have, like `wait`. In a notebook, or with `notebook=True`: returns at
     once, and the bar moves by itself.
     """
-    watch = Watch(_flatten(futures))
+    watch = Watch(flat_futures(futures, "progress"))
     if _in_notebook() if notebook is None else notebook:
         try:
             from distributed.notebook import show
@@ -127,18 +127,6 @@ def elapsed(seconds: float) -> str:
     if hours:
         return f"{hours:2d}hr {minutes:2d}min {seconds:3.1f}s"
     return f"{minutes:2d}min {seconds:3.1f}s" if minutes else f"{seconds:4.1f}s"
-
-
-def _flatten(nested: Any) -> Iterable[Future]:
-    if isinstance(nested, Future):
-        yield nested
-    elif isinstance(nested, dict):
-        yield from _flatten(list(nested.values()))
-    elif isinstance(nested, (list, tuple, set, frozenset)):
-        for item in nested:
-            yield from _flatten(item)
-    else:
-        raise TypeError(f"progress() takes futures, not {type(nested).__name__}: {nested!r:.100}")
 
 
 def _in_notebook() -> bool:

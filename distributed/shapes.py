@@ -8,8 +8,7 @@ from typing import Any
 from dask.base import is_dask_collection
 
 from distributed.core.client import Entry
-from distributed.expressions import futures_of
-from distributed.futures import Future
+from distributed.futures import Future, futures_of
 
 
 def find_futures(nested: Any, found: dict[Future, None]) -> None:

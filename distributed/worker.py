@@ -54,6 +54,7 @@ from distributed.messages import (
     Welcome,
     WorkerHello,
 )
+from distributed.registry import get_client, get_worker
 from distributed.serialize import dumps, loads, nbytes, pickle_bytes, unpickle
 from distributed.store import Store
 from distributed.tasks import JOIN_SECONDS, Result, TaskThreads, Unreadable, workers_here
@@ -86,6 +87,9 @@ SUSPICION_SECONDS = 0.01
 STOPPED, DISMISSED, START_AGAIN = "stopped", "dismissed", "start again"
 
 logger = logging.getLogger("distributed.worker")
+
+# The last two are looked for here by dask and others.
+__all__ = ["DISMISSED", "START_AGAIN", "STOPPED", "Worker", "get_client", "get_worker"]
 
 
 class Worker:
