@@ -1,9 +1,9 @@
 """Lets `from dask.imperative import do` stand before `import distributed`, where sorted imports have it.
 
 While dask is imported it asks installed packages for the sizes of their objects, and calls `register`.
-That only leaves a note with Python's import system: whoever imports `dask.imperative` imports `distributed`,
-which makes that module (distributed/compat.py). This module imports neither dask nor distributed, and
-stands beside the package because to import a module of it would import all of it.
+That only leaves a note with Python's import system: whoever imports `dask.imperative` imports
+`distributed`, which makes that module (distributed/compat.py). This module imports neither dask nor
+distributed, and stands beside the package because to import a module of it would import all of it.
 """
 
 from __future__ import annotations

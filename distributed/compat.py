@@ -2,7 +2,7 @@
 
 `install` runs when `distributed` is imported. It gives a meaning only to calls that dask refuses or
 ignores, as `persist(get=)`: names that dask does not have are added, and the functions that choose a
-scheduler are wrapped. The order of results that it mends, see `_InOrder`, is in docs/decisions/0007-dask.md.
+scheduler are wrapped. The one exception, see `_InOrder`, is explained in docs/decisions/0007-dask.md.
 """
 
 from __future__ import annotations

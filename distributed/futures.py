@@ -216,8 +216,8 @@ def futures_of(collections: Any) -> list[Future]:
 
 
 def flat_futures(given: Any, caller: str) -> list[Future]:
-    """Those in a future, a dask collection, or a dict or an iterable of these. Raises TypeError that names the
-    caller for anything else."""
+    """Those in a future, a dask collection, or a dict or an iterable of these. Raises TypeError that
+    names the caller for anything else."""
     if isinstance(given, Future):
         return [given]
     if is_dask_collection(given):

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from dask.base import tokenize
 
 from distributed.errors import SerializationError
+from distributed.iterators import fresh
 from distributed.serialize import pickle_bytes, pickle_function
 
 # In names of functions, as part of a key: a hash follows after a dash.
@@ -542,7 +543,7 @@ def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
         return packed, {}
     args, kwargs, changed = packed
     if changed:
-        fill = Replacer(Ref, lambda ref: data[ref.wire])
+        fill = Replacer(Ref, lambda ref: fresh(data[ref.wire]))
         for place in changed:
             group = kwargs if type(place) is str else args
             group[place] = fill(group[place])

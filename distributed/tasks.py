@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distributed.core.worker import Job
 from distributed.errors import SerializationError
+from distributed.iterators import Replay, fresh, repeatable
 from distributed.recipes import shown_key, unpack_call
 from distributed.serialize import nbytes, pickle_bytes, unpickle
 from distributed.tracebacks import dump_exception
@@ -156,7 +157,7 @@ class TaskThreads:
                 self._check(job.inputs)
             args, kwargs = unpack_call(job.arguments, self._values)
             start = perf_counter_ns()
-            value = function(*args, **kwargs)
+            value = repeatable(function(*args, **kwargs))
             microseconds = (perf_counter_ns() - start) // 1000
             size = nbytes(value)
             inline, kind = self._describe(value, size) if job.wanted else (None, None)
@@ -179,7 +180,7 @@ class TaskThreads:
 
     def _describe(self, value: Any, size: int) -> tuple[bytes | None, bytes | None]:
         """The value pickled, if that is small; otherwise its type."""
-        if size <= INLINE_BYTES:
+        if size <= INLINE_BYTES and type(value) is not Replay:
             try:
                 inline = pickle_bytes(value)
             except SerializationError:
@@ -187,7 +188,7 @@ class TaskThreads:
             else:
                 if len(inline) <= INLINE_BYTES:
                     return inline, None
-        return None, self.pickled_type(type(value))
+        return None, self.pickled_type(type(fresh(value)))
 
     def pickled_type(self, kind: type) -> bytes | None:
         """None if it cannot be pickled."""

@@ -38,6 +38,7 @@ from distributed.core.worker import (
     WorkerCore,
 )
 from distributed.errors import ProtocolError, SchedulerGone
+from distributed.iterators import repeatable
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -389,7 +390,7 @@ class Worker:
         self, key: str, frames: Sequence[Frame], arrive: Callable[[str, Any, int], None]
     ) -> None:
         try:
-            value = loads(frames)
+            value = repeatable(loads(frames))
         except BaseException as error:
             # The task that wants it fails with this, where it looks the value up.
             value = Unreadable(key, error)
