@@ -274,6 +274,25 @@ def _ordered(vertices: dict[Any, _Vertex]) -> list[_Vertex]:
 # Packing ---------------------------------------------------------------------------------------
 
 
+class _Scope:
+    """What a name means to a task: what was compiled with it, or a result, or data that goes along."""
+
+    def __init__(self, graph: _Graph, compiler: Compiler) -> None:
+        self.local: dict[Any, Part] = {}
+        self._graph = graph
+        self._compiler = compiler
+
+    def __call__(self, name: Any) -> Part:
+        name = self._graph.resolve(name)
+        part = self.local.get(name)
+        if part is None:
+            wire = self._graph.wires.get(name)
+            if wire is None:
+                return self._compiler.add(self._graph.nodes[name], self)
+            part = self.local[name] = self._compiler.operand(Ref(wire))
+        return part
+
+
 class _Packer:
     """Vertices, dependencies first, to the calls that the scheduler gets."""
 
@@ -314,20 +333,10 @@ class _Packer:
 
     def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
         compiler = Compiler()
-        local: dict[Any, Part] = {}
-
-        def scope(name: Any) -> Part:
-            name = self._graph.resolve(name)
-            if name not in local:
-                wire = self._graph.wires.get(name)
-                if wire is None:  # data that goes along
-                    return compiler.add(self._graph.nodes[name], scope)
-                local[name] = compiler.operand(Ref(wire))
-            return local[name]
-
+        scope = _Scope(self._graph, compiler)
         for name in vertex.names:
-            local[name] = compiler.add(self._graph.nodes[name], scope)
-        result = local[vertex.key]
+            scope.local[name] = compiler.add(self._graph.nodes[name], scope)
+        result = scope.local[vertex.key]
         call = compiler.single_call(result)
         if call is not None:
             func, args, kwargs = call
