@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -12,25 +13,41 @@ from distributed.borrowing import borrow
 from distributed.expressions import Plan
 from distributed.futures import Future
 from distributed.graphs import graph_calls
+from distributed.serialize import dumps
 
 if TYPE_CHECKING:
     from distributed.executor import Executor
+    from distributed.transport import Frame
 
 
 def submit_graph(
-    executor: Executor, plan: Plan, keys: Any, given: dict[str, Any]
+    executor: Executor, plan: Plan, keys: Any, given: dict[str, Any], ship: bool = False
 ) -> dict[Any, Future]:
-    """A future for each of the keys. `given` are the options for all tasks, see `arguments.py`."""
+    """A future for each of the keys. `given` are the options for all tasks, see `arguments.py`.
+
+    With `ship`, large data in the graph goes straight to the workers. That is fast, but like all scattered
+    data it is lost with a worker that holds it: only for callers that can begin again.
+    """
     options = option_finder(given, plan.annotations, dask.get_annotations())
     find = _Finder(executor, plan.futures)
-    calls, wires, used = graph_calls(plan.graph, keys, options, find)
+    calls, wires, used, data = graph_calls(plan.graph, keys, options, find, ship)
     borrowed = borrow(executor, used.values())
+    sent = _send(executor, data)
     entries = executor._connection.submit(*calls)
     found = {entry.key: Future(entry, executor) for entry in entries}
     others = [wire for wire in dict.fromkeys(wires.values()) if wire not in found]
     found.update(zip(others, executor._adopt(others), strict=True))
-    del borrowed, used  # not before: the work that needs them is known now
+    del borrowed, sent, used  # not before: the work that needs them is known now
     return {key: found[wire] for key, wire in wires.items()}
+
+
+def _send(executor: Executor, data: dict[str, Frame]) -> list[Future]:
+    """The data on the workers. Waits for the first of them, if there are none yet."""
+    if not data:
+        return []
+    executor.wait_for_workers(1)
+    items = [(wire, dumps(PickleBuffer(buffer))) for wire, buffer in data.items()]
+    return executor._scatter(items, workers=None, broadcast=False)
 
 
 class _Finder:

@@ -27,8 +27,8 @@ from distributed.borrowing import borrow_for
 from distributed.computing import submit_graph
 from distributed.connection import Connection
 from distributed.core.client import CallOff, Calls, Item
-from distributed.errors import DistributedError, TimeoutError
-from distributed.expressions import plan, plan_compute, plan_persist, wrap_nested
+from distributed.errors import DistributedError, LostData, TimeoutError
+from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future, leave_slot, wait_for
 from distributed.gathering import collect
 from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 MAP_TASKS = 2000
 # How often scattered data is sent to another worker because the first one died.
 SCATTER_ATTEMPTS = 3
+# How often `get` begins again because data that it had sent to workers was lost with them.
+GET_ATTEMPTS = 3
 RESTART_SECONDS = 30.0
 # Looking at an executor must not hang a session.
 REPR_SECONDS = 1.0
@@ -222,16 +224,28 @@ class Executor:
         [1, [3]]
         """
         given = _given(workers, allow_other_workers, retries, priority)
-        futures = submit_graph(self, plan(dsk), keys, given)
+        work = plan(dsk)
         if not sync:
-            return shape(keys, futures.__getitem__)
+            return shape(keys, submit_graph(self, work, keys, given).__getitem__)
+        for left in reversed(range(GET_ATTEMPTS)):
+            try:
+                values = self._get(work, keys, given)
+                break
+            except LostData:
+                # Data of the graph was lost with a worker. We still have it.
+                if not left:
+                    raise
+        return shape(keys, values.__getitem__)
+
+    def _get(self, work: Plan, keys: Any, given: dict[str, Any]) -> dict[Any, Any]:
+        futures = submit_graph(self, work, keys, given, ship=True)
         try:
-            values = self.gather(futures)
+            values: dict[Any, Any] = self.gather(futures)
+            return values
         finally:
             # If one has failed, the others are not needed; and its traceback refers to all of them.
             for future in futures.values():
                 future.release()
-        return shape(keys, values.__getitem__)
 
     def compute(
         self,

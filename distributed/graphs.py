@@ -24,12 +24,14 @@ from distributed.recipes import (
     Function,
     Handle,
     Ref,
+    fresh_key,
     function_of,
     handles_in,
     holds_handles,
     pack_call,
     wire_key,
 )
+from distributed.transport import Frame
 
 # Stands before the wire key of a future inside a graph. No key that a user writes begins like this.
 _FUTURE = "\x1ffuture "
@@ -48,11 +50,12 @@ Group = tuple[str, "Options | None", bool, list[Item]]
 
 class GraphCalls(NamedTuple):
     """What a graph comes down to: messages, the wire key of each key that was asked for, and the futures
-    that it depends on, by wire key."""
+    and the data that it depends on, by wire key."""
 
     calls: list[Calls]
     wires: dict[Any, str]
     futures: dict[str, Handle]
+    data: dict[str, Frame]
 
 
 def graph_calls(
@@ -60,11 +63,13 @@ def graph_calls(
     keys: Any,
     options: Callable[[Any], Options | None] = lambda key: None,
     find: Callable[[Any], Handle | None] = lambda key: None,
+    ship: bool = False,
 ) -> GraphCalls:
     """The tasks that compute `keys`, nested lists of keys of the graph.
 
     `options(key)` are those of a task, see `codec.check_options`. `find(key)` is the future for a key that
-    the graph refers to and does not have, None if there is none.
+    the graph refers to and does not have, None if there is none. With `ship` large data is not in the
+    messages: the caller has to scatter it before it submits them.
 
     Raises KeyError for a key that nobody has, RuntimeError that shows the cycle for a graph that has one,
     SerializationError or ValueError for data that cannot be sent.
@@ -73,11 +78,11 @@ def graph_calls(
     targets = {key: graph.resolve(key) for key in dict.fromkeys(_flatten(keys))}
     wanted = set(targets.values())
     vertices = _fuse(graph, wanted, options)
-    packer = _Packer(graph, options, _shown(targets))
+    packer = _Packer(graph, options, _shown(targets), ship)
     for vertex in _ordered(vertices):
         packer.add(vertex, vertex.key in wanted)
     wires = {key: graph.wires[name] for key, name in targets.items()}
-    return GraphCalls(packer.calls(), wires, graph.futures)
+    return GraphCalls(packer.calls(), wires, graph.futures, packer.data)
 
 
 def _flatten(keys: Any) -> Iterator[Any]:
@@ -301,10 +306,13 @@ class _Packer:
         graph: _Graph,
         options: Callable[[Any], Options | None],
         shown: Mapping[Any, Any],
+        ship: bool,
     ) -> None:
+        self.data: dict[str, Frame] = {}  # that does not travel in the messages
         self._graph = graph
         self._options = options
         self._shown = shown
+        self._ship = self._put_aside if ship else None
         self._functions: dict[Any, Function] = {}  # by the id of a function, or a program's shape
         self._blobs: dict[str, bytes] = {}
         self._groups: list[Group] = []
@@ -344,10 +352,16 @@ class _Packer:
         else:
             args, kwargs = tuple(compiler.operands), {}
             function = self._function(compiler.shape(result), lambda: compiler.program(result))
-        arguments, inputs = pack_call(args, kwargs)
+        arguments, inputs = pack_call(args, kwargs, self._ship)
         if inputs is not None and not self._known.issuperset(inputs):
             self._note_hidden((args, kwargs))
         return function, arguments, inputs
+
+    def _put_aside(self, buffer: Frame) -> str:
+        wire = fresh_key("data")
+        self.data[wire] = buffer
+        self._known.add(wire)
+        return wire
 
     def _note_hidden(self, arguments: Any) -> None:
         """There are futures where dask does not look for any, as in a list in a dict."""

@@ -26,7 +26,8 @@ from dask.base import tokenize
 
 from distributed.errors import SerializationError
 from distributed.iterators import fresh
-from distributed.serialize import pickle_bytes, pickle_function
+from distributed.serialize import dumps, pickle_bytes, pickle_function
+from distributed.transport import Frame
 
 # In names of functions, as part of a key: a hash follows after a dash.
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.]+")
@@ -38,7 +39,9 @@ MAX_CACHED_BYTES = 1 << 20
 # Between a key that a user has chosen and the digest of its recipe.
 _MARK = "\x1f"
 _WIRE_KEY = re.compile(r"\x1f([0-9a-f]+)\x1f[0-9a-f]{32}|\x1f[0-9a-f]{32}")
-# Arguments travel through the scheduler, to which they are a burden.
+# Arguments travel through the scheduler, to which they are a burden. Data that may travel by itself does
+# so from this size on; for less the two more messages would cost more than they save.
+MIN_SHIPPED_BYTES = 1 << 20
 MAX_ARGUMENT_BYTES = 256 << 20
 # Types whose values are small, cannot hold a future, and are told apart by `marshal`. (Not by their
 # pickles, which depend on whether two equal strings are one object.)
@@ -477,10 +480,21 @@ def handles_in(value: Any) -> Iterator[Handle]:
                 stack.extend(items)
 
 
+class WithData(NamedTuple):
+    """A pickle whose large buffers travel by themselves, as the data of these keys."""
+
+    head: bytes
+    wires: tuple[str, ...]
+
+
 def pack_call(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    ship: Callable[[Frame], str] | None = None,
 ) -> tuple[bytes, tuple[str, ...] | None]:
     """The arguments as bytes, and the keys of the futures in them (None if there are none).
+
+    With `ship` large buffers are left out: it takes one, and returns the key under which it will be there.
 
     Raises SerializationError that names the argument.
     """
@@ -494,12 +508,32 @@ def pack_call(
     outer = getattr(_hidden, "wires", None)
     _hidden.wires = found
     try:
-        blob = pickle_bytes(_packed(args, kwargs, found))
+        if ship is not None:
+            args = tuple(map(_compact, args))
+        packed = _packed(args, kwargs, found)
+        blob = pickle_bytes(packed) if ship is None else _with_data(packed, found, ship)
     except SerializationError as error:
         raise _blame(args, kwargs) or error from error
     finally:
         _hidden.wires = outer
     return blob, tuple(found) or None
+
+
+def _compact(value: Any) -> Any:
+    """A view of a part of a large array as an array of its own: only such have a buffer to leave out."""
+    flags = getattr(value, "flags", None)
+    if flags is None or getattr(flags, "forc", True) or value.nbytes < MIN_SHIPPED_BYTES:
+        return value
+    return value.copy()
+
+
+def _with_data(packed: Any, found: dict[str, None], ship: Callable[[Frame], str]) -> bytes:
+    head, *buffers = dumps(packed, MIN_SHIPPED_BYTES)
+    if not buffers:
+        return bytes(head)
+    wires = tuple(map(ship, buffers))
+    found.update(dict.fromkeys(wires))
+    return pickle.dumps(WithData(bytes(head), wires), 5)
 
 
 def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, None]) -> Any:
@@ -539,6 +573,8 @@ def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
     ((1, [2]), {'x': 3})
     """
     packed = pickle.loads(blob)
+    if type(packed) is WithData:
+        packed = pickle.loads(packed.head, buffers=[data[wire] for wire in packed.wires])
     if type(packed) is tuple:
         return packed, {}
     args, kwargs, changed = packed

@@ -28,8 +28,8 @@ _dumps = pickle.dumps
 unpickle = pickle.loads
 
 
-def dumps(value: Any) -> list[Frame]:
-    """The frames of an object: a pickle, and buffers that it refers to.
+def dumps(value: Any, out_of_band: int = OUT_OF_BAND_BYTES) -> list[Frame]:
+    """The frames of an object: a pickle, and buffers of at least so many bytes that it refers to.
 
     Raises SerializationError that names the type and the cause.
 
@@ -44,7 +44,7 @@ def dumps(value: Any) -> list[Frame]:
             view = buffer.raw()
         except BufferError:
             return True  # not contiguous
-        if view.nbytes < OUT_OF_BAND_BYTES:
+        if view.nbytes < out_of_band:
             return True
         buffers.append(view)
         return False

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from distributed.errors import SerializationError
 from distributed.recipes import (
     MAX_CACHED_BYTES,
+    MIN_SHIPPED_BYTES,
     Handle,
     Ref,
     call_key,
@@ -645,3 +646,25 @@ def test_keyword_arguments_are_folded_unless_they_hold_futures() -> None:
     assert fold_kwargs(inc, {"x": 2})() == 3
     assert holds_handles({"a": [(Promise("x"),)]})
     assert not holds_handles({"a": [(1,)]})
+
+
+def test_large_data_travels_by_itself_if_it_may() -> None:
+    array = np.arange(2 * MIN_SHIPPED_BYTES, dtype="u1").reshape(2, -1)
+    view = array[:, :-1]  # no buffer of its own
+    sent: dict[str, Any] = {}
+
+    def ship(buffer: Any) -> str:
+        sent[f"data {len(sent)}"] = buffer
+        return f"data {len(sent) - 1}"
+
+    blob, dependencies = pack_call((array, Promise("a"), view), {"x": b"small"}, ship)
+    assert dependencies == ("a", "data 0", "data 1")
+    assert len(blob) < 2000
+    args, kwargs = unpack_call(blob, {"a": 1, **sent})
+    assert np.array_equal(args[0], array)
+    assert np.array_equal(args[2], view)
+    assert (args[1], kwargs) == (1, {"x": b"small"})
+    assert pack_call((array,), {})[1] is None
+    small, none = pack_call((array[:1, :9],), {}, ship)
+    assert none is None
+    assert np.array_equal(unpack_call(small, {})[0][0], array[:1, :9])

@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from distributed import Executor, KilledWorker, LocalCluster, LostData, SchedulerGone, wait
+from distributed.recipes import MIN_SHIPPED_BYTES
 from tests.support import wait_until
 
 
@@ -64,6 +66,24 @@ def test_large_data_that_vanished_under_gather_is_computed_again(two_workers: Ex
     wait(futures)
     kill_a_worker(two_workers)
     assert [len(data) for data in two_workers.gather(futures)] == [100_000] * 20
+
+
+def die_once(array: np.ndarray, path: str) -> int:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return int(array.sum())
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def test_data_of_a_graph_that_was_lost_with_a_worker_is_sent_again(
+    two_workers: Executor, tmp_path: Path
+) -> None:
+    array = np.ones(2 * MIN_SHIPPED_BYTES, "u1")
+    graph = {"x": (die_once, array, str(tmp_path / "died"))}
+    assert two_workers.get(graph, "x") == array.size
+    wait_until(lambda: not two_workers.scheduler_info()["tasks"])
 
 
 def test_a_task_that_kills_its_worker_fails_after_four_deaths(two_workers: Executor) -> None:
