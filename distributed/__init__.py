@@ -18,6 +18,7 @@ from distributed.errors import (
 from distributed.executor import Client, Executor
 from distributed.futures import Future, as_completed, fire_and_forget, wait
 from distributed.local import LocalCluster
+from distributed.lock import Lock
 from distributed.progress import progress
 from distributed.version import __version__
 
@@ -29,6 +30,7 @@ __all__ = [
     "Future",
     "KilledWorker",
     "LocalCluster",
+    "Lock",
     "LostData",
     "ProtocolError",
     "RemoteError",

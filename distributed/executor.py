@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -439,8 +439,13 @@ class Client(Executor):
 _executors: weakref.WeakSet[Executor] = weakref.WeakSet()
 
 
+_numbered: weakref.WeakValueDictionary[int, Executor] = weakref.WeakValueDictionary()
+_numbers = count()
+
+
 def _remember(executor: Executor) -> None:
     _executors.add(executor)
+    _numbered[next(_numbers)] = executor
 
 
 @atexit.register
@@ -469,6 +474,24 @@ def executor_for(scheduler_address: str) -> Executor:
         f"a future of the scheduler at {scheduler_address} was unpickled where no Executor is "
         "connected to that: make one first"
     )
+
+
+def get_client() -> Executor:
+    """Inside a task its worker's client, elsewhere the newest Executor of this process that is open.
+
+    Raises ValueError if there is none.
+    """
+    current = current_task()
+    if current is not None:
+        return current[0].client()
+    live = [executor for _, executor in sorted(_numbered.items()) if _is_live(executor)]
+    if not live:
+        raise ValueError("there is no client here: make an Executor first")
+    return live[-1]
+
+
+def _is_live(executor: Executor) -> bool:
+    return executor._process == os.getpid() and not executor._connection.closed
 
 
 # Arguments -------------------------------------------------------------------------------------
