@@ -19,6 +19,7 @@ from distributed.errors import (
 from distributed.executor import Client, Executor
 from distributed.futures import Future, as_completed, fire_and_forget, futures_of, wait
 from distributed.local import LocalCluster
+from distributed.lock import Lock
 from distributed.progress import progress
 from distributed.registry import default_client, get_client, get_worker
 from distributed.version import __version__
@@ -31,6 +32,7 @@ __all__ = [
     "Future",
     "KilledWorker",
     "LocalCluster",
+    "Lock",
     "LostData",
     "ProtocolError",
     "RemoteError",

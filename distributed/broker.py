@@ -21,6 +21,9 @@ from distributed.messages import (
 from distributed.transport import Context, Poller, Router
 
 TICK_SECONDS = 0.25
+# A scheduler that may have had a predecessor at its address gives no lock away before the clients of that
+# one have had so long to find it and to say what they hold.
+LOCK_GRACE_SECONDS = 5.0
 # How soon to look again at a connection that may have closed.
 SUSPICION_SECONDS = 0.01
 
@@ -47,7 +50,9 @@ class Broker:
         self.id = uuid.uuid4().hex
         self._poller = Poller()
         self._poller.add(self._router)
-        self._core = SchedulerCore(epoch=self.id, idle_timeout=idle_timeout)
+        # A port that was free is one that nobody knew.
+        lock_grace = LOCK_GRACE_SECONDS if port else 0.0
+        self._core = SchedulerCore(self.id, idle_timeout, lock_grace)
         self._stopping = False
         self._next_tick = 0.0
 

@@ -242,6 +242,13 @@ def _check_worker_hello(message: WorkerHello) -> None:
         raise ProtocolError("WorkerHello without threads")
 
 
+def _check_client_hello(message: ClientHello) -> None:
+    _strings(message.wants)
+    for item in message.locks:
+        if tuple(map(type, item)) != (str, int, bool, bool):
+            raise ProtocolError("ClientHello with a malformed lock")
+
+
 def _check_keys(message: Any) -> None:
     _strings(message.keys)
 
@@ -269,7 +276,7 @@ def _check_replicate(message: Replicate) -> None:
 
 
 _CHECKS: dict[Any, Callable[[Any], None]] = {
-    ClientHello: lambda message: _strings(message.wants),
+    ClientHello: _check_client_hello,
     Submit: _check_submit,
     Want: _check_keys,
     Release: _check_keys,

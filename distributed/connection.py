@@ -29,7 +29,9 @@ from distributed.core.client import (
     Calls,
     Caution,
     ClientCore,
+    Conceding,
     Connected,
+    Contending,
     Desist,
     Dropped,
     Effect,
@@ -40,6 +42,7 @@ from distributed.core.client import (
     Wake,
     Welcomed,
 )
+from distributed.core.contenders import WAITING, Contender
 from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
 from distributed.messages import (
     Goodbye,
@@ -299,6 +302,25 @@ class Connection:
             raise DistributedError(str(question.value))
         return question.value
 
+    def contend(self, name: str, waits: bool, timeout: float | None) -> Contender:
+        """Ask for a lock, and wait until that is decided or the time is over: the contender's status
+        says how it ended."""
+        waiting = Waiting()
+        contender = Contender(name, waits, waiting)
+        try:
+            with self._lock:
+                # Here, so that whatever ends us (see `close`) has either ended or will end the contender.
+                self._check_open()
+                self._decide(Contending(contender))
+            self._hand_over()
+            waiting.sleep(timeout)
+        except BaseException:
+            self.handle(Conceding(contender))
+            raise
+        if contender.status is WAITING:
+            self.handle(Conceding(contender))
+        return contender
+
     def send(self, message: Message) -> None:
         with self._lock:
             self._outbox.append(message)
@@ -363,9 +385,10 @@ class Connection:
         """Leave. Futures that are pending end as cancelled."""
         if self._closing:
             return
-        self.handle(Abandon(CANCELLED, reason))
-        self.send(Goodbye())
-        self._closing = True
+        with self._lock:
+            self._decide(Abandon(CANCELLED, reason))
+            self._outbox.append(Goodbye())
+            self._closing = True
         self._poller.wake()
         if threading.current_thread() is not self._thread:
             self._thread.join()

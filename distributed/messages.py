@@ -11,6 +11,8 @@ assignment  the number that the scheduler gives to one attempt at running a task
             It is never used again, so a report that names an old one is recognised as stale.
 function    the hex digest of a pickled function. The function itself travels once to each worker.
 request     a number drawn by whoever asks, returned with the answer.
+contender   a number that a client draws for one attempt to get a lock. It is never used again, so a
+            message about an attempt that is over is recognised.
 
 The scheduler never unpickles: functions, arguments, results, exceptions are bytes to it.
 """
@@ -29,12 +31,14 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class ClientHello(NamedTuple):
-    """`wants` lists the keys that the client still has futures for, if it was known before."""
+    """If the client was known before, `wants` lists the keys that it still has futures for, and `locks`
+    those that it holds and then those that it contends for: `(name, contender, holds, waits)`."""
 
     client: str
     protocol: int
     python: str
     wants: tuple[Any, ...]
+    locks: tuple[Any, ...]
 
 
 class Submit(NamedTuple):
@@ -124,6 +128,27 @@ class Restart(NamedTuple):
     request: int
 
 
+class Contend(NamedTuple):
+    """The client would like to have the lock of this name. Answered by `Granted`, at once or when its
+    turn comes; or, if it does not want to wait for that, by `Denied`."""
+
+    name: str
+    contender: int
+    waits: bool
+
+
+class Concede(NamedTuple):
+    """The contender lets go of the lock, or does not wait for it any more."""
+
+    name: str
+    contender: int
+
+
+class IsLocked(NamedTuple):
+    request: int
+    name: str
+
+
 class Stop(NamedTuple):
     """End the whole cluster."""
 
@@ -179,6 +204,20 @@ class Pending(NamedTuple):
     """These were finished; their data died with a worker and is being computed again."""
 
     keys: tuple[Any, ...] | list[Any]
+
+
+class Granted(NamedTuple):
+    """The contender holds the lock until it concedes."""
+
+    name: str
+    contender: int
+
+
+class Denied(NamedTuple):
+    """Another has the lock: also said to a client that says hello as its holder and comes too late."""
+
+    name: str
+    contender: int
 
 
 class Reply(NamedTuple):
@@ -384,8 +423,8 @@ class More(NamedTuple):
 
 MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
-    Upload, Restart, Stop, Goodbye,
-    Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Reply, Warn,
+    Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
+    Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
     WorkerHello, Done, Errors, Holds, Unfetchable, Returned, Abandoned, Seceded, Answer, Heartbeat,
     Run, Drop, Retract, Free, Unload, Acquire, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,

@@ -248,7 +248,7 @@ class Dealer(Channel):
     """A connection to the Router at an address, opened again whenever it breaks.
 
     Nothing is queued while there is no connection: `send` says so. After each `CONNECTED` the other
-    side sees a new peer, that must say hello.
+    side sees a new peer, that must say hello, and nothing is received that came before the break.
     """
 
     def __init__(self, context: zmq.Context[Any], address: Address) -> None:

@@ -26,7 +26,7 @@ from distributed.messages import (
 )
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
-    "ClientHello": ("C", PROTOCOL, PYTHON, ("x",)),
+    "ClientHello": ("C", PROTOCOL, PYTHON, ("x",), (("l", 1, True, False),)),
     "Submit": ({"f": b""}, (("f", {"workers": ("a",)}, True, (("x", b"", ("y",), 0),)),), False),
     "Scatter": (1, (("x", 8),), ("w",)),
     "Replicate": (1, ("x",), None),
@@ -96,6 +96,10 @@ def test_a_field_of_the_wrong_type_is_refused(kind: Any) -> None:
         Submit({}, (("f", None, True),), False),
         Done(((1, 2),)),
         Done(((1, 2, 3, "value", None),)),
+        example(messages.ClientHello)._replace(wants=(1,)),
+        example(messages.ClientHello)._replace(locks=(("l", 1, True),)),
+        example(messages.ClientHello)._replace(locks=((b"l", 1, True, False),)),
+        example(messages.ClientHello)._replace(locks=(("l", 1, 1, False),)),
         example(messages.WorkerHello)._replace(nthreads=0),
         example(messages.WorkerHello)._replace(holds=(("x",),)),
         example(messages.Errors)._replace(items=((1, "e"),)),

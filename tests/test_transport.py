@@ -130,6 +130,26 @@ def test_a_router_that_comes_back_is_found_again(make: Make, poller: Poller) -> 
     assert dealer.send((b"found",))
 
 
+def test_what_was_not_read_before_the_break_never_is(make: Make, poller: Poller) -> None:
+    """Or a lock that was granted by a scheduler that is dead would be taken for granted by the next."""
+    context: Any = Context()
+    router = Router(context, "127.0.0.1", 0)
+    dealer = connect(make, poller, router)
+    dealer.send((b"hello",))
+    ((peer, _),) = until(poller, router.receive)
+    router.send(peer, (b"old",))
+    until(poller, dealer.has_input)
+    router.close()
+    context.term()
+    router = make(Router, "127.0.0.1", dealer.address.port)
+    until(poller, lambda: CONNECTED in dealer.events())
+    assert dealer.receive() == []
+    dealer.send((b"hello",))
+    ((peer, _),) = until(poller, router.receive)
+    router.send(peer, (b"new",))
+    assert until(poller, dealer.receive) == [[b"new"]]
+
+
 def test_nobody_there_and_somebody_else(make: Make, poller: Poller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -18,16 +18,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from distributed.core.contenders import DENIED, HOLDING, WAITING, Contender, Contenders
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Cancel,
     Cleared,
     ClientHello,
+    Concede,
+    Denied,
     Ended,
     Failed,
     Finished,
     Forget,
+    Granted,
     HelloAgain,
     Message,
     Missing,
@@ -166,8 +170,21 @@ class CallOff(NamedTuple):
     entries: list[Entry]
 
 
+class Contending(NamedTuple):
+    """A new contender would like to have its lock."""
+
+    contender: Contender
+
+
+class Conceding(NamedTuple):
+    """The contender lets go of its lock, or does not wait for it any more."""
+
+    contender: Contender
+
+
 class Connected(NamedTuple):
-    """There is a connection, on which nothing has been said."""
+    """There is a connection, on which nothing has been said. Nothing comes any more from an earlier one:
+    it has been handled, or is lost."""
 
 
 class Abandon(NamedTuple):
@@ -220,6 +237,7 @@ class ClientCore:
         self.id = id
         self.entries: dict[str, Entry] = {}
         self.functions: dict[str, bytes] = {}
+        self.contenders = Contenders()
         self.inline_bytes = 0
         self._uses: dict[str, int] = {}  # entries that refer to each function
         self._idle_functions: dict[str, None] = {}
@@ -389,7 +407,8 @@ class ClientCore:
         """Say who we are and all that we want; the scheduler may know it already, or may be new."""
         self._sent.clear()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
-        self._out.append(ClientHello(self.id, PROTOCOL, PYTHON, wants))
+        locks = self.contenders.listed()
+        self._out.append(ClientHello(self.id, PROTOCOL, PYTHON, wants, locks))
         ours = [entry for entry in self.entries.values() if entry.recipe is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             end = start + RESUBMIT_TASKS
@@ -417,6 +436,39 @@ class ClientCore:
                 self._cancel(entry, event.reason)
             elif entry.status is PENDING:
                 self._end(entry, event.status, event.reason)
+        for contender in tuple(self.contenders.table.values()):
+            # A lock that we hold we go on holding, as long as a scheduler may come back.
+            if event.status is CANCELLED or contender.status is WAITING:
+                self.contenders.end(contender, event.status, event.reason)
+                self._woken[contender.waiter] = None
+
+    # Locks
+
+    def _on_contending(self, event: Contending) -> None:
+        self._out += self.contenders.enter(event.contender)
+
+    def _on_conceding(self, event: Conceding) -> None:
+        self._out += self.contenders.leave(event.contender)
+
+    def _on_granted(self, message: Granted) -> None:
+        contender = self.contenders.table.get(message.contender)
+        if contender is None:
+            self._out.append(Concede(*message))  # nobody waits for it any more
+        elif contender.status is WAITING:
+            contender.status = HOLDING
+            self._woken[contender.waiter] = None
+
+    def _on_denied(self, message: Denied) -> None:
+        contender = self.contenders.table.get(message.contender)
+        if contender is None:
+            return
+        reason = ""
+        if contender.status is HOLDING:
+            # Two have used what it protects, perhaps at the same time.
+            reason = f"the lock {message.name} went to another while we had no connection"
+            self._effects.append(Caution(reason))
+        self.contenders.end(contender, DENIED, reason)
+        self._woken[contender.waiter] = None
 
     # The scheduler reports
 
@@ -542,6 +594,8 @@ _HANDLERS: dict[Any, Any] = {
     Desist: ClientCore._on_desist,
     Unreachable: ClientCore._on_unreachable,
     CallOff: ClientCore._on_call_off,
+    Contending: ClientCore._on_contending,
+    Conceding: ClientCore._on_conceding,
     Connected: ClientCore._on_connected,
     HelloAgain: ClientCore._on_connected,
     Abandon: ClientCore._on_abandon,
@@ -550,6 +604,8 @@ _HANDLERS: dict[Any, Any] = {
     Ended: ClientCore._on_ended,
     Cleared: ClientCore._on_cleared,
     Pending: ClientCore._on_pending,
+    Granted: ClientCore._on_granted,
+    Denied: ClientCore._on_denied,
     Reply: ClientCore._on_reply,
     Welcome: ClientCore._on_welcome,
     Refused: ClientCore._on_refused,

@@ -33,6 +33,7 @@ def check(core: SchedulerCore) -> None:
     _check_members(core)
     _check_functions(core)
     _check_queues(core)
+    _check_locks(core)
 
 
 def _check_graph(core: SchedulerCore, task: Task) -> None:
@@ -140,3 +141,13 @@ def _check_queues(core: SchedulerCore) -> None:
     for table in (queues.open, queues.backlogged, queues.stocked):
         for worker in table:
             assert queues.workers.get(worker.id) is worker, worker
+
+
+def _check_locks(core: SchedulerCore) -> None:
+    for name, lock in core.locks.table.items():
+        if lock.holder is None:
+            assert lock.waiting, name
+            assert not core.locks.grace_is_over, name
+        assert lock.holder not in lock.waiting, name
+        for client, _ in (*lock.waiting, *filter(None, [lock.holder])):
+            assert core.members.clients.get(client.id) is client, (name, client)

@@ -16,6 +16,7 @@ from distributed.core.lifecycle import (
     free,
     report_finished,
 )
+from distributed.core.locks import Locks
 from distributed.core.members import DOOMED, Members
 from distributed.core.queues import Queues
 from distributed.core.requests import Requests, Restarting
@@ -47,6 +48,8 @@ from distributed.messages import (
     Cancel,
     Cleared,
     ClientHello,
+    Concede,
+    Contend,
     Died,
     Done,
     Drop,
@@ -57,6 +60,7 @@ from distributed.messages import (
     Heartbeat,
     HelloAgain,
     Holds,
+    IsLocked,
     Kill,
     Message,
     Missing,
@@ -103,16 +107,20 @@ class SchedulerCore:
     """Everything the scheduler knows, and the one way to change it.
 
     `epoch` names this life of the scheduler; `idle_timeout` (seconds) ends it when there has been
-    neither a client nor unfinished work for so long.
+    neither a client nor unfinished work for so long. With `lock_grace` (seconds) there may have been an
+    earlier life, whose clients hold locks; see `locks.py`.
     """
 
-    def __init__(self, epoch: str, idle_timeout: float | None = None) -> None:
+    def __init__(
+        self, epoch: str, idle_timeout: float | None = None, lock_grace: float = 0.0
+    ) -> None:
         self.epoch = epoch
         self.idle_timeout = idle_timeout
         self.now = 0.0
         self.queues = Queues()
         self.lifecycle = Lifecycle(self.queues)
         self.requests = Requests(self.lifecycle)
+        self.locks = Locks(lock_grace)
         self.members = Members()
         self.complaints = Complaints()
         self._idle_since: float | None = None
@@ -194,6 +202,7 @@ class SchedulerCore:
         wants = frozenset(hello.wants)
         self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
         self.lifecycle.settle(client)
+        self.locks.greet(client, hello.locks)
         # It starts anew and will send its functions again.
         self.lifecycle.forget_functions(client, tuple(client.functions))
 
@@ -280,6 +289,7 @@ class SchedulerCore:
     def _lose_client(self, client: Client) -> None:
         self.members.leave(client)
         self.requests.client_lost(client)
+        self.locks.client_lost(client)
         self.lifecycle.release(client, tuple(client.wants))
         self.lifecycle.settle(client)
         self.lifecycle.forget_functions(client, tuple(client.functions))
@@ -323,6 +333,7 @@ class SchedulerCore:
         for nanny in tuple(self.members.nannies.values()):
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
+        self.locks.tick(self.now)
         for client, text in self.complaints.due(self.queues, self.now):
             client.out.append(Warn(text))
         self._check_idle()
@@ -551,6 +562,10 @@ def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.requests, client, message)
 
 
+def _lock(handler: Callable[[Locks, Client, Any], None]) -> Handler:
+    return lambda core, client, message: handler(core.locks, client, message)
+
+
 _HELLOS: dict[Any, Handler] = {
     ClientHello: SchedulerCore._on_client_hello,
     WorkerHello: SchedulerCore._on_worker_hello,
@@ -570,6 +585,9 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Broadcast): _request(Requests.on_broadcast),
     (Client, Upload): _request(Requests.on_upload),
     (Client, Restart): SchedulerCore._on_restart,
+    (Client, Contend): _lock(Locks.on_contend),
+    (Client, Concede): _lock(Locks.on_concede),
+    (Client, IsLocked): _lock(Locks.on_is_locked),
     (Client, Stop): SchedulerCore._on_stop,
     (Client, Goodbye): SchedulerCore._on_goodbye,
     (Worker, Done): SchedulerCore._on_done,

@@ -77,10 +77,11 @@ class Env:
 
     # Members
 
-    def client(self, id: str = "C", *wants: str) -> str:
-        self.send(id, ClientHello(id, PROTOCOL, PYTHON, wants))
-        assert self.take(id, Welcome)
-        return id
+    def client(self, id: str = "C", *wants: str, peer: str = "", locks: Any = ()) -> str:
+        peer = peer or id
+        self.send(peer, ClientHello(id, PROTOCOL, PYTHON, wants, locks))
+        assert self.take(peer, Welcome)
+        return peer
 
     def worker(
         self,
@@ -170,6 +171,7 @@ class Env:
         """Nothing is remembered of work that nobody wants."""
         lifecycle = self.core.lifecycle
         assert lifecycle.tasks == {}
+        assert self.core.locks.table == {}
         assert not any(worker.holds for worker in self.core.members.workers.values())
 
 

@@ -26,7 +26,9 @@ from distributed.core.client import (
     Calls,
     Caution,
     ClientCore,
+    Conceding,
     Connected,
+    Contending,
     Desist,
     Dropped,
     Entry,
@@ -37,16 +39,22 @@ from distributed.core.client import (
     Wake,
     Welcomed,
 )
+from distributed.core.contenders import CONCEDED, DENIED, HOLDING, WAITING, Contender
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Cancel,
     Cleared,
     ClientHello,
+    Concede,
+    Contend,
+    Denied,
     Ended,
     Failed,
     Finished,
     Forget,
+    Granted,
+    HelloAgain,
     Missing,
     Pending,
     Refused,
@@ -268,7 +276,7 @@ def test_a_new_connection_hears_everything_again(env: Env) -> None:
     env.handle(Adopt(["z"], announce=True))
     env.handle(Dropped([x]))
     hello, submit, want = env.told(Connected())
-    assert hello == ClientHello("me", PROTOCOL, PYTHON, ("y", "z"))
+    assert hello == ClientHello("me", PROTOCOL, PYTHON, ("y", "z"), ())
     assert submit == Submit(
         {"f": b"blob"},
         (("f", None, False, [item("x")]), ("f", None, True, [item("y", "x")])),
@@ -320,6 +328,94 @@ def test_idle_functions_are_forgotten_oldest_first(env: Env) -> None:
 )
 def test_what_is_for_the_caller_is_passed_on(env: Env, message: Any, effect: Any) -> None:
     assert env.handle(message) == [effect]
+
+
+# Locks
+
+
+def contend(env: Env, name: str = "l", waits: bool = True) -> Contender:
+    contender = Contender(name, waits, Waiter())
+    assert env.told(Contending(contender)) == [Contend(name, contender.number, waits)]
+    return contender
+
+
+def test_a_lock_that_is_granted_is_held_until_it_is_conceded(env: Env) -> None:
+    contender = contend(env)
+    assert contender.status is WAITING
+    assert env.handle(Granted("l", 1)) == [Wake([contender.waiter])]
+    assert contender.status is HOLDING
+    assert env.handle(Granted("l", 1)) == []
+    assert env.told(Conceding(contender)) == [Concede("l", 1)]
+    assert contender.status is CONCEDED
+    assert env.told(Conceding(contender)) == []
+    assert env.core.contenders.table == {}
+
+
+def test_who_does_not_want_to_wait_is_told(env: Env) -> None:
+    contender = contend(env, waits=False)
+    assert env.handle(Denied("l", 1)) == [Wake([contender.waiter])]
+    assert contender.status is DENIED
+    assert env.told(Conceding(contender)) == []
+    assert env.handle(Denied("l", 1)) == []
+
+
+def test_a_grant_that_crosses_with_the_withdrawal_is_given_back(env: Env) -> None:
+    contender = contend(env)
+    assert env.told(Conceding(contender)) == [Concede("l", 1)]
+    assert env.handle(Granted("l", 1)) == [Tell([Concede("l", 1)])]
+    assert contender.status is CONCEDED
+
+
+def test_contenders_of_one_name_are_different(env: Env) -> None:
+    first, second = contend(env), contend(env)
+    env.handle(Granted("l", 2))
+    assert (first.status, second.status) == (WAITING, HOLDING)
+
+
+def test_what_is_held_is_announced_before_what_is_waited_for(env: Env) -> None:
+    contend(env, "a")
+    contend(env, "b")
+    contend(env, "a", waits=False)
+    env.handle(Granted("b", 2))
+    listed = (("b", 2, True, True), ("a", 1, False, True), ("a", 3, False, False))
+    hello = ClientHello("me", PROTOCOL, PYTHON, (), listed)
+    assert env.told(Connected()) == [hello]
+    assert env.told(HelloAgain()) == [hello]
+
+
+def test_who_comes_back_too_late_is_warned_that_its_lock_is_gone(env: Env) -> None:
+    contender = contend(env)
+    env.handle(Granted("l", 1))
+    env.handle(Connected())
+    caution, wake = env.handle(Denied("l", 1))
+    assert caution == Caution("the lock l went to another while we had no connection")
+    assert wake == Wake([contender.waiter])
+    assert (contender.status, contender.reason) == (DENIED, caution.text)
+
+
+def test_when_the_scheduler_is_gone_waiting_ends_and_holding_goes_on(env: Env) -> None:
+    held, waiting = contend(env, "a"), contend(env, "b")
+    env.handle(Granted("a", 1))
+    assert env.handle(Abandon(LOST, "why")) == [Wake([waiting.waiter])]
+    assert (held.status, waiting.status, waiting.reason) == (HOLDING, LOST, "why")
+    (hello,) = env.told(Connected())
+    assert hello.locks == (("a", 1, True, True),)
+
+
+def test_with_the_client_its_locks_end(env: Env) -> None:
+    held, waiting = contend(env, "a"), contend(env, "b")
+    env.handle(Granted("a", 1))
+    env.handle(Abandon(CANCELLED, "closed"))
+    assert (held.status, held.reason) == (CANCELLED, "closed")
+    assert (waiting.status, waiting.reason) == (CANCELLED, "closed")
+    assert env.told(Conceding(held)) == []
+
+
+def test_locks_survive_a_restart_of_the_cluster(env: Env) -> None:
+    contender = contend(env)
+    env.handle(Granted("l", 1))
+    assert env.told(Cleared("restart")) == []
+    assert contender.status is HOLDING
 
 
 def test_reports_of_unknown_keys_are_ignored(env: Env) -> None:
