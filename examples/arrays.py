@@ -82,7 +82,9 @@ def main() -> None:
         _, singular, _ = da.linalg.svd(scaled)
         widths = singular.compute() / options.rows**0.5
         print(f"A table of {options.rows:,} rows is {widths[0]:.2f} wide along its first axis,")
-        print(f"and {widths[-1]:.2f} along its last. All that took {time.perf_counter() - start:.1f} s.")
+        print(
+            f"and {widths[-1]:.2f} along its last. All that took {time.perf_counter() - start:.1f} s."
+        )
 
 
 if __name__ == "__main__":

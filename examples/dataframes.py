@@ -54,7 +54,9 @@ def main() -> None:
         week.to_parquet(path)
         again = dd.read_parquet(path)
         files = len(list(path.glob("*.parquet")))
-        print(f"{files} of them, the sum of y differs by {(again.y.sum() - week.y.sum()).compute():.1g}.")
+        print(
+            f"{files} of them, the sum of y differs by {(again.y.sum() - week.y.sum()).compute():.1g}."
+        )
         print(f"All that took {time.perf_counter() - start:.1f} s.")
 
 
