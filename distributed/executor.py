@@ -29,6 +29,7 @@ from distributed.recipes import (
     shown_key,
     wire_key,
 )
+from distributed.resources import check_resources
 from distributed.serialize import dumps, loads, pickle_bytes, unpickle
 from distributed.tasks import current_task, workers_here
 from distributed.tracebacks import load_exception
@@ -120,6 +121,7 @@ class Executor:
         allow_other_workers: bool = False,
         retries: int = 0,
         priority: float = 0,
+        resources: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> Future:
         """Run `func(*args, **kwargs)` on a worker; returns a future at once.
@@ -127,13 +129,14 @@ class Executor:
         Futures anywhere in the arguments are replaced by their data on the worker. Calls of equal
         functions with equal arguments share one result, unless `pure=False`. `workers` (names,
         addresses or hosts) restricts where it runs; with `allow_other_workers` that is only a wish.
-        A task that raises is run again `retries` times. A larger `priority` runs earlier.
+        A task that raises is run again `retries` times. A larger `priority` runs earlier. `resources`,
+        as in {'GPU': 1}, are what a worker must have free, and what the task takes of it until it ends.
 
         Raises TypeError if `func` is not callable, SerializationError (a TypeError) if an argument
-        cannot be pickled.
+        cannot be pickled, TypeError or ValueError for resources that are not positive numbers.
         """
         function = function_of(func)
-        options = _options(workers, allow_other_workers, retries, priority)
+        options = _options(workers, allow_other_workers, retries, priority, resources)
         item = _item(function, args, kwargs, key, pure)
         calls = Calls({function.id: function.blob}, [(function.id, options, True, [item])])
         return Future(self._connection.submit(calls)[0], self)
@@ -148,6 +151,7 @@ class Executor:
         allow_other_workers: bool = False,
         retries: int = 0,
         priority: float = 0,
+        resources: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> list[Future]:
         """Run `func` on each of the items; as many futures as the shortest iterable has items.
@@ -162,16 +166,15 @@ class Executor:
         left = {} if folded is not func else kwargs
         calls = enumerate(zip(*iterables, strict=False))
         placed = _per_call(workers)
-        shared = None if placed else _options(workers, allow_other_workers, retries, priority)
+        others = (allow_other_workers, retries, priority, resources)
+        shared = None if placed else _options(workers, *others)
         futures: list[Future] = []
         while chunk := list(islice(calls, MAP_TASKS)):
             groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
             for index, args in chunk:
                 item = _item(function, args, left, _nth_key(key, index), pure, index)
                 if placed:
-                    options = _options(
-                        _nth_workers(placed, index), allow_other_workers, retries, priority
-                    )
+                    options = _options(_nth_workers(placed, index), *others)
                     groups.append((function.id, options, True, [item]))
                 elif groups:
                     groups[0][3].append(item)
@@ -513,7 +516,11 @@ def _nth_key(key: Any, index: int) -> Any:
 
 
 def _options(
-    workers: Any, allow_other_workers: bool, retries: int, priority: float
+    workers: Any,
+    allow_other_workers: bool,
+    retries: int,
+    priority: float,
+    resources: Mapping[str, float] | None = None,
 ) -> dict[str, Any] | None:
     options: dict[str, Any] = {}
     names = _names(workers)
@@ -527,6 +534,8 @@ def _options(
         options["retries"] = retries
     if priority:
         options["priority"] = priority
+    if resources is not None and (checked := check_resources(resources)):
+        options["resources"] = checked
     return options or None
 
 
