@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from distributed.core.client import Item
@@ -14,6 +14,7 @@ from distributed.recipes import (
     pack_call,
     wire_key,
 )
+from distributed.resources import check_resources
 
 
 def call_item(
@@ -46,8 +47,13 @@ def nth_key(key: Any, index: int) -> Any:
 
 
 def task_options(
-    workers: Any, allow_other_workers: bool, retries: int, priority: float
+    workers: Any,
+    allow_other_workers: bool,
+    retries: int,
+    priority: float,
+    resources: Mapping[str, float] | None = None,
 ) -> dict[str, Any] | None:
+    """What goes on the wire; None if nothing was asked for. Raises TypeError or ValueError."""
     options: dict[str, Any] = {}
     names = worker_names(workers)
     if names is not None:
@@ -60,6 +66,8 @@ def task_options(
         options["retries"] = retries
     if priority:
         options["priority"] = priority
+    if resources is not None and (checked := check_resources(resources)):
+        options["resources"] = checked
     return options or None
 
 

@@ -22,6 +22,7 @@ from distributed.errors import SchedulerGone
 from distributed.logs import set_up_logging
 from distributed.machine import count_cpus, parse_memory_limit
 from distributed.processes import end_with_parent, leave, on_signals
+from distributed.resources import parse_resources
 from distributed.transport import Address, is_loopback, parse_address, reachable_host
 from distributed.version import __version__
 
@@ -116,6 +117,11 @@ def dscheduler(
     show_default=True,
     help="Of each process: '4GB', bytes, a share of the machine's like 0.25, or 0 for none.",
 )
+@click.option(
+    "--resources",
+    default="",
+    help="What each process has for tasks that ask for it, as in 'GPU=1 MEM=16e9'.",
+)
 @click.option("--local-directory", type=click.Path(), help="For files of the worker's own.")
 @click.option("--scheduler-file", type=click.Path(), help="Read the scheduler's address there.")
 @click.option(
@@ -137,6 +143,7 @@ def dworker(
     host: str | None,
     port: int,
     memory_limit: str,
+    resources: str,
     local_directory: str | None,
     scheduler_file: str | None,
     death_timeout: float,
@@ -163,6 +170,7 @@ def dworker(
         host=host,
         port=port,
         memory_limit=_memory_limit(memory_limit, nthreads),
+        resources=_resources(resources),
         local_directory=local_directory,
         death_timeout=death_timeout,
         log_level=log_level,
@@ -286,6 +294,13 @@ def _wait_for_file(path: str, patience: float) -> str:
 def _memory_limit(text: str, nthreads: int) -> int:
     try:
         return parse_memory_limit(text, nthreads)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _resources(text: str) -> dict[str, float]:
+    try:
+        return parse_resources(text)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

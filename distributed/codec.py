@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -177,7 +178,8 @@ def check_options(options: dict[str, Any]) -> None:
     """Options of a group of tasks: all are optional.
 
     `priority` (larger runs earlier), `retries`, `workers` (names, addresses or hosts that may run
-    it), `loose` (they are a wish, not a condition).
+    it), `loose` (they are a wish, not a condition), `resources` ({name: amount} of what a worker must
+    have free to run it).
     """
     for name, value in options.items():
         if name not in _OPTION_TYPES:
@@ -185,6 +187,7 @@ def check_options(options: dict[str, Any]) -> None:
         if not isinstance(value, _OPTION_TYPES[name]):
             raise ProtocolError(f"option {name} with a {type(value).__name__}")
     _strings(options.get("workers", ()))
+    _amounts(options.get("resources", {}))
 
 
 _OPTION_TYPES: dict[str, Any] = {
@@ -192,6 +195,7 @@ _OPTION_TYPES: dict[str, Any] = {
     "retries": int,
     "workers": (tuple, list),
     "loose": bool,
+    "resources": dict,
 }
 
 
@@ -207,6 +211,13 @@ def _strings(values: Iterable[Any]) -> None:
     for value in values:
         if type(value) is not str:
             raise ProtocolError(f"a {type(value).__name__} where a key or a name belongs")
+
+
+def _amounts(resources: dict[Any, Any]) -> None:
+    _strings(resources)
+    for amount in resources.values():
+        if type(amount) not in (int, float) or not 0 < amount < inf:
+            raise ProtocolError(f"{amount!r} where an amount of a resource belongs")
 
 
 def _integers(values: Iterable[Any]) -> None:
@@ -238,6 +249,7 @@ def _check_worker_hello(message: WorkerHello) -> None:
         _strings((key,))
         _integers((nbytes,))
     _integers(message.assigned)
+    _amounts(message.resources)
     if message.nthreads < 1:
         raise ProtocolError("WorkerHello without threads")
 

@@ -130,6 +130,7 @@ class Executor:
         allow_other_workers: bool = False,
         retries: int = 0,
         priority: float = 0,
+        resources: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> Future:
         """Run `func(*args, **kwargs)` on a worker; returns a future at once.
@@ -137,13 +138,14 @@ class Executor:
         Futures anywhere in the arguments are replaced by their data on the worker. Calls of equal
         functions with equal arguments share one result, unless `pure=False`. `workers` (names,
         addresses or hosts) restricts where it runs; with `allow_other_workers` that is only a wish.
-        A task that raises is run again `retries` times. A larger `priority` runs earlier.
+        A task that raises is run again `retries` times. A larger `priority` runs earlier. `resources`,
+        as in {'GPU': 1}, are what a worker must have free, and what the task takes of it until it ends.
 
         Raises TypeError if `func` is not callable, SerializationError (a TypeError) if an argument
-        cannot be pickled.
+        cannot be pickled, TypeError or ValueError for resources that are not positive numbers.
         """
         function = function_of(func)
-        options = task_options(workers, allow_other_workers, retries, priority)
+        options = task_options(workers, allow_other_workers, retries, priority, resources)
         item = call_item(function, args, kwargs, key, pure)
         borrowed = borrow_for(self, [item], (args, kwargs)) if item[2] else None
         calls = Calls({function.id: function.blob}, [(function.id, options, True, [item])])
@@ -161,6 +163,7 @@ class Executor:
         allow_other_workers: bool = False,
         retries: int = 0,
         priority: float = 0,
+        resources: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> list[Future]:
         """Run `func` on each of the items; as many futures as the shortest iterable has items.
@@ -175,16 +178,15 @@ class Executor:
         left = {} if folded is not func else kwargs
         calls = enumerate(zip(*iterables, strict=False))
         placed = per_call(workers)
-        shared = None if placed else task_options(workers, allow_other_workers, retries, priority)
+        others = (allow_other_workers, retries, priority, resources)
+        shared = None if placed else task_options(workers, *others)
         futures: list[Future] = []
         while chunk := list(islice(calls, MAP_TASKS)):
             groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
             for index, args in chunk:
                 item = call_item(function, args, left, nth_key(key, index), pure, index)
                 if placed:
-                    options = task_options(
-                        nth_workers(placed, index), allow_other_workers, retries, priority
-                    )
+                    options = task_options(nth_workers(placed, index), *others)
                     groups.append((function.id, options, True, [item]))
                 elif groups:
                     groups[0][3].append(item)
@@ -208,6 +210,7 @@ class Executor:
         allow_other_workers: bool = False,
         retries: int = 0,
         priority: float = 0,
+        resources: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Compute keys of a dask graph and return their values, in the shape of `keys`.
@@ -223,7 +226,7 @@ class Executor:
         ...     e.get({"x": 1, "y": (sum, ["x", 2])}, ["x", ["y"]])
         [1, [3]]
         """
-        given = _given(workers, allow_other_workers, retries, priority)
+        given = _given(workers, allow_other_workers, retries, priority, resources)
         work = plan(dsk)
         if not sync:
             return shape(keys, submit_graph(self, work, keys, given).__getitem__)
@@ -256,6 +259,7 @@ class Executor:
         allow_other_workers: bool = False,
         retries: int = 0,
         priority: float = 0,
+        resources: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections: a future for one, a list of futures for a list or for
@@ -270,7 +274,7 @@ class Executor:
         ...     e.compute(dask.delayed(pow)(2, 10)).result()
         1024
         """
-        given = _given(workers, allow_other_workers, retries, priority)
+        given = _given(workers, allow_other_workers, retries, priority, resources)
         results, single = _several(collections)
         results = [wrap_nested(item) for item in results]
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
@@ -290,6 +294,7 @@ class Executor:
         allow_other_workers: bool = False,
         retries: int = 0,
         priority: float = 0,
+        resources: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections, and keep all their parts on the workers: collections of the
@@ -304,7 +309,7 @@ class Executor:
         ...     b.sum().compute()
         10
         """
-        given = _given(workers, allow_other_workers, retries, priority)
+        given = _given(workers, allow_other_workers, retries, priority, resources)
         results, single = _several(collections)
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
         work, persisted = plan_persist([results[place] for place in places], optimize_graph)
@@ -520,13 +525,18 @@ def _several(given: tuple[Any, ...]) -> tuple[list[Any], bool]:
 
 
 def _given(
-    workers: Workers, allow_other_workers: bool, retries: int, priority: float
+    workers: Workers,
+    allow_other_workers: bool,
+    retries: int,
+    priority: float,
+    resources: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     return {
         "workers": workers,
         "allow_other_workers": allow_other_workers,
         "retries": retries,
         "priority": priority,
+        "resources": resources,
     }
 
 

@@ -7,12 +7,14 @@ import os
 import queue
 import time
 import weakref
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from distributed.errors import DistributedError, TimeoutError
 from distributed.machine import count_cpus
 from distributed.nanny import REGISTERED, STARTED, python_like_ours
 from distributed.processes import Child, describe_exit, pass_on
+from distributed.resources import as_option, check_resources
 
 # A scheduler or a worker that has not started by then never will, unless the machine is very slow.
 START_SECONDS = 30.0
@@ -27,7 +29,8 @@ _Lines: TypeAlias = "queue.SimpleQueue[str | None]"
 class LocalCluster:
     """A scheduler and `n_workers` worker processes of `threads_per_worker` threads, on loopback.
 
-    Without numbers: as many single-threaded workers as there are cores. The processes are those that the
+    Without numbers: as many single-threaded workers as there are cores. Each has the `resources`, as in
+    {'GPU': 1}. The processes are those that the
     commands `dscheduler` and `dworker` run; they see the modules that this process sees. They end with
     `close`, and also when this process ends in whatever way.
 
@@ -47,12 +50,14 @@ class LocalCluster:
         host: str = "127.0.0.1",
         port: int = 0,
         timeout: float = START_SECONDS,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         if n_workers is None:
             n_workers = max(1, count_cpus() // (threads_per_worker or 1))
         self.n_workers = n_workers
         self.threads_per_worker = threads_per_worker or 1
         self._memory_limit = memory_limit
+        self._resources = as_option(check_resources(resources or {}))
         self._timeout = timeout
         self._children: list[Child] = []
         self._finalizer = weakref.finalize(self, _end, self._children, os.getpid())
@@ -82,6 +87,8 @@ class LocalCluster:
             str(self.threads_per_worker),
             "--memory-limit",
             str(self._memory_limit or 0),
+            "--resources",
+            self._resources,
         )
         for _ in range(count):
             self._expect(REGISTERED, child, lines, "a worker")

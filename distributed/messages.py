@@ -234,13 +234,15 @@ class Warn(NamedTuple):
 
 
 class WorkerHello(NamedTuple):
-    """`holds` is `(key, nbytes)` of all it stores, `assigned` what it was given and has not reported."""
+    """`holds` is `(key, nbytes)` of all it stores, `assigned` what it was given and has not reported,
+    `resources` what it has for tasks that ask for it, as {name: amount}."""
 
     worker: str
     name: str
     address: str
     nthreads: int
     memory_limit: int
+    resources: dict[str, float]
     pid: int
     nanny: str
     protocol: int

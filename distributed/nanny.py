@@ -79,6 +79,7 @@ class WorkerOptions(NamedTuple):
     host: str
     port: int
     memory_limit: int
+    resources: dict[str, float]
     local_directory: str | None
     death_timeout: float | None
     log_level: str
@@ -377,6 +378,7 @@ def make_worker(scheduler: Address, options: WorkerOptions, id: str | None, nann
         host=options.host,
         port=options.port,
         memory_limit=options.memory_limit,
+        resources=options.resources,
         local_directory=options.local_directory,
         death_timeout=options.death_timeout,
         on_registered=lambda: announce(REGISTERED, scheduler.place),

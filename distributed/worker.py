@@ -110,6 +110,7 @@ class Worker:
         host: str = "127.0.0.1",
         port: int = 0,
         memory_limit: int = 0,
+        resources: dict[str, float] | None = None,
         local_directory: str | None = None,
         nanny: str = "",
         death_timeout: float | None = None,
@@ -119,6 +120,7 @@ class Worker:
         self.id = id or uuid.uuid4().hex
         self.nthreads = nthreads
         self._memory_limit = memory_limit
+        self._resources = resources or {}
         self._nanny = nanny
         self._death_timeout = death_timeout
         self._on_registered = on_registered
@@ -261,6 +263,7 @@ class Worker:
             address=self.address.url,
             nthreads=self.nthreads,
             memory_limit=self._memory_limit,
+            resources=self._resources,
             pid=self._process.pid,
             nanny=self._nanny,
             protocol=PROTOCOL,

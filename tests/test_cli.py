@@ -55,6 +55,12 @@ def test_memory_that_is_none() -> None:
     assert "'much' is not an amount" in refused(dworker, "127.0.0.1:1", "--memory-limit", "much")
 
 
+@pytest.mark.parametrize("resources", ["GPU", "GPU=one", "GPU=-1", "MEM=16GB", "GPU=1 GPU=1"])
+def test_resources_that_are_none(resources: str) -> None:
+    said = refused(dworker, "127.0.0.1:1", "--resources", resources)
+    assert "Error: " in said and resources.partition("=")[0] in said
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"address": 3}', '{"address": "x"}'])
 def test_a_scheduler_file_of_something_else(content: str, tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"

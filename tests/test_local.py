@@ -51,6 +51,15 @@ def test_a_worker_can_be_added() -> None:
         assert cluster.n_workers == len(executor.ncores()) == 2
 
 
+def test_each_worker_has_the_resources() -> None:
+    resources = {"GPU": 1.0, "MEM": 16e9}
+    with LocalCluster(n_workers=2, resources=resources) as cluster, Executor(cluster) as executor:
+        described = executor.scheduler_info()["workers"].values()
+        assert [worker["resources"] for worker in described] == [resources, resources]
+    with pytest.raises(ValueError, match="positive number"):
+        LocalCluster(resources={"GPU": -1})
+
+
 def test_closing_twice_is_closing_once() -> None:
     cluster = LocalCluster(n_workers=1)
     cluster.close()

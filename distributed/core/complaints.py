@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from distributed.core.queues import Queues
-from distributed.core.states import READY, Client, Task
+from distributed.core.resources import in_words
+from distributed.core.states import READY, Client, Task, Worker
 
 # Workers may just be starting: nobody is told before work has waited for so long.
 STUCK_SECONDS = 2.0
@@ -38,11 +39,23 @@ class Complaints:
 
 
 def _complaint(task: Task, queues: Queues) -> str:
+    needs = in_words(task.options.resources)
     if not queues.workers:
-        return "there is work but no worker: start one with `dworker ADDRESS`"
-    wanted = ", ".join(task.options.workers)
-    present = ", ".join(worker.name for worker in queues.workers.values())
-    return f"there is work for a worker named {wanted}, but there are only: {present}"
+        how = f"dworker ADDRESS --resources '{needs}'" if needs else "dworker ADDRESS"
+        return f"there is work but no worker: start one with `{how}`"
+    if not needs:
+        wanted = f"a worker named {', '.join(task.options.workers)}"
+        present = ", ".join(worker.name for worker in queues.workers.values())
+        return f"there is work for {wanted}, but there are only: {present}"
+    named = task.options.workers if not task.options.loose else ()
+    whom = f"worker named {', '.join(named)}" if named else "worker"
+    present = ", ".join(map(_described, queues.workers.values()))
+    return f"there is work that needs {needs}, but no {whom} has {needs}; there are only: {present}"
+
+
+def _described(worker: Worker) -> str:
+    resources = in_words(worker.stock.totals.items())
+    return f"{worker.name} ({resources or 'no resources'})"
 
 
 def clients_behind(task: Task) -> Iterable[Client]:

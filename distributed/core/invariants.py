@@ -5,6 +5,9 @@ Every index is walked in both directions.
 
 from __future__ import annotations
 
+from distributed.core.placement import may_run
+from distributed.core.pools import is_live, requirement_of
+from distributed.core.resources import TOLERANCE, added_up
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import (
     ACTIVE,
@@ -30,10 +33,12 @@ def check(core: SchedulerCore) -> None:
         _check_needs(core, task)
     for worker in core.members.workers.values():
         _check_worker(core, worker)
+        _check_stock(worker)
     _check_members(core)
     _check_functions(core)
     _check_queues(core)
     _check_locks(core)
+    _check_pools(core)
 
 
 def _check_graph(core: SchedulerCore, task: Task) -> None:
@@ -64,11 +69,15 @@ def _check_state(core: SchedulerCore, task: Task) -> None:
         assert not missing, (task, missing)
     if state is READY:
         assert _queued(core, task), task
+    if state is NO_WORKER:
+        assert not any(may_run(task, worker) for worker in core.queues.workers.values()), task
 
 
 def _queued(core: SchedulerCore, task: Task) -> bool:
     queues = [core.queues.common, *(w.queue for w in core.queues.workers.values())]
-    return any(entry[1] is task for queue in queues for entry in queue)
+    if task.options.resources:
+        queues = [core.queues.pools.heaps.get(requirement_of(task.options), [])]
+    return any(entry[1] is task and is_live(entry) for queue in queues for entry in queue)
 
 
 def _check_needs(core: SchedulerCore, task: Task) -> None:
@@ -97,6 +106,19 @@ def _check_worker(core: SchedulerCore, worker: Worker) -> None:
                 assert assigned.worker is worker, (worker, assigned)
                 assert assigned.assignment == assignment, (worker, assigned)
     assert worker.seceded <= worker.assigned.keys(), worker
+
+
+def _check_stock(worker: Worker) -> None:
+    """What is taken is what the assignments there ask for, and no more than there is."""
+    stock = worker.stock
+    assert stock.strays <= worker.assigned.keys(), (worker, stock.strays)
+    assert stock.taken.keys() <= worker.assigned.keys(), (worker, stock.taken)
+    for assignment, task in worker.assigned.items():
+        if isinstance(task, Task):
+            assert stock.taken.get(assignment, ()) == task.options.resources, (worker, task)
+    assert stock.used == added_up(stock.taken.values()), worker
+    for name, used in stock.used.items():
+        assert 0 < used <= stock.totals[name] * TOLERANCE, (worker, name, used)
 
 
 def _check_members(core: SchedulerCore) -> None:
@@ -151,3 +173,19 @@ def _check_locks(core: SchedulerCore) -> None:
         assert lock.holder not in lock.waiting, name
         for client, _ in (*lock.waiting, *filter(None, [lock.holder])):
             assert core.members.clients.get(client.id) is client, (name, client)
+
+
+def _check_pools(core: SchedulerCore) -> None:
+    queues = core.queues
+    for queue in (queues.common, *(worker.queue for worker in queues.workers.values())):
+        assert not any(task.options.resources and is_live((p, task)) for p, task in queue)
+    assert queues.pools.heaps or not queues.pools.seekers
+    assert queues.pools.seekers <= set(queues.workers.values())
+    for requirement, heap in queues.pools.heaps.items():
+        live = [entry for entry in heap if is_live(entry)]
+        for _, task in live:
+            assert requirement_of(task.options) == requirement, (task, requirement)
+            assert any(may_run(task, worker) for worker in queues.workers.values()), task
+        for worker in queues.open if live else ():
+            # It would have taken one.
+            assert not (may_run(live[0][1], worker) and worker.stock.fits(requirement[0])), worker

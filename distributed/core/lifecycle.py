@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from distributed.core.queues import Queues
+from distributed.core.resources import needs_of
 from distributed.core.states import (
     ACTIVE,
     DEFAULT_OPTIONS,
@@ -106,6 +107,8 @@ class Lifecycle:
                 if dependencies:
                     self._link(task, dependencies)
             elif task.state is ERRED and task.error is not None and task.error[0] == "lost":
+                # A new tuple: entries with the old one, in queues for the old options, are dead.
+                task.priority = (urgency, generation, order)
                 self._learn_again(task, function, arguments, options, dependencies)
             learned.append(task)
         return learned
@@ -413,6 +416,7 @@ def _options(options: dict[str, Any] | None) -> Options:
         retries=options.get("retries", 0),
         workers=tuple(options.get("workers", ())),
         loose=options.get("loose", False),
+        resources=needs_of(options.get("resources", {})),
     )
 
 

@@ -80,6 +80,12 @@ def choose(task: Task, candidates: Iterable[Worker]) -> Worker | None:
 
 
 def may_run(task: Task, worker: Worker) -> bool:
+    """Whether the caller allows this worker, and it has what the task asks for, free or not."""
+    resources = task.options.resources
+    return allows(task, worker) and (not resources or worker.stock.suffices(resources))
+
+
+def allows(task: Task, worker: Worker) -> bool:
     """Whether the caller's restriction allows this worker."""
     wanted = task.options.workers
     return not wanted or task.options.loose or not worker.aliases.isdisjoint(wanted)

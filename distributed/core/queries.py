@@ -73,6 +73,7 @@ def _describe(worker: Worker) -> dict[str, Any]:
         "pid": worker.pid,
         "memory": worker.memory,
         "memory_limit": worker.memory_limit,
+        "resources": worker.stock.totals,
         "processing": worker.busy,
         "in_memory": len(worker.holds),
     }

@@ -1,10 +1,9 @@
 """Work that could start: where it queues, and which worker gets what.
 
-A ready task stands in one heap, by priority: in the queue of the worker where its inputs lie, or in the
-common one if it has none. Work stays here until a worker has room for it (late binding), so stealing is
-a pop from another heap, and there is little to take back when a worker dies.
-
-Entries are deleted lazily: a task that has left the state `ready` is skipped when its entry comes up.
+A ready task stands in one heap, by priority: in the queue of the worker where its inputs lie, in the
+common one if it has none, or in a pool if it asks for resources (`pools.py`). Work stays here until a
+worker has room for it (late binding), so stealing is a pop from another heap, and there is little to take
+back when a worker dies.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from distributed.core.placement import (
     seconds_of,
     wait_seconds,
 )
+from distributed.core.pools import Entry, Pools, head, is_live
 from distributed.core.states import NO_WORKER, PROCESSING, READY, Task, Worker
 from distributed.messages import Retract, Run
 
@@ -40,15 +40,14 @@ MAX_VICTIMS = 8
 # Places named for each input; a worker that finds none of them alive says so and gets new ones.
 MAX_ADDRESSES = 3
 
-Entry = tuple[tuple[float, int, int], Task]
-
 
 class Queues:
-    """The common queue, the workers' own, and the workers with room."""
+    """The common queue, the workers' own, the pools, and the workers with room."""
 
     def __init__(self) -> None:
         self.workers: dict[str, Worker] = {}
         self.common: list[Entry] = []
+        self.pools = Pools()
         self.no_worker: dict[Task, None] = {}
         # Workers that may take more, least recently fed first. One leaves when it is found full.
         self.open: dict[Worker, None] = {}
@@ -62,6 +61,7 @@ class Queues:
     def join(self, worker: Worker) -> None:
         self.workers[worker.id] = worker
         self.open[worker] = None
+        self.pools.relieved(worker)
         stuck, self.no_worker = self.no_worker, {}
         for task in stuck:
             self.push(task)
@@ -71,9 +71,13 @@ class Queues:
         del self.workers[worker.id]
         self.suspend(worker)
         entries, worker.queue = worker.queue, []
-        for _, task in entries:
-            if task.state is READY:
-                self.push(task)
+        for entry in entries:
+            if is_live(entry):
+                self.push(entry[1])
+        if worker.stock.totals:
+            self.pools.seekers.discard(worker)
+            for task in self.pools.orphans(self.workers.values()):
+                self._set_aside(task)
 
     def suspend(self, worker: Worker) -> None:
         """Assign nothing to it: its connection is broken."""
@@ -89,18 +93,25 @@ class Queues:
             self.open[worker] = None
         if worker.busy <= worker.nthreads:
             self.stocked.pop(worker, None)
+        if self.pools.heaps:
+            self.pools.relieved(worker)
 
     # Tasks come
 
     def push(self, task: Task) -> None:
         """Queue a task whose inputs are all in memory; its state becomes ready or no-worker."""
-        if task.options.workers:
+        options = task.options
+        if options.resources:
+            if self.pools.push(task, self.workers.values()):
+                task.state = READY
+            else:
+                self._set_aside(task)
+        elif options.workers:
             eligible = [worker for worker in self.workers.values() if may_run(task, worker)]
-            if task.options.loose:
-                eligible = [w for w in eligible if not w.aliases.isdisjoint(task.options.workers)]
-            if not eligible and not task.options.loose:
-                task.state = NO_WORKER
-                self.no_worker[task] = None
+            if options.loose:
+                eligible = [w for w in eligible if not w.aliases.isdisjoint(options.workers)]
+            if not eligible and not options.loose:
+                self._set_aside(task)
                 return
             self._push_to(choose(task, eligible), task)
         elif task.dependencies:
@@ -119,6 +130,10 @@ class Queues:
             heappush(worker.queue, (task.priority, task))
             self.backlogged[worker] = None
 
+    def _set_aside(self, task: Task) -> None:
+        task.state = NO_WORKER
+        self.no_worker[task] = None
+
     def discard(self, task: Task) -> None:
         """The task does not wait for a worker any more."""
         self.no_worker.pop(task, None)
@@ -132,7 +147,7 @@ class Queues:
     def assign(self, now: float) -> None:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""
         self._now = now
-        if not (self.common or self.backlogged):
+        if not (self.common or self.backlogged or self.pools.seekers):
             return
         while self._assign_round(prefetch=False):
             pass
@@ -146,7 +161,10 @@ class Queues:
         # The one that was fed last comes first: one task at a time stays where it is warm.
         for worker in reversed(tuple(self.open)):
             if not (self.common or self.backlogged):
-                break
+                if not self.pools.seekers:
+                    break
+                if worker not in self.pools.seekers:
+                    continue
             if not prefetch and worker.busy >= worker.nthreads:
                 continue
             for _ in range(share):
@@ -159,12 +177,17 @@ class Queues:
 
     def _next(self, worker: Worker) -> Task | None:
         """Take the most urgent task that the worker has room for."""
-        own, common = _head(worker.queue), _head(self.common)
+        own, common = head(worker.queue), head(self.common)
         if own is None:
             self.backlogged.pop(worker, None)
         queue = worker.queue
         if own is None or (common is not None and common < own):
             own, queue = common, self.common
+        seekers = self.pools.seekers
+        if seekers and worker in seekers:
+            pool = self.pools.best(worker)
+            if pool is not None and (own is None or pool[0] < own):
+                own, queue = pool[0], pool
         if own is None:
             return self._steal(worker) if worker.busy < worker.nthreads else None
         if not _has_room(worker, own[1]):
@@ -176,7 +199,7 @@ class Queues:
     def _steal(self, thief: Worker) -> Task | None:
         """Take a task from another worker's queue if it can start here sooner, all moving included."""
         for victim in tuple(islice(self.backlogged, MAX_VICTIMS)):
-            entry = _head(victim.queue)
+            entry = head(victim.queue)
             if entry is None:
                 self.backlogged.pop(victim, None)
             elif _better_at(thief, victim, entry[1]) and _has_room(thief, entry[1]):
@@ -188,6 +211,10 @@ class Queues:
         function = task.function
         assert function is not None, "scattered data is never queued"
         assignment = self.new_assignment()
+        if task.options.resources:
+            worker = self._nearest(worker, task)
+            worker.stock.take(assignment, task.options.resources)
+            self.pools.prune(task)
         if not worker.busy:
             worker.reported_at = self._now
         task.state = PROCESSING
@@ -210,6 +237,28 @@ class Queues:
             worker.functions.add(function.id)
             blob = function.blob
         worker.out.append(Run(function.id, blob, [item]))
+
+    def _nearest(self, worker: Worker, task: Task) -> Worker:
+        """Where to run a task that the worker has taken from a pool: rather than there on a worker that
+        could start it as well, and that its caller wishes for or that has its inputs."""
+        near: Iterable[Worker] = holders_of_inputs(task)
+        if task.options.loose:
+            wanted = task.options.workers
+            near = [w for w in self.open if not w.aliases.isdisjoint(wanted)]
+        free = [w for w in near if self._could_start(w, task)]
+        if not task.options.loose or not free:
+            free.append(worker)
+        return choose(task, free) or worker
+
+    def _could_start(self, worker: Worker, task: Task) -> bool:
+        """Whether it has a thread free for the task, and the resources."""
+        return (
+            worker in self.open
+            and worker.busy < worker.nthreads
+            and may_run(task, worker)
+            and worker.stock.fits(task.options.resources)
+            and _has_room(worker, task)
+        )
 
     # Work is taken back
 
@@ -244,19 +293,10 @@ class Queues:
         """The victim has handed these back (they are ready again): they go to whom they were for."""
         thief, victim.thief = victim.thief, None
         for task in tasks:
-            if thief is not None and may_run(task, thief):
+            if thief is not None and not task.options.resources and may_run(task, thief):
                 self._push_to(thief, task)
             else:
                 self.push(task)
-
-
-def _head(queue: list[Entry]) -> Entry | None:
-    """The first entry that is still ready; those before it are removed."""
-    while queue:
-        if queue[0][1].state is READY:
-            return queue[0]
-        heappop(queue)
-    return None
 
 
 def _has_room(worker: Worker, task: Task) -> bool:
@@ -301,7 +341,11 @@ def _prefetch(worker: Worker, task: Task) -> int:
 
 
 def _better_at(thief: Worker, victim: Worker, task: Task) -> bool:
-    return may_run(task, thief) and move_seconds(task, thief) < wait_seconds(victim)
+    return (
+        may_run(task, thief)
+        and thief.stock.fits(task.options.resources)
+        and move_seconds(task, thief) < wait_seconds(victim)
+    )
 
 
 def _inputs(task: Task, worker: Worker) -> Iterator[tuple[str, int, tuple[str, ...]]]:

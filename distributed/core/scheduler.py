@@ -220,6 +220,7 @@ class SchedulerCore:
             worker.nanny = hello.nanny
             worker.pid = hello.pid
             worker.memory_limit = hello.memory_limit
+            worker.stock.totals = dict(hello.resources)
         worker.out = [Welcome(self.epoch, self.requests.files)]
         worker.functions = set()
         worker.thief = None
@@ -236,9 +237,12 @@ class SchedulerCore:
                 continue
             del worker.assigned[assignment]
             worker.seceded.discard(assignment)
+            worker.stock.give_back((assignment,))
             if isinstance(task, Task):
                 self.lifecycle.requeue(task)
         for assignment in has:
+            if assignment not in worker.assigned:
+                worker.stock.strays.add(assignment)
             if not isinstance(worker.assigned.get(assignment), Task):
                 worker.assigned[assignment] = ""
                 append(worker, Drop, assignment)
@@ -464,8 +468,11 @@ class SchedulerCore:
 
     def _ended(self, worker: Worker, assignments: Iterable[int]) -> None:
         worker.reported_at = self.now
-        if worker.seceded:
-            worker.seceded.difference_update(assignments)
+        stock = worker.stock
+        if worker.seceded or stock.taken or stock.strays:
+            ended = tuple(assignments)
+            worker.seceded.difference_update(ended)
+            stock.give_back(ended)
         self.queues.relieved(worker)
 
     def _on_arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:

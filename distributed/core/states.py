@@ -11,7 +11,7 @@ A task is a key and a recipe: a function and pickled arguments, both opaque. It 
 
 released    has a recipe, no data, and nobody needs its data now.
 waiting     somebody needs it, and at least one input is not in memory; `missing` counts those.
-ready       every input is in memory; it stands in a queue of `queues.py`.
+ready       every input is in memory; it stands in a queue of `queues.py`, or a pool of `pools.py`.
 no-worker   as ready, but no worker that is here may run it.
 processing  assigned to `worker` under the number `assignment`.
 memory      its data lies on `holders`, at least one.
@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from distributed.core.resources import Needs, Stock
 from distributed.messages import Message
 
 Peer = bytes
@@ -71,6 +72,7 @@ class Options(NamedTuple):
     retries: int = 0
     workers: tuple[str, ...] = ()
     loose: bool = False
+    resources: Needs = ()
 
 
 DEFAULT_OPTIONS = Options()
@@ -204,6 +206,7 @@ class Worker(Member):
         "reported_at",
         "seceded",
         "seconds",
+        "stock",
         "thief",
     )
 
@@ -223,6 +226,7 @@ class Worker(Member):
         self.assigned: dict[int, Task | str] = {}
         # The same for scattered data on its way here.
         self.incoming: dict[int, Task | str] = {}
+        self.stock = Stock()
         self.seceded: set[int] = set()  # assignments that have given their thread back
         self.queue: list[
             tuple[tuple[float, int, int], Task]

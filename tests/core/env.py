@@ -91,6 +91,7 @@ class Env:
         holds: tuple[Any, ...] = (),
         assigned: tuple[int, ...] = (),
         peer: str = "",
+        resources: dict[str, float] | None = None,
     ) -> str:
         """A worker named like its id, at tcp://<id>:1."""
         peer = peer or id
@@ -102,6 +103,7 @@ class Env:
                 address=address(id),
                 nthreads=nthreads,
                 memory_limit=0,
+                resources=resources or {},
                 pid=1,
                 nanny=nanny,
                 protocol=PROTOCOL,

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distributed.core.resources import TOLERANCE, Needs, added_up
 from distributed.core.states import ERRED, MEMORY
 from distributed.messages import (
     Abandoned,
@@ -38,6 +39,9 @@ from tests.core.env import Env, address, item
 
 CLIENTS = ("C", "D")
 KEYS = 8
+# What the workers have, and what tasks ask for: one of these never fits twice, one does.
+RESOURCES: tuple[dict[str, float], ...] = ({}, {"GPU": 1}, {"GPU": 2, "MEM": 0.3})
+NEEDS: tuple[dict[str, float], ...] = ({"GPU": 1}, {"GPU": 2}, {"GPU": 0.5, "MEM": 0.1})
 
 
 def dependencies(number: int) -> tuple[str, ...]:
@@ -54,9 +58,12 @@ class PretendedWorker:
         self.nthreads = nthreads
         self.nanny = nanny
         env.inbox.pop(id, None)  # what was for an earlier worker of this name
-        self.peer = env.worker(id, nthreads, nanny)
+        self.resources = RESOURCES[int(id[1:]) % len(RESOURCES)]
+        self.peer = env.worker(id, nthreads, nanny, resources=self.resources)
         self.connections = 0
         self.jobs: dict[int, str] = {}
+        self.dropped: set[int] = set()  # that run nevertheless, to their end
+        self.needs: dict[int, Needs] = {}
         self.data: dict[str, int] = {}
 
     def listen(self) -> list[Any]:
@@ -66,10 +73,14 @@ class PretendedWorker:
         for message in inbox:
             if isinstance(message, Run):
                 self.jobs.update((i[0], i[1]) for i in message.items)
+                self.needs.update((i[0], self._needs(i[0], i[1])) for i in message.items)
             elif isinstance(message, Drop):
-                dropped = [a for a in message.assignments if self.jobs.pop(a, None) is not None]
-                if dropped:
-                    answers.append(Abandoned(dropped))
+                running = list(self.jobs)[: self.nthreads]
+                self.dropped.update(a for a in message.assignments if a in running)
+                back = [a for a in message.assignments if a in self.jobs and a not in running]
+                for assignment in back:
+                    del self.jobs[assignment]
+                answers.append(Abandoned(back))
             elif isinstance(message, Retract):
                 running = list(self.jobs)[: self.nthreads]
                 back = [a for a in message.assignments if a in self.jobs and a not in running]
@@ -83,7 +94,17 @@ class PretendedWorker:
                 for key, nbytes, _ in message.items:
                     self.data[key] = nbytes
                     answers.append(Holds([(key, nbytes)]))
+        self._check_resources()
         return answers
+
+    def _needs(self, assignment: int, key: str) -> Needs:
+        task = self.env.core.lifecycle.tasks.get(key)
+        return task.options.resources if task and task.assignment == assignment else ()
+
+    def _check_resources(self) -> None:
+        """Whatever has been dropped, or comes from before a connection broke, takes what it took."""
+        for name, used in added_up(self.needs[a] for a in self.jobs).items():
+            assert used <= self.resources[name] * TOLERANCE, (self.id, name, self.jobs)
 
     def say(self, *messages: Any) -> None:
         if messages:
@@ -99,7 +120,9 @@ class PretendedWorker:
             self.say(Seceded([assignment]))
             return
         key = self.jobs.pop(assignment)
-        if action == "finish":
+        if assignment in self.dropped:
+            self.say(Abandoned([assignment]))
+        elif action == "finish":
             self.data[key] = 28
             self.say(Done([(assignment, 28, 10 ** (choice % 7), b"v", None)]))
         elif action == "fail":
@@ -130,12 +153,16 @@ class PretendedWorker:
             holds=tuple(self.data.items()),
             assigned=tuple(self.jobs),
             peer=self.peer,
+            resources=self.resources,
         )
         del answers  # lost as well
 
 
 class World:
-    def __init__(self) -> None:
+    """`scarce`: every task asks for resources."""
+
+    def __init__(self, scarce: bool) -> None:
+        self.scarce = scarce
         self.env = Env()
         self.env.nanny()
         self.workers: list[PretendedWorker] = []
@@ -193,13 +220,17 @@ class World:
         for n in range(number, -1, -1):
             if n in needed:
                 needed |= {int(key[1:]) for key in dependencies(n)}
-        options = {"retries": choice % 2, "priority": choice % 3}
+        options: dict[str, Any] = {"retries": choice % 2, "priority": choice % 3}
+        if self.scarce or choice % 4 == 1:
+            options["resources"] = NEEDS[choice % 3]
         if choice % 5 == 0:
-            options["workers"] = (f"W{1 + choice % 3}",)
+            # W2 has all that is asked for.
+            options["workers"] = ("W2" if "resources" in options else f"W{1 + choice % 3}",)
             options["loose"] = bool(choice % 2)
         inner = tuple(item(f"k{n}", *dependencies(n)) for n in sorted(needed - {number}))
         outer = (item(f"k{number}", *dependencies(number)),)
-        groups = (("f", None, False, inner), ("f", options, True, outer))
+        shared = {"resources": NEEDS[choice % 3]} if self.scarce or choice % 6 == 2 else None
+        groups = (("f", shared, False, inner), ("f", options, True, outer))
         self.env.send(client, Submit({"f": b"blob"}, groups, more=choice % 7 == 0))
 
     def scatter(self, client: str, key: str) -> None:
@@ -256,9 +287,9 @@ STEPS = st.lists(
 
 
 @settings(max_examples=400, deadline=None)
-@given(STEPS)
-def test_everything_that_is_wanted_ends_and_nothing_is_left(steps: list[Any]) -> None:
-    world = World()
+@given(STEPS, st.booleans())
+def test_everything_that_is_wanted_ends_and_nothing_is_left(steps: list[Any], scarce: bool) -> None:
+    world = World(scarce)
     for step in steps:
         world.step(*step)
     world.heal()
@@ -268,5 +299,6 @@ def test_everything_that_is_wanted_ends_and_nothing_is_left(steps: list[Any]) ->
     world.env.assert_empty()
     for worker in world.env.core.members.workers.values():
         assert not worker.assigned and not worker.incoming and not worker.seceded
+        assert not worker.stock.taken and not worker.stock.strays
     for pretended in world.workers:
         assert pretended.data == {}
