@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from operator import add
 from typing import Any
 
@@ -14,7 +16,7 @@ from distributed.serialize import unpickle
 
 
 class Promise(Handle):
-    __slots__ = ("wire",)
+    __slots__ = ("__weakref__", "wire")
 
     def __init__(self, wire: str) -> None:
         self.wire = wire
@@ -97,3 +99,15 @@ def test_mistakes_are_named() -> None:
 def test_deep_graphs_are_no_problem() -> None:
     dsk: dict[Any, Any] = {0: (int,)} | {n: (inc, n - 1) for n in range(1, 5000)}
     assert compute(dsk, 4999) == [4999]
+
+
+def test_futures_of_a_graph_do_not_wait_for_the_garbage_collector() -> None:
+    promise = Promise("f")
+    gone = weakref.ref(promise)
+    gc.disable()
+    try:
+        graph_calls({"x": (inc, promise), "y": (sum, ["x", 1, (inc, "x")])}, "y")
+        del promise
+        assert gone() is None
+    finally:
+        gc.enable()
