@@ -6,7 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -22,6 +24,12 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0, what: str
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what or condition}")
         pause.wait(LOOK_SECONDS)
+
+
+def on_threads(collection: Any) -> Any:
+    """A dask collection computed by dask itself, with threads that end then."""
+    with ThreadPoolExecutor(2) as pool:
+        return collection.compute(scheduler="threads", pool=pool)
 
 
 class Baseline:
