@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, FunctionType, TracebackType
 from typing import Any
-
-from tblib import Traceback
 
 from distributed.errors import RemoteError
 from distributed.serialize import pickle_bytes, unpickle
@@ -127,7 +126,8 @@ def _pickle(exception: BaseException) -> bytes | None:
     """The recipe of the exception, (class, arguments, state), as bytes; None if it cannot be pickled,
     made again from those, or is too large.
 
-    Not the exception itself: with dask, tblib makes its pickle drag all causes and frames along.
+    Not the exception itself: where tblib is installed, dask has it make the pickle drag all causes and
+    frames along.
     """
     try:
         reduced = exception.__reduce_ex__(5)
@@ -209,14 +209,30 @@ def _unpickle(described: dict[str, Any]) -> BaseException:
 
 
 def _traceback(lines: list[Line]) -> TracebackType | None:
-    nested: dict[str, Any] | None = None
+    found: TracebackType | None = None
     for filename, name, number in reversed(lines):
-        frame = {
-            "f_globals": {"__file__": filename, "__name__": name},
-            "f_locals": {},
-            "f_code": {"co_filename": filename, "co_name": name},
-            "f_lineno": number,
-        }
-        nested = {"tb_frame": frame, "tb_lineno": number, "tb_next": nested}
-    found: TracebackType | None = Traceback.from_dict(nested).as_traceback()
+        found = TracebackType(found, _frame(filename, name, number), 0, number)
     return found
+
+
+def _never_run() -> Iterator[None]:
+    yield
+
+
+def _frame(filename: str, name: str, number: int) -> FrameType:
+    """A frame of a function of that name and place.
+
+    Of a generator that has not begun, for those have no caller. The frame of a call would keep all its
+    callers and their variables alive: the exception among them, in a cycle, and futures with their data.
+    """
+    code = _never_run.__code__.replace(
+        co_filename=filename, co_name=name, co_firstlineno=number, **_qualified(name)
+    )
+    function = FunctionType(code, {"__file__": filename, "__name__": name})
+    frame: FrameType = function().gi_frame
+    return frame
+
+
+def _qualified(name: str) -> dict[str, Any]:
+    """Python 3.10 has no qualified names in codes."""
+    return {"co_qualname": name} if hasattr(_never_run.__code__, "co_qualname") else {}

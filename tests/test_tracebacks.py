@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.ultratb import VerboseTB
 
 from distributed.errors import RemoteError
 from distributed.tracebacks import MAX_BYTES, MAX_TEXT, dump_exception, load_exception
@@ -81,6 +84,60 @@ def test_type_text_and_attributes_arrive() -> None:
 
 def test_the_lines_of_the_other_process_are_shown() -> None:
     assert "raise exception" in shown(across(ValueError("x")))
+
+
+def test_places_are_those_of_the_other_process() -> None:
+    def outer() -> None:
+        inner()
+
+    def inner() -> None:
+        raise ValueError
+
+    try:
+        outer()
+    except ValueError as error:
+        here = traceback.extract_tb(error.__traceback__)
+        arrived = load_exception(dump_exception(error))
+    there = traceback.extract_tb(arrived.__traceback__)
+    expected = [(line.filename, line.lineno, line.name, line.line) for line in here]
+    assert [(line.filename, line.lineno, line.name, line.line) for line in there] == expected
+
+
+def test_notebooks_can_show_it() -> None:
+    """They look closer at the frames than Python itself."""
+    arrived = across(ValueError("to be shown"))
+    text = VerboseTB().text(ValueError, arrived, arrived.__traceback__)
+    assert "to be shown" in text and "across" in text
+
+
+def test_what_arrives_goes_with_the_last_reference() -> None:
+    """It would take everything with it that its callers know: futures, and the data behind them."""
+
+    class Bystander:
+        pass
+
+    def use(blob: bytes) -> Any:
+        bystander = Bystander()
+        arrived = load_exception(blob)
+        try:
+            raise arrived
+        except Coded as raised:
+            assert raised is arrived
+            del arrived
+        return weakref.ref(bystander)
+
+    def keep(blob: bytes) -> Any:
+        bystander = Bystander()
+        arrived = load_exception(blob)
+        return weakref.ref(bystander), weakref.ref(arrived)
+
+    blob = dump_exception(across(Coded(7)))
+    gc.disable()
+    try:
+        assert use(blob)() is None
+        assert [reference() for reference in keep(blob)] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_cause_context_and_notes_arrive() -> None:
