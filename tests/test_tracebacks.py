@@ -106,6 +106,8 @@ def test_places_are_those_of_the_other_process() -> None:
 def test_notebooks_can_show_it() -> None:
     """They look closer at the frames than Python itself."""
     arrived = across(ValueError("to be shown"))
+    assert arrived.__traceback__ is not None
+    assert arrived.__traceback__.tb_lasti >= 0  # or there is an endless loop
     text = VerboseTB().text(ValueError, arrived, arrived.__traceback__)
     assert "to be shown" in text and "across" in text
 
