@@ -280,7 +280,11 @@ def _ordered(vertices: dict[Any, _Vertex]) -> list[_Vertex]:
 
 
 class _Scope:
-    """What a name means to a task: what was compiled with it, or a result, or data that goes along."""
+    """What a name means to a task: what was compiled with it, or a result, or data that goes along.
+
+    Not a function inside another that calls itself: that would be a cycle of references, and keep the
+    futures of the graph alive until the garbage collector comes by.
+    """
 
     def __init__(self, graph: _Graph, compiler: Compiler) -> None:
         self.local: dict[Any, Part] = {}
@@ -312,7 +316,7 @@ class _Packer:
         self._graph = graph
         self._options = options
         self._shown = shown
-        self._ship = self._put_aside if ship else None
+        self._ship = ship
         self._functions: dict[Any, Function] = {}  # by the id of a function, or a program's shape
         self._blobs: dict[str, bytes] = {}
         self._groups: list[Group] = []
@@ -352,7 +356,8 @@ class _Packer:
         else:
             args, kwargs = tuple(compiler.operands), {}
             function = self._function(compiler.shape(result), lambda: compiler.program(result))
-        arguments, inputs = pack_call(args, kwargs, self._ship)
+        # Made here, not once for all: that would be a cycle, see `_Scope`.
+        arguments, inputs = pack_call(args, kwargs, self._put_aside if self._ship else None)
         if inputs is not None and not self._known.issuperset(inputs):
             self._note_hidden((args, kwargs))
         return function, arguments, inputs

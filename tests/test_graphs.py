@@ -101,12 +101,13 @@ def test_deep_graphs_are_no_problem() -> None:
     assert compute(dsk, 4999) == [4999]
 
 
-def test_futures_of_a_graph_do_not_wait_for_the_garbage_collector() -> None:
+@pytest.mark.parametrize("ship", [False, True])
+def test_futures_of_a_graph_do_not_wait_for_the_garbage_collector(ship: bool) -> None:
     promise = Promise("f")
     gone = weakref.ref(promise)
     gc.disable()
     try:
-        graph_calls({"x": (inc, promise), "y": (sum, ["x", 1, (inc, "x")])}, "y")
+        graph_calls({"x": (inc, promise), "y": (sum, ["x", 1, (inc, "x")])}, "y", ship=ship)
         del promise
         assert gone() is None
     finally:
