@@ -472,7 +472,7 @@ class Executor:
 
         Dask collections are computed with the one that was made before, or without a cluster.
         """
-        if dask.config.get("scheduler", None) == self.get:
+        if dask.config.get("scheduler", None) in (self, self.get):
             dask.config.set(scheduler=None)
         self._connection.close()
         if self._cluster is not None:
