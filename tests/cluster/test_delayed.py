@@ -721,6 +721,7 @@ def test_priorities(executor: Executor, tmp_path: Path, gate: str) -> None:
     (worker, *_) = executor.ncores()
     path = str(tmp_path / "order")
     busy = [executor.submit(hold, gate, workers=worker, pure=False) for _ in range(2)]
+    wait_until(lambda: len(executor.processing()[worker]) == 2)
     lazies = []
     for priority in range(3):
         with dask.annotate(priority=priority):
