@@ -406,9 +406,11 @@ def wire_key(key: Any, digest: str) -> str:
     >>> shown_key(wire_key(("x", 0, 1), "abc"))
     ('x', 0, 1)
     """
+    if type(key) is not str:
+        key = _plain_key(key)
     if type(key) is str and not key.startswith(_MARK) and (key.isascii() or _is_text(key)):
         return f"{key}{_MARK}{digest}"
-    return f"{_MARK}{marshal.dumps(_plain_key(key), 0).hex()}{_MARK}{digest}"
+    return f"{_MARK}{marshal.dumps(key, 0).hex()}{_MARK}{digest}"
 
 
 def _is_text(key: str) -> bool:
@@ -424,7 +426,15 @@ def _plain_key(key: Any) -> Any:
     if type(key) in PLAIN:
         return key
     if isinstance(key, tuple):
-        return tuple(_plain_key(part) for part in key)
+        return tuple([_plain_key(part) for part in key])
+    # Subclasses, and the integers of numpy: as dict keys they are equal to plain ones.
+    for kind in (str, bytes, float):
+        if isinstance(key, kind):
+            return kind.__getnewargs__(key)[0]
+    try:
+        return operator.index(key)
+    except TypeError:
+        pass
     raise TypeError(f"a key is a string, a number, or a tuple of them, not {key!r:.100}")
 
 
@@ -539,12 +549,17 @@ def _with_data(packed: Any, found: dict[str, None], ship: Callable[[Frame], str]
 def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, None]) -> Any:
     """A tuple of positional arguments; or a list of those, the others, and which of all hold a Ref."""
     replace = Replacer(Handle, lambda handle: _ref(handle, found))
-    new_args = [replace(arg) if holds_handles(arg) else arg for arg in args]
-    new_kwargs = {n: replace(arg) if holds_handles(arg) else arg for n, arg in kwargs.items()}
-    if not found:
+    changed: list[int | str] = []
+    new_args = list(args)
+    new_kwargs = dict(kwargs)
+    groups: Any = ((new_args, enumerate(args)), (new_kwargs, kwargs.items()))
+    for group, items in groups:
+        for place, arg in items:
+            if type(arg) not in PLAIN and (isinstance(arg, Handle) or holds_handles(arg)):
+                group[place] = replace(arg)
+                changed.append(place)
+    if not changed:
         return [args, new_kwargs, ()] if kwargs else args
-    changed: list[int | str] = [i for i, arg in enumerate(args) if new_args[i] is not arg]
-    changed += [name for name, arg in kwargs.items() if new_kwargs[name] is not arg]
     return [new_args, new_kwargs, changed]
 
 

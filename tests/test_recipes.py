@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import operator
 import os
 import pickle
@@ -30,11 +31,13 @@ from distributed.recipes import (
     fold_kwargs,
     fresh_key,
     function_of,
+    handles_in,
     holds_handles,
     name_of,
     note_hidden_handle,
     pack_call,
     shown_key,
+    shown_text,
     unpack_call,
     wire_key,
 )
@@ -53,6 +56,10 @@ class Promise(Handle):
     def __reduce__(self) -> Any:
         note_hidden_handle(self.wire)
         return Promise, (self.wire,)
+
+
+class Number(enum.IntEnum):
+    ONE = 1
 
 
 class Box:
@@ -479,6 +486,54 @@ def test_a_key_with_other_work_is_another_key() -> None:
         wire_key(["x"], "")
 
 
+class Text(str):
+    def __str__(self) -> str:
+        return "not this"
+
+
+@pytest.mark.parametrize(
+    "key, plain",
+    [
+        (("x", np.int64(3)), ("x", 3)),
+        (np.int32(3), 3),
+        (np.float64(0.5), 0.5),
+        (np.str_("x"), "x"),
+        (Text("x"), "x"),
+        ((Text("x"), (np.int8(1), 2)), ("x", (1, 2))),
+        (Point("x", 0), ("x", 0)),
+        (Number.ONE, 1),
+    ],
+)
+def test_keys_of_other_types_are_the_plain_ones_that_they_are_equal_to(
+    key: Any, plain: Any
+) -> None:
+    shown = shown_key(wire_key(key, "0" * 32))
+    assert repr(shown) == repr(plain)
+    assert wire_key(key, "0" * 32) == wire_key(plain, "0" * 32)
+    assert {key: 1}[shown] == 1
+
+
+@pytest.mark.parametrize("key", [["x"], {"x"}, object(), ("x", [1]), len, np.zeros(2)])
+def test_what_is_no_key_is_refused(key: Any) -> None:
+    with pytest.raises(TypeError, match="a key is a string"):
+        wire_key(key, "")
+
+
+@given(KEYS, KEYS)
+def test_texts_show_keys_as_the_user_knows_them(one: Any, other: Any) -> None:
+    def shown(key: Any) -> str:
+        return key if wire_key(key, "").startswith(f"{key}\x1f") else repr(key)
+
+    text = f"the input {wire_key(one, '0' * 32)} of {wire_key(other, 'f' * 32)} is lost"
+    if "\x1f" not in f"{shown(one)}{shown(other)}":
+        assert shown_text(text) == f"the input {shown(one)} of {shown(other)} is lost"
+
+
+def test_texts_without_keys_stay() -> None:
+    for text in ("", "x", "\x1f", "\x1fxyz\x1f", f"f-{'0' * 32}"):
+        assert shown_text(text) == text
+
+
 # Arguments
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.text() | st.binary()
@@ -615,6 +670,13 @@ def test_a_container_that_cannot_be_made_again_is_named() -> None:
     picky.append(Promise("a"))
     with pytest.raises(SerializationError, match=r"argument 1 cannot be sent.*a Picky cannot be"):
         pack_call((picky,), {})
+
+
+@given(st.lists(NESTED), st.dictionaries(st.text(), NESTED))
+def test_all_futures_are_found(args: list[Any], kwargs: dict[str, Any]) -> None:
+    found = {handle.wire for handle in handles_in((args, kwargs))}
+    assert found == set().union(*map(wires, [*args, *kwargs.values()]))
+    assert found == set(pack_call(tuple(args), kwargs)[1] or ())
 
 
 def test_dependencies_are_named_once_and_in_order() -> None:
