@@ -224,15 +224,12 @@ def _namesake(node: Any, name: Any) -> Handle | None:
 
 
 class _Vertex(NamedTuple):
-    """One task to be: the nodes of which it is made, each of which only feeds the next, and the names of
-    the nodes that the first one needs."""
+    """One task to be, with the name of the last of the nodes of which it is made. Each node only feeds the
+    next; `inputs` are what the first one needs."""
 
+    name: Any
     names: list[Any]
     inputs: list[Any]
-
-    @property
-    def name(self) -> Any:
-        return self.names[-1]
 
 
 def _fuse(
@@ -277,10 +274,10 @@ def _chain(
     while names[-1] in followers:
         follower = followers[names[-1]]
         if len(names) == MAX_FUSED:
-            yield _Vertex(names, inputs[names[0]])
+            yield _Vertex(names[-1], names, inputs[names[0]])
             names = []
         names.append(follower)
-    yield _Vertex(names, inputs[names[0]])
+    yield _Vertex(names[-1], names, inputs[names[0]])
 
 
 def _ordered(vertices: Mapping[Any, _Vertex], wanted: Iterable[Any]) -> list[_Vertex]:
@@ -370,7 +367,7 @@ class _Packer:
     def _add_apart(self, vertex: _Vertex, wanted: bool) -> None:
         """The nodes of a chain as tasks of their own: together they have too much data."""
         for name in vertex.names:
-            self.add(_Vertex([name], []), wanted and name == vertex.name)
+            self.add(_Vertex(name, [name], []), wanted and name == vertex.name)
 
     def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
         compiler = Compiler()

@@ -128,7 +128,9 @@ def references(node: GraphNode) -> list[Any]:
     stack = [node]
     while stack:
         value = stack.pop()
-        if isinstance(value, TaskRef):
+        if type(value) is TaskRef:
+            found.append(value.key)
+        elif isinstance(value, TaskRef):
             if not isinstance(value, Handle):
                 found.append(value.key)
         elif isinstance(value, Task):

@@ -426,6 +426,8 @@ def _plain_key(key: Any) -> Any:
     if type(key) in PLAIN:
         return key
     if isinstance(key, tuple):
+        if type(key) is tuple and PLAIN.issuperset(map(type, key)):
+            return key
         return tuple([_plain_key(part) for part in key])
     # Subclasses, and the integers of numpy: as dict keys they are equal to plain ones.
     for kind in (str, bytes, float):
@@ -555,9 +557,15 @@ def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, N
     groups: Any = ((new_args, enumerate(args)), (new_kwargs, kwargs.items()))
     for group, items in groups:
         for place, arg in items:
-            if type(arg) not in PLAIN and (isinstance(arg, Handle) or holds_handles(arg)):
+            if type(arg) in PLAIN:
+                continue
+            if isinstance(arg, Handle):
+                group[place] = _ref(arg, found)
+            elif isinstance(arg, _CONTAINERS) and holds_handles(arg):
                 group[place] = replace(arg)
-                changed.append(place)
+            else:
+                continue
+            changed.append(place)
     if not changed:
         return [args, new_kwargs, ()] if kwargs else args
     return [new_args, new_kwargs, changed]
@@ -565,7 +573,7 @@ def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, N
 
 def _ref(handle: Handle, found: dict[str, None]) -> Ref:
     found[handle.wire] = None
-    return Ref(handle.wire)
+    return handle if type(handle) is Ref else Ref(handle.wire)
 
 
 def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> SerializationError | None:
