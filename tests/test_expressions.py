@@ -164,6 +164,34 @@ def test_annotations_are_kept_by_key() -> None:
     assert found.annotations == {"priority": {"x": 3}, "retries": {"yy": 2}}
 
 
+def test_delayeds_of_plain_graphs() -> None:
+    x = Delayed("x", {"x": (inc, 1)})
+    assert computed(x, delayed(inc)(x)) == [2, 3]
+
+
+def test_optimizations_of_delayeds_that_the_user_asked_for_are_done() -> None:
+    value = delayed(inc)(delayed(inc)(delayed(inc)(1)))
+    with dask.config.set({"optimization.fuse.delayed": True}):
+        assert computed(value) == [4]
+
+    def optimize(dsk: Any, keys: Any, **kwargs: Any) -> Any:
+        asked.append(list(keys))
+        return dsk
+
+    asked: list[Any] = []
+    with dask.config.set(delayed_optimize=optimize):
+        assert computed(value) == [4]
+    assert asked == [[value.key]]
+
+
+def test_annotations_of_delayeds_are_those_of_their_own_layers() -> None:
+    with dask.annotate(retries=2):
+        values = [delayed(inc)(n, dask_key_name=f"x{n}") for n in range(3)]
+    found, persisted = plan_persist([*values, delayed(inc)(1, dask_key_name="y")], True)
+    assert found.annotations == {"retries": {"x0": 2, "x1": 2, "x2": 2}}
+    assert [each.keys for each in persisted] == [["x0"], ["x1"], ["x2"], ["y"]]
+
+
 def test_futures_in_delayeds() -> None:
     f, g = future("f"), future("g")
     value = delayed(list)([delayed(add)(f, g), [f], delayed(dict)(a=g)])
