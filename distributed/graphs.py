@@ -16,6 +16,7 @@ from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_l
 
 from distributed.core.client import Calls, Item
 from distributed.errors import SerializationError
+from distributed.keys import wire_key
 from distributed.ordering import Cycle, order
 from distributed.programs import Compiler, Part, references
 from distributed.recipes import (
@@ -29,7 +30,6 @@ from distributed.recipes import (
     handles_in,
     holds_handles,
     pack_call,
-    wire_key,
 )
 from distributed.transport import Frame
 

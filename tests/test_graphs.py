@@ -23,7 +23,8 @@ from distributed.core.client import Calls
 from distributed.errors import SerializationError
 from distributed.graphs import GraphCalls, graph_calls
 from distributed.iterators import repeatable
-from distributed.recipes import Handle, shown_key, unpack_call
+from distributed.keys import shown_key
+from distributed.recipes import Handle, unpack_call
 from distributed.serialize import unpickle
 
 
