@@ -6,14 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from distributed.core.client import Item
-from distributed.recipes import (
-    MAX_ARGUMENT_BYTES,
-    Function,
-    call_key,
-    fresh_key,
-    pack_call,
-    wire_key,
-)
+from distributed.keys import wire_key
+from distributed.recipes import MAX_ARGUMENT_BYTES, Function, call_key, fresh_key, pack_call
 from distributed.resources import check_resources
 
 

@@ -44,11 +44,11 @@ from distributed.core.client import (
 )
 from distributed.core.contenders import WAITING, Contender
 from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
+from distributed.keys import shown_key, shown_text
 from distributed.messages import (
     Goodbye,
     Message,
 )
-from distributed.recipes import shown_key, shown_text
 from distributed.transfer import Fetcher
 from distributed.transport import (
     CONNECTED,

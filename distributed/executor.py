@@ -31,8 +31,9 @@ from distributed.errors import DistributedError, LostData, TimeoutError
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future, leave_slot, wait_for
 from distributed.gathering import collect
+from distributed.keys import shown_key, wire_key
 from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
-from distributed.recipes import fold_kwargs, fresh_key, function_of, shown_key, wire_key
+from distributed.recipes import fold_kwargs, fresh_key, function_of
 from distributed.registry import default_client, remember
 from distributed.serialize import dumps, pickle_bytes, unpickle
 from distributed.shapes import find_futures, rebuild, shape

@@ -27,7 +27,8 @@ from distributed.core.client import (
 )
 from distributed.errors import CancelledError, KilledWorker, LostData, TimeoutError
 from distributed.graphs import handles_within
-from distributed.recipes import Handle, note_hidden_handle, shown_key, shown_text
+from distributed.keys import shown_key, shown_text
+from distributed.recipes import Handle, note_hidden_handle
 from distributed.serialize import unpickle
 from distributed.tasks import current_task
 from distributed.tracebacks import load_exception

@@ -1,7 +1,7 @@
 """Dask graphs to tasks: which work a graph asks for, under which keys, in which order.
 
 In this order: another name for a task is no task; what is not needed is left out; small data goes into the
-tasks that use it; a chain of tasks of which each only feeds the next becomes one task; `dask.order` says
+tasks that use it; a chain of tasks of which each only feeds the next becomes one task; `ordering.py` says
 which comes first. Nothing here recurses along the graph, which may be a million tasks deep.
 """
 
@@ -13,11 +13,12 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
-from dask.order import order
 
 from distributed.core.client import Calls, Item
 from distributed.errors import SerializationError
-from distributed.programs import Compiler, Part
+from distributed.keys import wire_key
+from distributed.ordering import Cycle, order
+from distributed.programs import Compiler, Part, references
 from distributed.recipes import (
     MAX_ARGUMENT_BYTES,
     PLAIN,
@@ -29,7 +30,6 @@ from distributed.recipes import (
     handles_in,
     holds_handles,
     pack_call,
-    wire_key,
 )
 from distributed.transport import Frame
 
@@ -43,6 +43,8 @@ MAX_INLINE_TEXT = 200
 MESSAGE_TASKS = 10_000
 # The same for data: chunks that come from the session's memory are not held in one piece once more.
 MESSAGE_BYTES = 64 << 20
+# Names in the description of a cycle.
+MAX_SHOWN = 20
 
 Options = dict[str, Any]
 Group = tuple[str, "Options | None", bool, list[Item]]
@@ -77,11 +79,11 @@ def graph_calls(
     graph = _Graph(dsk, find)
     targets = {key: graph.resolve(key) for key in dict.fromkeys(_flatten(keys))}
     wanted = set(targets.values())
-    vertices = _fuse(graph, wanted, options)
+    vertices = _ordered(_fuse(graph, wanted, options), targets.values())
     packer = _Packer(graph, options, _shown(targets), ship)
-    for vertex in _ordered(vertices):
-        packer.add(vertex, vertex.key in wanted)
-    wires = {key: graph.wires[name] for key, name in targets.items()}
+    for vertex in vertices:
+        packer.add(vertex, vertex.name in wanted)
+    wires = {key: graph.packed.get(name) or graph.wires[name] for key, name in targets.items()}
     return GraphCalls(packer.calls(), wires, graph.futures, packer.data)
 
 
@@ -101,12 +103,13 @@ def _shown(targets: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 class _Graph:
-    """The nodes of a graph, and the wire keys of what they may refer to: of futures, and as soon as they
-    are packed of nodes."""
+    """The nodes of a graph, and the futures that they may refer to."""
 
     def __init__(self, dsk: Mapping[Any, Any], find: Callable[[Any], Handle | None]) -> None:
-        self.wires: dict[Any, str] = {}
+        self.packed: dict[Any, str] = {}  # wire keys of nodes
+        self.wires: dict[Any, str] = {}  # of futures
         self.futures: dict[str, Handle] = {}  # by wire key
+        self._targets: dict[Any, Any] = {}  # of aliases
         self._find = find
         named = {key: self._named(value) for key, value in dsk.items()}
         self.nodes: dict[Any, GraphNode] = convert_legacy_graph(
@@ -115,11 +118,18 @@ class _Graph:
 
     def _named(self, value: Any) -> Any:
         """The same with names in place of futures, where dask looks for names."""
+        if isinstance(value, GraphNode) or not holds_handles(value):
+            return value
+        return self._renamed(value)
+
+    def _renamed(self, value: Any) -> Any:
         if isinstance(value, Handle):
             return self._note(_FUTURE + value.wire, value)
-        if type(value) in (list, tuple, set, frozenset) and holds_handles(value):
-            return type(value)(map(self._named, value))
-        return value
+        if not isinstance(value, (list, tuple, set, frozenset)):
+            return value
+        kind: Any = type(value)
+        items = map(self._renamed, value)
+        return kind(*items) if hasattr(kind, "_fields") else kind(items)
 
     def _note(self, name: Any, handle: Handle) -> Any:
         self.wires[name] = handle.wire
@@ -128,29 +138,38 @@ class _Graph:
 
     def resolve(self, name: Any, user: Any = None) -> Any:
         """The name of the node or the future behind aliases. `user` is the node that refers to it."""
-        if user is not None and name == user:
-            return self._not_itself(name)
-        for _ in range(len(self.nodes) + 1):
-            node = self.nodes.get(name)
-            if node is None:
-                return self._outside(name, user)
-            if type(node) is not Alias:
-                return name
-            name = node.target
-        raise RuntimeError(f"the graph has a cycle: {name!r} is only another name for itself")
+        node = self.nodes.get(name)
+        if node is None:
+            return self._outside(name, user)
+        if not isinstance(node, Alias):
+            return name
+        target = self._targets.get(name)
+        if target is None:
+            target = self._follow(name)
+        return target
 
-    def _not_itself(self, name: Any) -> Any:
-        handle = _namesake(self.nodes[name], name)
-        if handle is None:
-            raise RuntimeError(f"the graph has a cycle: {name!r} needs itself")
-        return self._note(_FUTURE + handle.wire, handle)
+    def _follow(self, name: Any) -> Any:
+        names: dict[Any, None] = {}
+        while isinstance(node := self.nodes.get(name), Alias):
+            if name in names:
+                raise RuntimeError(
+                    f"the graph has a cycle: {name!r} is only another name for itself"
+                )
+            names[name] = None
+            name = self._targets.get(node.target, node.target)
+        if node is None:
+            name = self._outside(name, next(reversed(names)))
+        self._targets.update(dict.fromkeys(names, name))
+        return name
 
     def _outside(self, name: Any, user: Any) -> Any:
         """A name that is not in the graph must be that of a future."""
+        handle = None if user is None else _namesake(self.nodes[user], name)
+        if handle is not None:
+            return self._note(_FUTURE + handle.wire, handle)
         if name in self.wires:
             return name
-        handle = None if user is None else _namesake(self.nodes[user], name)
-        handle = handle or self._find(name)
+        handle = self._find(name)
         if handle is None:
             needed = f"{name!r}" if user is None else f"{user!r} needs {name!r}, which"
             raise KeyError(f"{needed} is not in the graph, and there is no future of that name")
@@ -163,13 +182,17 @@ class _Graph:
         stack = list(names)
         while stack:
             name = stack.pop()
-            node = self.nodes.get(name)
-            if name in found or node is None:
+            if name in found:
                 continue
-            inputs = found[name] = list(
-                {self.resolve(key, name): None for key in node.dependencies}
-            )
-            stack += inputs
+            node = self.nodes.get(name)
+            if node is not None:
+                # Most references need no function.
+                inputs = {
+                    key if type(self.nodes.get(key)) is Task else self.resolve(key, name): None
+                    for key in references(node)
+                }
+                found[name] = list(inputs)
+                stack += inputs
         return found
 
 
@@ -200,16 +223,13 @@ def _namesake(node: Any, name: Any) -> Handle | None:
 # Fewer tasks -----------------------------------------------------------------------------------
 
 
-class _Vertex(GraphNode):  # type: ignore[misc]
-    """One task to be, for `dask.order`: the nodes of which it is made, the last of which it has the
-    name of, and the names of what it needs."""
+class _Vertex(NamedTuple):
+    """One task to be, with the name of the last of the nodes of which it is made. Each node only feeds the
+    next; `inputs` are what the first one needs."""
 
-    __slots__ = ("names",)
-
-    def __init__(self, names: list[Any], dependencies: Iterable[Any]) -> None:
-        self.key = names[-1]
-        self.names = names
-        self._dependencies = frozenset(dependencies)
+    name: Any
+    names: list[Any]
+    inputs: list[Any]
 
 
 def _fuse(
@@ -218,26 +238,20 @@ def _fuse(
     """The tasks to be, by name."""
     needed = graph.needed(wanted)
     users = Counter(name for inputs in needed.values() for name in inputs)
-    inline = {
-        name
-        for name in needed
-        if name not in wanted and _goes_along(graph.nodes[name], users[name])
+    apart = {
+        name for name in needed if name in wanted or not _goes_along(graph.nodes[name], users[name])
     }
-    inputs = {
-        name: [other for other in others if other not in inline]
-        for name, others in needed.items()
-        if name not in inline
-    }
+    inputs = {name: [other for other in needed[name] if other in apart] for name in apart}
     followers = {}
     for name, others in inputs.items():
-        if len(others) == 1 and others[0] in inputs:
+        if len(others) == 1:
             before = others[0]
             if users[before] == 1 and before not in wanted and options(before) == options(name):
                 followers[before] = name
     follows = set(followers.values())
     first = (name for name in inputs if name not in follows)
     chains = (vertex for name in first for vertex in _chain(name, inputs, followers))
-    return {vertex.key: vertex for vertex in chains}
+    return {vertex.name: vertex for vertex in chains}
 
 
 def _goes_along(node: GraphNode, users: int) -> bool:
@@ -260,20 +274,22 @@ def _chain(
     while names[-1] in followers:
         follower = followers[names[-1]]
         if len(names) == MAX_FUSED:
-            yield _Vertex(names, inputs[names[0]])
+            yield _Vertex(names[-1], names, inputs[names[0]])
             names = []
         names.append(follower)
-    yield _Vertex(names, inputs[names[0]])
+    yield _Vertex(names[-1], names, inputs[names[0]])
 
 
-def _ordered(vertices: dict[Any, _Vertex]) -> list[_Vertex]:
+def _ordered(vertices: Mapping[Any, _Vertex], wanted: Iterable[Any]) -> list[_Vertex]:
     """What is needed comes before what needs it. Raises RuntimeError that shows a cycle."""
-    for name, vertex in vertices.items():
-        if name in vertex.dependencies:  # dask's order does not look for this
-            path = " -> ".join(map(repr, (name, *vertex.names)))
-            raise RuntimeError(f"the graph has a cycle: {path}")
-    places = order(vertices)
-    return sorted(vertices.values(), key=lambda vertex: places[vertex.key])
+    inputs = {name: vertex.inputs for name, vertex in vertices.items()}
+    try:
+        return [vertices[name] for name in order(inputs, dict.fromkeys(wanted))]
+    except Cycle as cycle:
+        # Of a task that was fused each part needs the one before it.
+        needs = [part for name in cycle.names[:-1] for part in reversed(vertices[name].names)]
+    shown = [*map(repr, needs[:MAX_SHOWN]), *(["..."] if len(needs) > MAX_SHOWN else [])]
+    raise RuntimeError(f"the graph has a cycle: {' needs '.join([*shown, repr(needs[0])])}")
 
 
 # Packing ---------------------------------------------------------------------------------------
@@ -287,15 +303,18 @@ class _Scope:
     """
 
     def __init__(self, graph: _Graph, compiler: Compiler) -> None:
+        self.user: Any = None  # the node that is being compiled
         self.local: dict[Any, Part] = {}
         self._graph = graph
         self._compiler = compiler
 
     def __call__(self, name: Any) -> Part:
-        name = self._graph.resolve(name)
+        wire = self._graph.packed.get(name)
+        if wire is None:
+            name = self._graph.resolve(name, self.user)
+            wire = self._graph.packed.get(name) or self._graph.wires.get(name)
         part = self.local.get(name)
         if part is None:
-            wire = self._graph.wires.get(name)
             if wire is None:
                 return self._compiler.add(self._graph.nodes[name], self)
             part = self.local[name] = self._compiler.operand(Ref(wire))
@@ -324,31 +343,43 @@ class _Packer:
         self._count = 0
 
     def add(self, vertex: _Vertex, wanted: bool) -> None:
-        key = self._shown.get(vertex.key, vertex.key)
+        name = vertex.name
+        key = self._shown.get(name, name)
         try:
             function, arguments, inputs = self._pack(vertex)
         except SerializationError as error:
             raise SerializationError(f"{key!r} cannot be sent: {error}") from error
         if len(arguments) > MAX_ARGUMENT_BYTES:
+            if len(vertex.names) > 1:
+                for wire in inputs or ():
+                    self.data.pop(wire, None)
+                self._add_apart(vertex, wanted)
+                return
             raise ValueError(
                 f"{key!r} holds {len(arguments):,} bytes of data, more than the limit of "
                 f"{MAX_ARGUMENT_BYTES:,}: use smaller chunks, or load the data on the workers"
             )
         # The same key with other work is other work: the digest of the recipe belongs to the name.
         digest = blake2b(function.id.encode() + arguments, digest_size=16).hexdigest()
-        wire = self._graph.wires[vertex.key] = wire_key(key, digest)
+        wire = self._graph.packed[name] = wire_key(key, digest)
         self._known.add(wire)
         self._blobs[function.id] = function.blob
         item = (wire, arguments, inputs, self._count)
-        self._append(function.id, self._options(vertex.key), wanted, item)
+        self._append(function.id, self._options(name), wanted, item)
         self._count += 1
+
+    def _add_apart(self, vertex: _Vertex, wanted: bool) -> None:
+        """The nodes of a chain as tasks of their own: together they have too much data."""
+        for name in vertex.names:
+            self.add(_Vertex(name, [name], []), wanted and name == vertex.name)
 
     def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
         compiler = Compiler()
         scope = _Scope(self._graph, compiler)
         for name in vertex.names:
+            scope.user = name
             scope.local[name] = compiler.add(self._graph.nodes[name], scope)
-        result = scope.local[vertex.key]
+        result = scope.local[vertex.name]
         call = compiler.single_call(result)
         if call is not None:
             func, args, kwargs = call
@@ -359,7 +390,8 @@ class _Packer:
         # Made here, not once for all: that would be a cycle, see `_Scope`.
         arguments, inputs = pack_call(args, kwargs, self._put_aside if self._ship else None)
         if inputs is not None and not self._known.issuperset(inputs):
-            self._note_hidden((args, kwargs))
+            self._note_futures((args, kwargs))
+            self._known.update(inputs)
         return function, arguments, inputs
 
     def _put_aside(self, buffer: Frame) -> str:
@@ -368,8 +400,8 @@ class _Packer:
         self._known.add(wire)
         return wire
 
-    def _note_hidden(self, arguments: Any) -> None:
-        """There are futures where dask does not look for any, as in a list in a dict."""
+    def _note_futures(self, arguments: Any) -> None:
+        """Those that were not replaced by names."""
         for handle in handles_in(arguments):
             if not isinstance(handle, Ref):
                 self._graph.futures[handle.wire] = handle

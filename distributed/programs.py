@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import marshal
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from graphlib import TopologicalSorter
 from hashlib import blake2b
@@ -27,7 +27,7 @@ from dask._task_spec import (
     _identity_cast,
 )
 
-from distributed.recipes import Function, Handle, function_of
+from distributed.recipes import PLAIN, Function, Handle, function_of
 from distributed.serialize import pickle_function
 
 
@@ -38,10 +38,21 @@ class Nested(NamedTuple):
     parts: tuple[Part, ...]
 
 
-class Constant(NamedTuple):
+class Constant:
     """A function that is an argument: it belongs to the program, so that it is not sent with each task."""
 
-    value: Any
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    # By identity: there are functions and types that cannot be compared.
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
 # Where the value of an argument comes from: an operand by its number, the result of a step by the
@@ -110,6 +121,26 @@ _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, partial, type)
 Scope = Callable[[Any], Part]
 
 
+def references(node: GraphNode) -> list[Any]:
+    """The names that a node refers to, without those of the futures that it holds. A future's name may
+    be that of another node, or of the node itself."""
+    found = []
+    stack = [node]
+    while stack:
+        value = stack.pop()
+        if type(value) is TaskRef:
+            found.append(value.key)
+        elif isinstance(value, TaskRef):
+            if not isinstance(value, Handle):
+                found.append(value.key)
+        elif isinstance(value, Task):
+            stack += value.args
+            stack += value.kwargs.values()
+        elif isinstance(value, Alias):
+            found.append(value.target)
+    return found
+
+
 class Compiler:
     """Compiles nodes, one `add` after the other, to steps and operands.
 
@@ -118,7 +149,7 @@ class Compiler:
 
     def __init__(self) -> None:
         self.operands: list[Any] = []
-        self.constant = False  # whether any argument is a function
+        self.simple = True  # as far as its arguments go, it can be sent as a call
         self.steps: list[tuple[Callable[..., Any], tuple[Part, ...], tuple[Any, ...]]] = []
 
     def operand(self, value: Any) -> int:
@@ -128,53 +159,74 @@ class Compiler:
 
     def add(self, node: GraphNode, scope: Scope) -> Part:
         """Compile a node; the part that stands for its value."""
+        if not isinstance(node, Task):
+            return self._add_other(node, scope)
+        if isinstance(node, NestedContainer):
+            return self._nested(node.klass, self._arguments(node.args, scope))
+        if node.func is _identity_cast:
+            return self._nested(node.kwargs["typ"], self._arguments(node.args, scope))
+        if node.func is _execute_subgraph:
+            return self._subgraph(*node.args, scope=scope)
+        args = self._arguments(node.args, scope)
+        kwargs = ()
+        if node.kwargs:
+            values = self._arguments(node.kwargs.values(), scope)
+            kwargs = tuple(zip(node.kwargs, values, strict=True))
+        self.steps.append((node.func, args, kwargs))
+        return ~(len(self.steps) - 1)
+
+    def _add_other(self, node: GraphNode, scope: Scope) -> Part:
         if isinstance(node, Alias):
             return scope(node.target)
         if isinstance(node, DataNode):
             return self._argument(node.value, scope)
-        if isinstance(node, NestedContainer):
-            return Nested(node.klass, self._arguments(node.args, scope))
-        if not isinstance(node, Task):
-            raise TypeError(f"{node!r:.100} is not a task that can be sent to a worker")
-        if node.func is _identity_cast:
-            return Nested(node.kwargs["typ"], self._arguments(node.args, scope))
-        if node.func is _execute_subgraph:
-            return self._subgraph(*node.args, scope=scope)
-        args = self._arguments(node.args, scope)
-        kwargs = tuple((name, self._argument(arg, scope)) for name, arg in node.kwargs.items())
-        self.steps.append((node.func, args, kwargs))
-        return ~(len(self.steps) - 1)
+        raise TypeError(f"{node!r:.100} is not a task that can be sent to a worker")
+
+    def _nested(self, kind: type, parts: tuple[Part, ...]) -> Nested:
+        if kind is dict:
+            # The worker puts data in place of values, not of keys.
+            keys = (self.operands[part] for part in parts[::2] if type(part) is int and part >= 0)
+            self.simple &= not any(isinstance(key, Handle) for key in keys)
+        elif kind not in (list, tuple, set, frozenset):
+            self.simple = False  # who knows what it does with futures in place of data
+        return Nested(kind, parts)
 
     def _arguments(self, args: Iterable[Any], scope: Scope) -> tuple[Part, ...]:
-        return tuple([self._argument(arg, scope) for arg in args])
+        # Not in functions of its own: nested tasks can be half as deep as Python's stack, as for dask.
+        parts: list[Part] = []
+        for arg in args:
+            if type(arg) is TaskRef:
+                parts.append(scope(arg.key))
+            elif isinstance(arg, GraphNode):
+                parts.append(self.add(arg, scope))
+            else:
+                parts.append(self._argument(arg, scope))
+        return tuple(parts)
 
     def _argument(self, arg: Any, scope: Scope) -> Part:
-        if isinstance(arg, Handle):
-            return self.operand(arg)  # a future, that may have the name of another task
+        if type(arg) in PLAIN or isinstance(arg, Handle):
+            return self.operand(arg)  # a future may have the name of another task
         if isinstance(arg, TaskRef):
             return scope(arg.key)
-        if isinstance(arg, GraphNode):
-            return self.add(arg, scope)
         if isinstance(arg, _FUNCTIONS):
-            self.constant = True
+            self.simple = False
             return Constant(arg)
         return self.operand(arg)
 
     def _subgraph(
-        self, inner: Mapping[Any, GraphNode], outkey: Any, inkeys: Any, *inputs: Any, scope: Scope
+        self, inner: dict[Any, GraphNode], outkey: Any, inkeys: Any, *inputs: Any, scope: Scope
     ) -> Part:
         """Nodes that dask has fused: they see each other and the inputs, and nothing else."""
-        local = {key: self._argument(arg, scope) for key, arg in zip(inkeys, inputs, strict=True)}
-        names = {key: node.dependencies for key, node in inner.items()}
-        for key in TopologicalSorter(names).static_order():
+        local = dict(zip(inkeys, self._arguments(inputs, scope), strict=True))
+        for key in _needed_first(inner, local):
             if key not in local:
                 local[key] = self.add(inner[key], local.__getitem__)
         return local[outkey]
 
     def single_call(self, result: Part) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
-        """If it comes down to one call, without functions among the arguments: its function and
+        """If it comes down to one call, with arguments that `recipes.py` can pack: its function and
         arguments. None if it does not."""
-        if result != -1 or len(self.steps) != 1 or self.constant:
+        if result != -1 or len(self.steps) != 1 or not self.simple:
             return None
         func, args, kwargs = self.steps[0]
         operands = tuple(self.operands)
@@ -204,6 +256,24 @@ class Compiler:
         return Function(digest, "program", pickle_function(program))
 
 
+def _needed_first(nodes: dict[Any, GraphNode], known: Iterable[Any]) -> Iterable[Any]:
+    # As a rule dask has them in this order, or in the opposite one.
+    for keys in (list(nodes), list(reversed(nodes))):
+        if _is_sorted(keys, nodes, set(known)):
+            return keys
+    needs = {key: references(node) for key, node in nodes.items()}
+    return TopologicalSorter(needs).static_order()
+
+
+def _is_sorted(keys: list[Any], nodes: dict[Any, GraphNode], known: set[Any]) -> bool:
+    """Whether what each needs comes before it, or is known."""
+    for key in keys:
+        if not known.issuperset(nodes[key].dependencies):
+            return False
+        known.add(key)
+    return True
+
+
 def _results_in(parts: Iterable[Part]) -> Iterable[int]:
     """The numbers of the steps whose results occur in the parts."""
     for part in parts:
@@ -219,5 +289,5 @@ def _describe(part: Any) -> Any:
     if type(part) is Constant:
         return "function", function_of(part.value).id
     if type(part) is Nested:
-        return part.kind.__name__, _describe(part.parts)
+        return function_of(part.kind).id, _describe(part.parts)
     return tuple(map(_describe, part)) if type(part) is tuple else part

@@ -36,9 +36,6 @@ MAX_NAME = 50
 MAX_CACHED_FUNCTIONS = 1000
 # Larger ones are not: a function that carries data along would keep it alive.
 MAX_CACHED_BYTES = 1 << 20
-# Between a key that a user has chosen and the digest of its recipe.
-_MARK = "\x1f"
-_WIRE_KEY = re.compile(r"\x1f([0-9a-f]+)\x1f[0-9a-f]{32}|\x1f[0-9a-f]{32}")
 # Arguments travel through the scheduler, to which they are a burden. Data that may travel by itself does
 # so from this size on; for less the two more messages would cost more than they save.
 MIN_SHIPPED_BYTES = 1 << 20
@@ -399,54 +396,6 @@ def _fresh_digest() -> str:
     return f"{_prefix}{next(_counter):012x}"
 
 
-def wire_key(key: Any, digest: str) -> str:
-    """What a key that a user has chosen is called on the wire: with the digest of its recipe, because
-    the same key with other work is other work.
-
-    >>> shown_key(wire_key(("x", 0, 1), "abc"))
-    ('x', 0, 1)
-    """
-    if type(key) is str and not key.startswith(_MARK) and (key.isascii() or _is_text(key)):
-        return f"{key}{_MARK}{digest}"
-    return f"{_MARK}{marshal.dumps(_plain_key(key), 0).hex()}{_MARK}{digest}"
-
-
-def _is_text(key: str) -> bool:
-    """Whether it can be sent as it is: half a surrogate pair cannot."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _plain_key(key: Any) -> Any:
-    if type(key) in PLAIN:
-        return key
-    if isinstance(key, tuple):
-        return tuple(_plain_key(part) for part in key)
-    raise TypeError(f"a key is a string, a number, or a tuple of them, not {key!r:.100}")
-
-
-def shown_key(wire: str) -> Any:
-    """The key as the user knows it."""
-    if _MARK not in wire:
-        return wire
-    key, _, _ = wire.rpartition(_MARK)
-    if key.startswith(_MARK):
-        return marshal.loads(bytes.fromhex(key[1:]))
-    return key
-
-
-def shown_text(text: str) -> str:
-    """The text with every wire key in it as the user knows it.
-
-    >>> shown_text(f"{wire_key(('x', 0), '0' * 32)} is lost")
-    "('x', 0) is lost"
-    """
-    return _WIRE_KEY.sub(lambda m: repr(marshal.loads(bytes.fromhex(m[1]))) if m[1] else "", text)
-
-
 # Arguments -------------------------------------------------------------------------------------
 
 _hidden = threading.local()
@@ -539,18 +488,29 @@ def _with_data(packed: Any, found: dict[str, None], ship: Callable[[Frame], str]
 def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, None]) -> Any:
     """A tuple of positional arguments; or a list of those, the others, and which of all hold a Ref."""
     replace = Replacer(Handle, lambda handle: _ref(handle, found))
-    new_args = [replace(arg) if holds_handles(arg) else arg for arg in args]
-    new_kwargs = {n: replace(arg) if holds_handles(arg) else arg for n, arg in kwargs.items()}
-    if not found:
+    changed: list[int | str] = []
+    new_args = list(args)
+    new_kwargs = dict(kwargs)
+    groups: Any = ((new_args, enumerate(args)), (new_kwargs, kwargs.items()))
+    for group, items in groups:
+        for place, arg in items:
+            if type(arg) in PLAIN:
+                continue
+            if isinstance(arg, Handle):
+                group[place] = _ref(arg, found)
+            elif isinstance(arg, _CONTAINERS) and holds_handles(arg):
+                group[place] = replace(arg)
+            else:
+                continue
+            changed.append(place)
+    if not changed:
         return [args, new_kwargs, ()] if kwargs else args
-    changed: list[int | str] = [i for i, arg in enumerate(args) if new_args[i] is not arg]
-    changed += [name for name, arg in kwargs.items() if new_kwargs[name] is not arg]
     return [new_args, new_kwargs, changed]
 
 
 def _ref(handle: Handle, found: dict[str, None]) -> Ref:
     found[handle.wire] = None
-    return Ref(handle.wire)
+    return handle if type(handle) is Ref else Ref(handle.wire)
 
 
 def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> SerializationError | None:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distributed.core.worker import Job
 from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable
-from distributed.recipes import shown_key, unpack_call
+from distributed.keys import shown_key
+from distributed.recipes import unpack_call
 from distributed.serialize import nbytes, pickle_bytes, unpickle
 from distributed.tracebacks import dump_exception
 

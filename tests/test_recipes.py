@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,13 +29,12 @@ from distributed.recipes import (
     fold_kwargs,
     fresh_key,
     function_of,
+    handles_in,
     holds_handles,
     name_of,
     note_hidden_handle,
     pack_call,
-    shown_key,
     unpack_call,
-    wire_key,
 )
 
 Point = namedtuple("Point", "x y")
@@ -443,42 +441,6 @@ print(fresh_key("f"), flush=True)
     assert len(set(printed)) == 2
 
 
-KEYS = st.recursive(
-    st.text(st.characters(categories=None))
-    | st.text("\x1f\ud800a")
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.binary(),
-    lambda k: st.tuples(k, k),
-    max_leaves=5,
-)
-
-
-@given(KEYS)
-def test_users_get_their_keys_back(key: Any) -> None:
-    wire = wire_key(key, "0" * 32)
-    assert msgpack.unpackb(msgpack.packb(wire)) == wire
-    shown = shown_key(wire)
-    assert shown == key
-    assert type(shown) is type(key)
-
-
-@given(KEYS, KEYS)
-def test_different_keys_stay_different(one: Any, other: Any) -> None:
-    assert (wire_key(one, "0") == wire_key(other, "0")) is (repr(one) == repr(other))
-
-
-def test_a_key_of_a_pure_call_is_shown_as_it_is() -> None:
-    key = call_key(function_of(inc), (1,), {})
-    assert shown_key(key) == key
-
-
-def test_a_key_with_other_work_is_another_key() -> None:
-    assert wire_key("x", "1" * 32) != wire_key("x", "2" * 32)
-    with pytest.raises(TypeError, match="a key is a string"):
-        wire_key(["x"], "")
-
-
 # Arguments
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.text() | st.binary()
@@ -615,6 +577,13 @@ def test_a_container_that_cannot_be_made_again_is_named() -> None:
     picky.append(Promise("a"))
     with pytest.raises(SerializationError, match=r"argument 1 cannot be sent.*a Picky cannot be"):
         pack_call((picky,), {})
+
+
+@given(st.lists(NESTED), st.dictionaries(st.text(), NESTED))
+def test_all_futures_are_found(args: list[Any], kwargs: dict[str, Any]) -> None:
+    found = {handle.wire for handle in handles_in((args, kwargs))}
+    assert found == set().union(*map(wires, [*args, *kwargs.values()]))
+    assert found == set(pack_call(tuple(args), kwargs)[1] or ())
 
 
 def test_dependencies_are_named_once_and_in_order() -> None:

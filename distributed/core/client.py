@@ -285,16 +285,17 @@ class ClientCore:
         key, arguments, dependencies, order = item
         entry = self.entries.get(key)
         if entry is None:
-            recipe = Recipe(function, arguments, dependencies, order, options)
-            entry = self.entries[key] = Entry(key, recipe)
-            self._use(function)
-            if dependencies:
-                self._link(entry, dependencies)
+            entry = self.entries[key] = Entry(key, None)
             news = True
         else:
             news = entry.status is LOST or (wanted and not entry.handles)
             if news:
                 entry.status = PENDING
+        if entry.recipe is None:  # new, or came from elsewhere
+            entry.recipe = Recipe(function, arguments, dependencies, order, options)
+            self._use(function)
+            if dependencies:
+                self._link(entry, dependencies)
         if wanted:
             entry.handles += 1
         else:

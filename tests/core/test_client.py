@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -423,6 +425,126 @@ def test_reports_of_unknown_keys_are_ignored(env: Env) -> None:
     assert env.handle(Failed([("x", b"")])) == []
     assert env.handle(Ended([("x", "lost", "")])) == []
     assert env.handle(Pending(["x"])) == []
+
+
+def unwanted(*keys: Any, more: bool, function: str = "f") -> Calls:
+    items = [item(*([key] if isinstance(key, str) else key)) for key in keys]
+    return Calls({function: b"blob"}, [(function, None, False, items)], more)
+
+
+def wanted(*keys: Any, more: bool = False) -> Calls:
+    return unwanted(*keys, more=more)._replace(
+        groups=[("f", None, True, [item(*([k] if isinstance(k, str) else k)) for k in keys])]
+    )
+
+
+def test_what_is_not_wanted_is_kept_for_what_needs_it() -> None:
+    core = ClientCore("me")
+    core.handle(unwanted("x", more=True))
+    core.handle(unwanted(("y", "x"), more=True))
+    core.handle(wanted(("z", "y")))
+    assert core.entries.keys() == {"x", "y", "z"}
+    core.handle(Dropped([core.entries["z"]]))
+    assert core.entries == {}
+
+
+def test_what_nothing_needs_is_forgotten_with_the_last_part() -> None:
+    core = ClientCore("me")
+    core.handle(unwanted("x", "y", more=True))
+    core.handle(wanted(("z", "x")))
+    assert core.entries.keys() == {"x", "z"}
+
+
+def test_the_scheduler_hears_of_the_last_part_though_nothing_in_it_is_new() -> None:
+    core = ClientCore("me")
+    core.handle(wanted("z"))
+    core.handle(unwanted("x", more=True))
+    (tell,) = core.handle(wanted("z"))
+    assert tell == Tell([Submit({}, (), False)])
+    assert core.entries.keys() == {"z"}
+    assert core.entries["z"].handles == 2
+
+
+def test_an_input_that_came_from_elsewhere_is_no_trouble(env: Env) -> None:
+    env.handle(Adopt(["x"], announce=True))
+    core = env.core
+    core.handle(unwanted("w", more=True))
+    core.handle(unwanted(("x", "w"), more=True))
+    env.handle(wanted(("z", "x")))
+    assert core.entries.keys() == {"w", "x", "z"}
+    env.handle(Dropped([core.entries["x"]]))
+    assert core.entries.keys() == {"w", "x", "z"}
+    env.handle(Dropped([core.entries["z"]]))
+    assert core.entries == {}
+
+
+def test_work_that_was_known_from_elsewhere_can_be_submitted_again_too(env: Env) -> None:
+    env.handle(Adopt(["x"], announce=True))
+    env.submit("x")
+    _, submit = env.told(Connected())
+    assert submit == Submit({"f": b"blob"}, (("f", None, True, [item("x")]),), False)
+
+
+def test_a_break_between_parts_loses_nothing() -> None:
+    core = ClientCore("me")
+    core.handle(unwanted("x", more=True))
+    core.handle(Connected())
+    core.handle(wanted(("z", "x")))
+    core.handle(Dropped([core.entries["z"]]))
+    assert core.entries == {}
+
+
+@given(st.integers(0, 2**32))
+def test_of_a_graph_nothing_is_left_whatever_happens(seed: int) -> None:
+    """Parts of several graphs, that share tasks; futures from elsewhere; and all that can happen."""
+    random = Random(seed)
+    core = ClientCore("me")
+    futures: list[Entry] = []
+    size = random.randint(1, 12)
+    # Each key has one recipe.
+    inputs = {n: random.sample(range(n), min(n, random.randint(0, 3))) for n in range(size)}
+    for _ in range(random.randint(1, 5)):
+        keys = sorted(random.sample(range(size), random.randint(1, size)))
+        asked = set(random.sample(keys, random.randint(1, len(keys))))
+        cuts = sorted(random.sample(range(len(keys)), random.randint(0, min(3, len(keys) - 1))))
+        parts = [keys[a:b] for a, b in pairwise([0, *cuts, len(keys)])]
+        for number, part in enumerate(parts):
+            groups = [
+                ("f", None, n in asked, [item(f"k{n}", *(f"k{i}" for i in inputs[n]))])
+                for n in part
+            ]
+            core.handle(Calls({"f": b"blob"}, groups, more=number < len(parts) - 1))
+            futures += [core.entries[f"k{n}"] for n in part if n in asked]
+            happen(random, core, futures, size)
+    core.handle(Dropped(futures))
+    assert core.entries == {}
+    assert core.inline_bytes == 0
+    assert core._unsettled == []
+
+
+def happen(random: Random, core: ClientCore, futures: list[Entry], size: int) -> None:
+    """Something, maybe between the parts of a graph."""
+    key = f"k{random.randrange(size)}"
+    match random.choice(
+        ["nothing", "adopt", "drop", "finish", "fail", "lose", "cancel", "connect", "clear"]
+    ):
+        case "adopt":
+            core.handle(Adopt([key], announce=True))
+            futures.append(core.entries[key])
+        case "drop" if futures:
+            core.handle(Dropped([futures.pop(random.randrange(len(futures)))]))
+        case "finish":
+            core.handle(Finished(ALICE, [(key, 28, random.choice([None, b"value"]), None)]))
+        case "fail":
+            core.handle(Failed([(key, b"e")]))
+        case "lose":
+            core.handle(Ended([(key, "lost", "")]))
+        case "cancel" if futures:
+            core.handle(CallOff([random.choice(futures)]))
+        case "connect":
+            core.handle(Connected())
+        case "clear":
+            core.handle(Cleared("restart"))
 
 
 STEPS = st.lists(
