@@ -1,4 +1,5 @@
-"""Futures of another Executor in the arguments of this one's work."""
+"""Futures in the arguments of work that is about to be submitted: those that were cancelled, and those of
+another Executor."""
 
 from __future__ import annotations
 
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 def borrow(executor: Executor, handles: Iterable[Handle]) -> list[Future]:
     """Make those of other executors among these ours too, for as long as the result lives.
 
-    Raises ValueError if one is of another scheduler.
+    Raises ValueError if one is of another scheduler, CancelledError if one was cancelled.
     """
     foreign: dict[str, None] = {}
     for handle in handles:
-        if isinstance(handle, Future) and handle.executor is not executor:
+        if not isinstance(handle, Future):
+            continue
+        if handle.cancelled():
+            raise handle.failure()
+        if handle.executor is not executor:
             _check_same_scheduler(executor, handle)
             foreign[handle.wire] = None
     if not foreign:

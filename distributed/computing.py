@@ -30,7 +30,8 @@ def submit_graph(
     """
     options = option_finder(given, plan.annotations, dask.get_annotations())
     find = _Finder(executor, plan.futures)
-    calls, wires, used, data = graph_calls(plan.graph, keys, options, find, ship)
+    kept = executor._kept
+    calls, wires, used, data = graph_calls(plan.graph, keys, options, find, kept, ship)
     borrowed = borrow(executor, used.values())
     sent = _send(executor, data)
     entries = executor._connection.submit(*calls)
@@ -38,7 +39,9 @@ def submit_graph(
     others = [wire for wire in dict.fromkeys(wires.values()) if wire not in found]
     found.update(zip(others, executor._adopt(others), strict=True))
     del borrowed, sent, used  # not before: the work that needs them is known now
-    return {key: found[wire] for key, wire in wires.items()}
+    futures = {key: found[wire] for key, wire in wires.items()}
+    kept.update(futures)
+    return futures
 
 
 def _send(executor: Executor, data: dict[str, Frame]) -> list[Future]:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakValueDictionary
 
 import dask
 from dask.base import is_dask_collection
@@ -90,6 +91,8 @@ class Executor:
         memory_limit: str | float | None = "auto",
     ) -> None:
         self._process = os.getpid()
+        # Futures of graphs by their keys, as long as somebody else has them.
+        self._kept: WeakValueDictionary[Any, Future] = WeakValueDictionary()
         self._cluster: LocalCluster | None = None
         if address is None and scheduler_file is None:
             from distributed.local import LocalCluster
@@ -143,7 +146,8 @@ class Executor:
         as in {'GPU': 1}, are what a worker must have free, and what the task takes of it until it ends.
 
         Raises TypeError if `func` is not callable, SerializationError (a TypeError) if an argument
-        cannot be pickled, TypeError or ValueError for resources that are not positive numbers.
+        cannot be pickled, CancelledError if a future among them was cancelled, TypeError or ValueError
+        for resources that are not positive numbers.
         """
         function = function_of(func)
         options = task_options(workers, allow_other_workers, retries, priority, resources)

@@ -108,8 +108,8 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         """
         self._wait(timeout)
         if self._entry.status is CANCELLED:
-            raise self._failure()
-        return None if self._entry.status is FINISHED else self._failure()
+            raise self.failure()
+        return None if self._entry.status is FINISHED else self.failure()
 
     def traceback(self, timeout: float | None = None) -> TracebackType | None:
         """As `exception`, but the lines where it was raised: print it with the traceback module."""
@@ -142,7 +142,7 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
             leave_slot()
             self._connection.wait([self._entry], timeout)
 
-    def _failure(self) -> BaseException:
+    def failure(self) -> BaseException:
         """What `result` raises: made anew each time, for raising adds to the traceback."""
         entry = self._entry
         if isinstance(entry.ending, bytes):

@@ -31,7 +31,7 @@ def collect(
             inline, address = entry.inline, entry.address
             if entry.status is not FINISHED:
                 if strict and entry.status is not PENDING:
-                    raise future._failure()
+                    raise future.failure()
             elif inline is not None:
                 values[entry] = unpickle(inline)
             elif entry not in values:

@@ -8,7 +8,7 @@ which comes first. Nothing here recurses along the graph, which may be a million
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -65,12 +65,14 @@ def graph_calls(
     keys: Any,
     options: Callable[[Any], Options | None] = lambda key: None,
     find: Callable[[Any], Handle | None] = lambda key: None,
+    kept: Container[Any] = (),
     ship: bool = False,
 ) -> GraphCalls:
     """The tasks that compute `keys`, nested lists of keys of the graph.
 
     `options(key)` are those of a task, see `codec.check_options`. `find(key)` is the future for a key that
-    the graph refers to and does not have, None if there is none. With `ship` large data is not in the
+    the graph refers to and does not have, None if there is none. What is called as one of those `kept`
+    stays a task of its own, for its result may be there already. With `ship` large data is not in the
     messages: the caller has to scatter it before it submits them.
 
     Raises KeyError for a key that nobody has, RuntimeError that shows the cycle for a graph that has one,
@@ -79,7 +81,7 @@ def graph_calls(
     graph = _Graph(dsk, find)
     targets = {key: graph.resolve(key) for key in dict.fromkeys(_flatten(keys))}
     wanted = set(targets.values())
-    vertices = _ordered(_fuse(graph, wanted, options), targets.values())
+    vertices = _ordered(_fuse(graph, wanted, options, kept), targets.values())
     packer = _Packer(graph, options, _shown(targets), ship)
     for vertex in vertices:
         packer.add(vertex, vertex.name in wanted)
@@ -233,7 +235,10 @@ class _Vertex(NamedTuple):
 
 
 def _fuse(
-    graph: _Graph, wanted: set[Any], options: Callable[[Any], Options | None]
+    graph: _Graph,
+    wanted: set[Any],
+    options: Callable[[Any], Options | None],
+    kept: Container[Any],
 ) -> dict[Any, _Vertex]:
     """The tasks to be, by name."""
     needed = graph.needed(wanted)
@@ -246,7 +251,8 @@ def _fuse(
     for name, others in inputs.items():
         if len(others) == 1:
             before = others[0]
-            if users[before] == 1 and before not in wanted and options(before) == options(name):
+            alone = users[before] > 1 or before in wanted or before in kept
+            if not alone and options(before) == options(name):
                 followers[before] = name
     follows = set(followers.values())
     first = (name for name in inputs if name not in follows)
@@ -314,11 +320,12 @@ class _Scope:
             name = self._graph.resolve(name, self.user)
             wire = self._graph.packed.get(name) or self._graph.wires.get(name)
         part = self.local.get(name)
-        if part is None:
-            if wire is None:
-                return self._compiler.add(self._graph.nodes[name], self)
-            part = self.local[name] = self._compiler.operand(Ref(wire))
-        return part
+        if part is not None:
+            return part
+        if wire is None:
+            return self._compiler.add(self._graph.nodes[name], self)
+        # Another one for each use: an iterator is not to be shared by two arguments.
+        return self._compiler.operand(Ref(wire))
 
 
 class _Packer:

@@ -27,6 +27,7 @@ from dask._task_spec import (
     _identity_cast,
 )
 
+from distributed.iterators import fresh, repeatable
 from distributed.recipes import PLAIN, Function, Handle, function_of
 from distributed.serialize import pickle_function
 
@@ -61,12 +62,14 @@ Part: TypeAlias = "int | Nested | Constant"
 
 
 class Step(NamedTuple):
-    """One call. `dead` are the results that no later step uses."""
+    """One call. `dead` are the results that no later step uses; its own is used `again` if it is used
+    more than once."""
 
     func: Callable[..., Any]
     args: tuple[Part, ...]
     kwargs: tuple[tuple[str, Part], ...]
     dead: tuple[int, ...]
+    again: bool = False
 
 
 class Program:
@@ -80,11 +83,12 @@ class Program:
 
     def __call__(self, *operands: Any) -> Any:
         results: list[Any] = []
-        for func, args, kwargs, dead in self.steps:
+        for func, args, kwargs, dead, again in self.steps:
             given = [_value(part, operands, results) for part in args]
             named = {name: _value(part, operands, results) for name, part in kwargs}
-            results.append(func(*given, **named))
-            del given, named  # or they would keep what dies here alive
+            value = func(*given, **named)
+            results.append(repeatable(value) if again else value)
+            del given, named, value  # or they would keep what dies here alive
             for number in dead:
                 results[number] = None
         return _value(self.result, operands, results)
@@ -95,7 +99,7 @@ class Program:
 
 def _value(part: Part, operands: tuple[Any, ...], results: list[Any]) -> Any:
     if type(part) is int:
-        return operands[part] if part >= 0 else results[~part]
+        return operands[part] if part >= 0 else fresh(results[~part])
     if type(part) is Nested:
         return container(part.kind, [_value(inner, operands, results) for inner in part.parts])
     assert type(part) is Constant
@@ -239,17 +243,21 @@ class Compiler:
 
     def program(self, result: Part) -> Function:
         """The function that is to be called with the operands."""
-        last_use = dict[int, int]()
+        uses: list[list[int]] = [[] for _ in self.steps]  # where each result is used
         for number, (_, args, kwargs) in enumerate(self.steps):
             for used in _results_in((*args, *(part for _, part in kwargs))):
-                last_use[used] = number
+                uses[used].append(number)
         for used in _results_in((result,)):
-            last_use.pop(used, None)
+            uses[used].append(len(self.steps))
         dead: list[list[int]] = [[] for _ in self.steps]
-        for used, number in last_use.items():
-            dead[number].append(used)
-        steps = zip(self.steps, dead, strict=True)
-        program = Program(tuple(Step(*step, tuple(ends)) for step, ends in steps), result)
+        for used, places in enumerate(uses):
+            if places and places[-1] < len(self.steps):
+                dead[places[-1]].append(used)
+        steps = [
+            Step(*step, tuple(ends), len(places) > 1)
+            for step, ends, places in zip(self.steps, dead, uses, strict=True)
+        ]
+        program = Program(tuple(steps), result)
         described = [_describe((Constant(step[0]), *step[1:])) for step in self.steps]
         encoded = marshal.dumps((described, _describe(result)), 0)
         digest = blake2b(encoded, digest_size=16).hexdigest()

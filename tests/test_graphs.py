@@ -9,6 +9,7 @@ import weakref
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from operator import add
 from random import Random
 from typing import Any
@@ -669,3 +670,23 @@ def test_futures_of_a_graph_do_not_wait_for_the_garbage_collector(ship: bool) ->
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_what_is_kept_is_not_fused_with_its_user() -> None:
+    dsk = {"x": (inc, 1), "y": (inc, "x"), "z": (inc, "y")}
+    alone = graph_calls(dsk, "y")
+    later = graph_calls(dsk, "z", kept={"y"})
+    keys = [item[0] for calls in later.calls for *_, items in calls.groups for item in items]
+    assert keys == [alone.wires["y"], later.wires["z"]]
+
+
+def test_an_iterator_that_is_used_twice_is_read_twice() -> None:
+    dsk = {"x": (iter, [1, 2, 3]), "y": (list, (zip, "x", "x"))}
+    assert compute(dsk, "y") == [[(1, 1), (2, 2), (3, 3)]]
+    # As an input, that two arguments of a fused task have.
+    dsk = {
+        "x": (iter, [1, 2, 3]),
+        "n": (len, [0, 0]),
+        "y": (list, (zip, "x", (islice, "x", "n", None))),
+    }
+    assert compute(dsk, ["x", "n", "y"])[2] == [(1, 3)]
