@@ -224,7 +224,7 @@ def test_a_cancelled_future_cancels_what_needs_it(executor: Executor, gate: str)
     lazy = delayed(inc)(cancelled)
     cancelled.cancel()
     for use in (lambda: lazy.compute(scheduler=executor), lambda: executor.submit(inc, cancelled)):
-        with pytest.raises(CancelledError, match="block-.* was cancelled"):
+        with pytest.raises(CancelledError, match=r"block-.* was cancelled"):
             use()
 
 
