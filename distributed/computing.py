@@ -28,6 +28,7 @@ def submit_graph(
     With `ship`, large data in the graph goes straight to the workers. That is fast, but like all scattered
     data it is lost with a worker that holds it: only for callers that can begin again.
     """
+    executor._connection.check_open()  # before a lot of work for nothing
     options = option_finder(given, plan.annotations, dask.get_annotations())
     find = _Finder(executor, plan.futures)
     kept = executor._kept

@@ -186,7 +186,7 @@ class Connection:
 
     def submit(self, *calls: Calls) -> list[Entry]:
         """Submit work, in several parts if it belongs together; the entries of what is wanted, in order."""
-        self._check_open()
+        self.check_open()
         found: list[Entry] = []
         with self._lock:
             entries = self.core.entries
@@ -215,7 +215,7 @@ class Connection:
 
     def adopt(self, keys: list[str], announce: bool) -> list[Entry]:
         """Refer to keys that were not submitted here."""
-        self._check_open()
+        self.check_open()
         with self._lock:
             self._decide(Adopt(keys, announce))
             found = [self.core.entries[key] for key in keys]
@@ -281,7 +281,7 @@ class Connection:
         Raises DistributedError with the scheduler's words if it refuses, SchedulerGone if the
         connection breaks, TimeoutError.
         """
-        self._check_open()
+        self.check_open()
         question = Question()
         with self._lock:
             if self._lost_since is not None:
@@ -310,7 +310,7 @@ class Connection:
         try:
             with self._lock:
                 # Here, so that whatever ends us (see `close`) has either ended or will end the contender.
-                self._check_open()
+                self.check_open()
                 self._decide(Contending(contender))
             self._hand_over()
             waiting.sleep(timeout)
@@ -359,7 +359,7 @@ class Connection:
         """Start all in the thread that owns the sockets, and wait until all have ended."""
         if not transfers:
             return
-        self._check_open()
+        self.check_open()
         ended = threading.Event()
         left = len(transfers)
 
@@ -373,9 +373,10 @@ class Connection:
             self._jobs.append(lambda b=begin, a=address, w=what: b(a, w, end))  # type: ignore[misc]
         self._poller.wake()
         while not ended.wait(TURN_SECONDS):
-            self._check_open()
+            self.check_open()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises SchedulerGone if nothing can be submitted any more."""
         if self._closing:
             raise SchedulerGone(f"the connection to {self.address.url} is closed")
         if self._rejection:
