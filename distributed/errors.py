@@ -39,7 +39,8 @@ class LostData(DistributedError):
 
 
 class SerializationError(DistributedError, TypeError):
-    """An object cannot be turned into bytes, or the bytes cannot be turned into an object."""
+    """An object cannot be turned into bytes, or the bytes cannot be turned into an object. Also of a task
+    whose inputs cannot be brought to one worker for that reason."""
 
 
 class RemoteError(DistributedError):

@@ -25,7 +25,13 @@ from distributed.core.client import (
     Desist,
     Entry,
 )
-from distributed.errors import CancelledError, KilledWorker, LostData, TimeoutError
+from distributed.errors import (
+    CancelledError,
+    KilledWorker,
+    LostData,
+    SerializationError,
+    TimeoutError,
+)
 from distributed.graphs import handles_within
 from distributed.keys import shown_key, shown_text
 from distributed.recipes import Handle, note_hidden_handle
@@ -35,6 +41,9 @@ from distributed.tracebacks import load_exception
 
 if TYPE_CHECKING:
     from distributed.executor import Executor
+
+# What is raised for an ending without a result that has no status of its own.
+_ENDINGS = {"killed": KilledWorker, "stuck": SerializationError}
 
 
 class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs as it is a TaskRef
@@ -90,7 +99,8 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         """Wait for the result and fetch it. `timeout` is in seconds.
 
         Raises what the task raised, with the lines of its traceback; CancelledError; TimeoutError;
-        KilledWorker if four workers died of the task; LostData if it cannot be computed again.
+        KilledWorker if four workers died of the task; LostData if it cannot be computed again;
+        SerializationError if the result, or what the task needs of other workers, cannot be pickled.
         """
         self._wait(timeout)
         # Nearly always it is a small result that has come with the news.
@@ -147,10 +157,13 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         entry = self._entry
         if isinstance(entry.ending, bytes):
             return load_exception(entry.ending)
+        if isinstance(entry.ending, tuple):
+            how, why = entry.ending
+            return _ENDINGS[how](shown_text(why))
         text = shown_text(entry.ending)
         if entry.status is CANCELLED:
             return CancelledError(f"{self.key} was cancelled{text and ': '}{text}")
-        return LostData(text) if entry.status is LOST else KilledWorker(text)
+        return LostData(text)
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         return "future", self._entry.key

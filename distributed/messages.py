@@ -189,7 +189,8 @@ class Failed(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed'."""
+    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'stuck' (it has inputs that
+    cannot be brought together)."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -269,8 +270,15 @@ class Holds(NamedTuple):
     items: tuple[Any, ...] | list[Any]
 
 
+class Stuck(NamedTuple):
+    """`(key, reason)`: those who have this data cannot send it, and the reason is theirs."""
+
+    items: tuple[Any, ...] | list[Any]
+
+
 class Unfetchable(NamedTuple):
-    """Assignments given up because inputs could not be had: `(assignment, [(key, address), ...])`."""
+    """Assignments given up because inputs could not be had: `(assignment, [(key, address), ...])`, the
+    places that turned out not to have them. None for an input that is there and `Stuck`."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -427,7 +435,7 @@ MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
     Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
-    WorkerHello, Done, Errors, Holds, Unfetchable, Returned, Abandoned, Seceded, Answer, Heartbeat,
+    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Answer, Heartbeat,
     Run, Drop, Retract, Free, Unload, Acquire, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,
     Get, Part, More,

@@ -35,6 +35,7 @@ from distributed.core.worker import (
     Received,
     Seceding,
     Tell,
+    Unsendable,
     WorkerCore,
 )
 from distributed.errors import ProtocolError, SchedulerGone
@@ -376,6 +377,8 @@ class Worker:
             if isinstance(frames, list):
                 left += 1
                 self._pickling.put(lambda: self._unpickle(key, frames, arrive))
+            elif isinstance(frames, str):
+                self._events.append(Unsendable(address, key, frames))
 
         def arrive(key: str, value: Any, size: int) -> None:
             self._arrived[key] = value

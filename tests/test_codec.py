@@ -43,6 +43,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "Done": (((1, 8, 10, None, b"type"),),),
     "Errors": (((1, b"e"),),),
     "Holds": ((("x", 8),),),
+    "Stuck": ((("x", "why"),),),
     "Unfetchable": (((1, (("x", "tcp://a:1"),)),),),
     "Answer": (1, False, b""),
     "Run": ("f", None, ((1, "x", b"", (("y", 8, ("tcp://a:1",)),), True),)),
@@ -112,6 +113,7 @@ def test_a_field_of_the_wrong_type_is_refused(kind: Any) -> None:
         example(messages.WorkerHello)._replace(nthreads=0),
         example(messages.WorkerHello)._replace(holds=(("x",),)),
         example(messages.WorkerHello)._replace(resources={"GPU": -1.0}),
+        example(messages.Stuck)._replace(items=(("x", 1),)),
         example(messages.Errors)._replace(items=((1, "e"),)),
     ],
 )

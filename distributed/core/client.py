@@ -114,7 +114,8 @@ class Entry:
         self.nbytes = 0
         self.inline: bytes | None = None  # the pickled result
         self.kind: bytes | None = None  # its pickled type, where there is no inline result
-        self.ending: bytes | str = b""  # a pickled exception, or a text that says why it ended
+        # A pickled exception, or why it ended: a text, or (how, text) if how is not clear from the status.
+        self.ending: bytes | str | tuple[str, str] = b""
         self.waiters: tuple[Waiter, ...] = ()
 
     def __repr__(self) -> str:
@@ -513,8 +514,10 @@ class ClientCore:
                 continue
             if ending == "cancelled":
                 self._cancel(entry, reason)
+            elif ending == "lost":
+                self._end(entry, LOST, reason)
             else:
-                self._end(entry, LOST if ending == "lost" else ERROR, reason)
+                self._end(entry, ERROR, (ending, reason))
 
     def _on_cleared(self, message: Cleared) -> None:
         # What we submitted while this was on its way the scheduler has, and must let go.
@@ -530,7 +533,7 @@ class ClientCore:
             if entry is not None and entry.status is FINISHED and entry.inline is None:
                 entry.status = PENDING
 
-    def _end(self, entry: Entry, status: str, ending: bytes | str) -> None:
+    def _end(self, entry: Entry, status: str, ending: bytes | str | tuple[str, str]) -> None:
         if entry.status is not PENDING and status is not CANCELLED:
             return
         self._drop_inline(entry)

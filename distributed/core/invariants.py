@@ -39,6 +39,7 @@ def check(core: SchedulerCore) -> None:
     _check_queues(core)
     _check_locks(core)
     _check_pools(core)
+    _check_stuck(core)
 
 
 def _check_graph(core: SchedulerCore, task: Task) -> None:
@@ -189,3 +190,23 @@ def _check_pools(core: SchedulerCore) -> None:
         for worker in queues.open if live else ():
             # It would have taken one.
             assert not (may_run(live[0][1], worker) and worker.stock.fits(requirement[0])), worker
+
+
+def _check_stuck(core: SchedulerCore) -> None:
+    """Only what is known is known to be stuck; and what uses it goes where it lies."""
+    stuck = core.queues.stuck
+    assert not stuck.homeless, stuck.homeless
+    for task in stuck.reasons:
+        assert core.lifecycle.tasks.get(task.key) is task, task
+        for dependent in task.dependents or ():
+            if dependent.state is READY:
+                _check_confined(core, dependent, task)
+
+
+def _check_confined(core: SchedulerCore, task: Task, dependency: Task) -> None:
+    for worker in core.queues.workers.values():
+        if may_run(task, worker):
+            assert worker in dependency.holders, (task, dependency, worker)
+        elif not task.options.resources:
+            assert not any(is_live(e) and e[1] is task for e in worker.queue), (task, worker)
+    assert not any(is_live(entry) and entry[1] is task for entry in core.queues.common), task

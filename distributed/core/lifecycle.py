@@ -17,6 +17,7 @@ from distributed.core.states import (
     ERRED,
     FORGOTTEN,
     MEMORY,
+    NO_WORKER,
     PROCESSING,
     RELEASED,
     UNASSIGNED,
@@ -276,6 +277,14 @@ class Lifecycle:
             idle.append(task)
         self.let_go(idle)
 
+    def fail_homeless(self) -> None:
+        """End what cannot run anywhere because of stuck inputs. Not when it is queued: its dependencies
+        are in the middle of something then, and may be about to be computed again."""
+        homeless, self.queues.stuck.homeless = self.queues.stuck.homeless, []
+        for task in homeless:
+            if task.state is NO_WORKER and self.queues.stuck.inputs(task):
+                self.fail(task, ("stuck", self.queues.stuck.explain(task)))
+
     def let_go(self, tasks: Iterable[Task]) -> None:
         """Release the data and the work that nobody needs among these, and forget what no recipe
         refers to. Then the same for what they needed."""
@@ -314,6 +323,8 @@ class Lifecycle:
     def _forget(self, task: Task) -> tuple[Task, ...]:
         del self.tasks[task.key]
         task.state = FORGOTTEN
+        if self.queues.stuck.reasons:
+            self.queues.stuck.reasons.pop(task, None)
         if task.function is not None:
             self._release_function(task.function)
         return self._unlink(task)
@@ -324,6 +335,8 @@ class Lifecycle:
         """The worker does not have the data; true if nobody has it now (then call `lose`)."""
         worker.holds.pop(task, None)
         task.holders = tuple(holder for holder in task.holders if holder is not worker)
+        if task.holders and task in self.queues.stuck.reasons:
+            self.queues.rebind(task)
         return not task.holders
 
     def lose(self, tasks: Sequence[Task]) -> None:

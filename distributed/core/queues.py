@@ -22,6 +22,7 @@ from distributed.core.placement import (
 )
 from distributed.core.pools import Entry, Pools, head, is_live
 from distributed.core.states import NO_WORKER, PROCESSING, READY, Task, Worker
+from distributed.core.stuck import Stuck
 from distributed.messages import Retract, Run
 
 # A worker is given so much work ahead of its threads that it stays busy while its reports travel
@@ -49,6 +50,7 @@ class Queues:
         self.common: list[Entry] = []
         self.pools = Pools()
         self.no_worker: dict[Task, None] = {}
+        self.stuck = Stuck()
         # Workers that may take more, least recently fed first. One leaves when it is found full.
         self.open: dict[Worker, None] = {}
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
@@ -62,8 +64,8 @@ class Queues:
         self.workers[worker.id] = worker
         self.open[worker] = None
         self.pools.relieved(worker)
-        stuck, self.no_worker = self.no_worker, {}
-        for task in stuck:
+        waiting, self.no_worker = self.no_worker, {}
+        for task in waiting:
             self.push(task)
 
     def leave(self, worker: Worker) -> None:
@@ -100,6 +102,9 @@ class Queues:
 
     def push(self, task: Task) -> None:
         """Queue a task whose inputs are all in memory; its state becomes ready or no-worker."""
+        if self.stuck.reasons and not self._confine(task):
+            self._set_aside(task)
+            return
         options = task.options
         if options.resources:
             if self.pools.push(task, self.workers.values()):
@@ -121,6 +126,28 @@ class Queues:
         else:
             task.state = READY
             heappush(self.common, (task.priority, task))
+
+    def _confine(self, task: Task) -> bool:
+        """Let it run only where its stuck inputs are; false if it cannot run there."""
+        if not self.stuck.inputs(task):
+            return True
+        # A new tuple: its entries in queues of other workers are dead.
+        urgency, generation, order = task.priority
+        task.priority = (urgency, generation, order)
+        if self.stuck.confine(task):
+            return True
+        self.stuck.homeless.append(task)
+        return False
+
+    def rebind(self, task: Task) -> None:
+        """The task is stuck, and where is news: so is where its dependents may run."""
+        for dependent in task.dependents or ():
+            if dependent.state is READY or dependent.state is NO_WORKER:
+                self.discard(dependent)
+                self.push(dependent)
+            elif dependent.state is PROCESSING:
+                # If it is there, it must not be taken elsewhere; if not, it will come back.
+                self.stuck.confine(dependent)
 
     def _push_to(self, worker: Worker | None, task: Task) -> None:
         task.state = READY

@@ -227,9 +227,16 @@ class Requests:
 
     def task_lost(self, task: Task) -> None:
         """The data to be copied is gone."""
+        self._fail_copies(task, f"the data of {task.key} was lost while it was being copied")
+
+    def task_stuck(self, task: Task, reason: str) -> None:
+        """The data to be copied cannot leave its worker."""
+        self._fail_copies(task, f"{task.key} cannot be copied: {reason}")
+
+    def _fail_copies(self, task: Task, failure: str) -> None:
         for replication in self.replications:
             if any(pair[1] is task for pair in replication.waiting):
-                replication.failure = f"the data of {task.key} was lost while it was being copied"
+                replication.failure = failure
 
     def client_lost(self, client: Client) -> None:
         self.collects = {n: c for n, c in self.collects.items() if c.client is not client}

@@ -75,6 +75,7 @@ from distributed.messages import (
     Seceded,
     StartAgain,
     Stop,
+    Stuck,
     Submit,
     Unfetchable,
     Upload,
@@ -143,6 +144,8 @@ class SchedulerCore:
                 handler(self, member, message)
             else:
                 self._handle_rest(peer, member, message)
+        if self.queues.stuck.homeless:
+            self.lifecycle.fail_homeless()
         self.queues.assign(now)
         self.queues.retract(now)
         self.requests.settle(len(self.queues.workers), now)
@@ -509,6 +512,14 @@ class SchedulerCore:
             if task is not None:
                 self.requests.copied(worker, task)
 
+    def _on_stuck(self, worker: Worker, message: Stuck) -> None:
+        for key, reason in message.items:
+            task = self.lifecycle.tasks.get(key)
+            if task is not None:
+                self.queues.stuck.add(task, reason)
+                self.queues.rebind(task)
+                self.requests.task_stuck(task, reason)
+
     def _on_unfetchable(self, worker: Worker, message: Unfetchable) -> None:
         for assignment, missing in message.items:
             task = worker.assigned.pop(assignment, None)
@@ -600,6 +611,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Worker, Done): SchedulerCore._on_done,
     (Worker, Errors): SchedulerCore._on_errors,
     (Worker, Holds): SchedulerCore._on_holds,
+    (Worker, Stuck): SchedulerCore._on_stuck,
     (Worker, Unfetchable): SchedulerCore._on_unfetchable,
     (Worker, Returned): SchedulerCore._on_returned,
     (Worker, Abandoned): SchedulerCore._on_abandoned,

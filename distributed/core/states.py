@@ -73,12 +73,14 @@ class Options(NamedTuple):
     workers: tuple[str, ...] = ()
     loose: bool = False
     resources: Needs = ()
+    # What the caller asked for, if these are stricter; see `stuck.py`.
+    asked: Options | None = None
 
 
 DEFAULT_OPTIONS = Options()
 
-# Why a task ended without a result: how ('raised', 'lost', 'killed', 'cancelled'), and the pickled
-# exception or a text.
+# Why a task ended without a result: how ('raised', 'lost', 'killed', 'cancelled', 'stuck'), and
+# the pickled exception or a text.
 Error = tuple[str, "bytes | str"]
 
 

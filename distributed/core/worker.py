@@ -9,7 +9,8 @@ has it, so that it never runs after it was given up nor is given up while it run
 
 An `Input` is a key that some job waits for. It is fetched from one of the workers that hold it; if that
 fails from another, and when none is left all jobs that wait for it are given back to the scheduler, which
-knows more. Of each peer only one request is open at a time; what is wanted meanwhile goes with the next.
+knows more. A peer may have it and be unable to send it; that is told too, lest it be computed again. Of
+each peer only one request is open at a time; what is wanted meanwhile goes with the next.
 
 Data that a job here needs stays until the job has ended, even if the scheduler frees it earlier.
 """
@@ -32,6 +33,7 @@ from distributed.messages import (
     Returned,
     Run,
     Seceded,
+    Stuck,
     Unfetchable,
     Unload,
 )
@@ -72,13 +74,14 @@ class Job:
 class Input:
     """A key that is wanted here and is not here yet."""
 
-    __slots__ = ("acquired", "addresses", "jobs", "key", "nbytes", "peer", "tried")
+    __slots__ = ("acquired", "addresses", "jobs", "key", "nbytes", "peer", "reason", "tried")
 
     def __init__(self, key: str, nbytes: int, addresses: Iterable[str]) -> None:
         self.key = key
         self.nbytes = nbytes
         self.addresses = list(addresses)  # not tried yet
-        self.tried: list[str] = []
+        self.tried: list[str] = []  # that do not have it
+        self.reason: str | None = None  # why one that has it cannot send it
         self.jobs: dict[Job, None] = {}
         self.acquired = False  # the scheduler wants a copy here
         self.peer: Peer | None = None
@@ -119,6 +122,14 @@ class Fetched(NamedTuple):
 
     address: str
     items: list[tuple[str, int]]
+
+
+class Unsendable(NamedTuple):
+    """The peer has the data and cannot send it."""
+
+    address: str
+    key: str
+    reason: str
 
 
 class FetchEnded(NamedTuple):
@@ -329,6 +340,13 @@ class WorkerCore:
         job.missing -= 1
         return not job.missing
 
+    def _on_unsendable(self, event: Unsendable) -> None:
+        peer = self.peers.get(event.address)
+        wanted = peer.open.get(event.key) if peer is not None else None
+        if wanted is not None and event.address in wanted.tried:
+            wanted.tried.remove(event.address)
+            wanted.reason = event.reason
+
     def _on_fetch_ended(self, event: FetchEnded) -> None:
         peer = self.peers.get(event.address)
         if peer is None:
@@ -342,6 +360,8 @@ class WorkerCore:
                 self._choose_peer(wanted)
                 continue
             del self.inputs[key]
+            if wanted.reason is not None:
+                self._tell(Stuck, (key, wanted.reason))
             missing = [(key, address) for address in wanted.tried]
             for job in tuple(wanted.jobs):
                 self._give_back(job, missing)
@@ -488,6 +508,7 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Raised: WorkerCore._on_raised,
     Seceding: WorkerCore._on_seceding,
     Fetched: WorkerCore._on_fetched,
+    Unsendable: WorkerCore._on_unsendable,
     FetchEnded: WorkerCore._on_fetch_ended,
     Received: WorkerCore._on_received,
 }

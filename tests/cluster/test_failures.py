@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,15 @@ import numpy as np
 import psutil
 import pytest
 
-from distributed import Executor, KilledWorker, LocalCluster, LostData, SchedulerGone, wait
+from distributed import (
+    Executor,
+    KilledWorker,
+    LocalCluster,
+    LostData,
+    SchedulerGone,
+    SerializationError,
+    wait,
+)
 from distributed.recipes import MIN_SHIPPED_BYTES
 from tests.support import wait_until
 
@@ -103,6 +112,80 @@ def test_scattered_data_that_dies_with_its_worker_is_lost(two_workers: Executor)
     with pytest.raises(LostData, match="every worker that held it is gone"):
         lost.result()
     assert two_workers.submit(inc, lost).status in ("pending", "lost")
+
+
+def make_lock(path: str) -> threading.Lock:
+    """What cannot be pickled, with a side effect."""
+    with open(path, "a") as file:
+        file.write("made ")
+    return threading.Lock()
+
+
+def take(*locks: threading.Lock) -> tuple[int, list[bool]]:
+    """Where it ran, and whether the locks were free."""
+    return os.getpid(), [lock.acquire(False) for lock in locks]
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
+
+
+def test_what_cannot_be_pickled_is_made_once_and_used_where_it_is(
+    two_workers: Executor, tmp_path: Path, gate: Path
+) -> None:
+    log = tmp_path / "log"
+    here = next(iter(two_workers.ncores()))
+    lock = two_workers.submit(make_lock, str(log), workers=here)
+    pid, free = two_workers.submit(take, lock, workers=here).result()
+    assert free == [True]
+    blocked = two_workers.map(block, [str(gate)] * 3, workers=here, pure=False)
+    users = [two_workers.submit(take, lock, pure=False) for _ in range(5)]
+    # Some were given to the other worker, and came back.
+    wait_until(lambda: two_workers.scheduler_info()["tasks"].get("ready") == 6)
+    assert not any(user.done() for user in users)
+    gate.touch()
+    assert two_workers.gather(users) == [(pid, [False])] * 5
+    assert log.read_text() == "made "
+    del blocked
+
+
+def test_what_cannot_be_pickled_and_lies_on_two_workers_cannot_be_used_together(
+    two_workers: Executor, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    locks = [
+        two_workers.submit(make_lock, str(log), workers=address, pure=False)
+        for address in two_workers.ncores()
+    ]
+    both = two_workers.submit(take, *locks)
+    after = two_workers.submit(len, both)
+    for future in (both, after):
+        with pytest.raises(SerializationError, match=r"no worker has all of its inputs") as raised:
+            future.result()
+        for lock in locks:
+            assert str(lock.key) in str(raised.value)
+        for address in two_workers.ncores():
+            assert address in str(raised.value)
+    assert both.status == "error"
+    assert [two_workers.submit(take, lock).result()[1] for lock in locks] == [[True], [True]]
+    assert log.read_text() == "made made "
+
+
+def test_what_cannot_be_pickled_is_not_had_on_the_other_worker(
+    two_workers: Executor, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    here, there = two_workers.ncores()
+    lock = two_workers.submit(make_lock, str(log), workers=here)
+    with pytest.raises(SerializationError, match=f"no worker among {there} has .* on .* {here}"):
+        two_workers.submit(take, lock, workers=there).result()
+    with pytest.raises(SerializationError, match="cannot run"):
+        two_workers.submit(take, lock, lock, workers="nobody").result()
+    assert two_workers.submit(len, [lock]).result() == 1
+    assert log.read_text() == "made "
 
 
 def test_restart(two_workers: Executor, tmp_path: Path) -> None:

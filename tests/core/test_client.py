@@ -251,10 +251,11 @@ def test_cancelled_futures_stay_cancelled_and_the_key_is_free(env: Env) -> None:
 
 
 def test_endings(env: Env) -> None:
-    x, y, z = env.submit("x", "y", "z")
+    s, x, y, z = env.submit("s", "x", "y", "z")
     env.handle(Ended([("x", "lost", "why"), ("y", "killed", "who"), ("z", "cancelled", "")]))
-    assert [entry.status for entry in (x, y, z)] == [LOST, ERROR, CANCELLED]
-    assert (x.ending, y.ending) == ("why", "who")
+    env.handle(Ended([("s", "stuck", "where")]))
+    assert [entry.status for entry in (x, y, z, s)] == [LOST, ERROR, CANCELLED, ERROR]
+    assert (x.ending, y.ending, s.ending) == ("why", ("killed", "who"), ("stuck", "where"))
 
 
 def test_lost_work_may_be_submitted_again(env: Env) -> None:

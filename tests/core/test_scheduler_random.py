@@ -3,8 +3,10 @@ and once the faults have stopped everything that is wanted ends, and what is not
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +31,7 @@ from distributed.messages import (
     Run,
     Scatter,
     Seceded,
+    Stuck,
     Submit,
     Unfetchable,
     Want,
@@ -50,10 +53,14 @@ def dependencies(number: int) -> tuple[str, ...]:
 
 
 class PretendedWorker:
-    """Does what the scheduler says, at the time that the test chooses."""
+    """Does what the scheduler says, at the time that the test chooses. No data of `unsendable` keys comes
+    to it from others."""
 
-    def __init__(self, env: Env, id: str, nthreads: int, nanny: str) -> None:
+    def __init__(
+        self, env: Env, id: str, nthreads: int, nanny: str, unsendable: frozenset[str]
+    ) -> None:
         self.env = env
+        self.unsendable = unsendable
         self.id = id
         self.nthreads = nthreads
         self.nanny = nanny
@@ -92,6 +99,9 @@ class PretendedWorker:
                     self.data.pop(key, None)
             elif isinstance(message, Acquire):
                 for key, nbytes, _ in message.items:
+                    if key in self.unsendable and key not in self.data:
+                        answers.append(Stuck([(key, "why")]))
+                        continue
                     self.data[key] = nbytes
                     answers.append(Holds([(key, nbytes)]))
         self._check_resources()
@@ -120,15 +130,18 @@ class PretendedWorker:
             self.say(Seceded([assignment]))
             return
         key = self.jobs.pop(assignment)
+        needed = [d for d in dependencies(int(key[1:])) if d not in self.data]
+        stuck = self.unsendable.intersection(needed)
         if assignment in self.dropped:
             self.say(Abandoned([assignment]))
+        elif stuck:
+            self.say(Stuck([(d, "why") for d in sorted(stuck)]), Unfetchable([(assignment, [])]))
         elif action == "finish":
             self.data[key] = 28
             self.say(Done([(assignment, 28, 10 ** (choice % 7), b"v", None)]))
         elif action == "fail":
             self.say(Errors([(assignment, b"e")]))
         elif action == "unfetchable":
-            needed = [d for d in dependencies(int(key[1:])) if d not in self.data]
             places = [(d, a) for d in needed for a in self._holders(d)]
             self.say(Unfetchable([(assignment, places)]))
 
@@ -159,10 +172,11 @@ class PretendedWorker:
 
 
 class World:
-    """`scarce`: every task asks for resources."""
+    """`scarce`: every task asks for resources. `unsendable`: keys whose data cannot leave its worker."""
 
-    def __init__(self, scarce: bool) -> None:
+    def __init__(self, scarce: bool, unsendable: frozenset[str] = frozenset()) -> None:
         self.scarce = scarce
+        self.unsendable = unsendable
         self.env = Env()
         self.env.nanny()
         self.workers: list[PretendedWorker] = []
@@ -174,7 +188,10 @@ class World:
     def join(self, choice: int) -> None:
         self.number += 1
         nanny = "N" if choice % 2 else ""
-        self.workers.append(PretendedWorker(self.env, f"W{self.number}", 1 + choice % 3, nanny))
+        self._add(f"W{self.number}", 1 + choice % 3, nanny)
+
+    def _add(self, id: str, nthreads: int, nanny: str) -> None:
+        self.workers.append(PretendedWorker(self.env, id, nthreads, nanny, self.unsendable))
 
     def step(self, action: str, who: int, choice: int) -> None:
         env, client = self.env, self.clients[CLIENTS[who % len(CLIENTS)]]
@@ -259,7 +276,7 @@ class World:
         self.env.tick(2)  # those that were cut off are given up
         for name in range(1, 4):
             if not any(worker.id == f"W{name}" for worker in self.workers):
-                self.workers.append(PretendedWorker(self.env, f"W{name}", 1, ""))
+                self._add(f"W{name}", 1, "")
         while any(self.env.inbox[w.peer] or w.jobs for w in self.workers):
             for worker in self.workers:
                 worker.act("finish", 0)
@@ -281,15 +298,38 @@ ACTIONS = (
     "unfetchable", "secede",
 )  # fmt: skip
 
+# More work than faults. No ticks: in a long history they would add up, and these workers send no heartbeat.
+BUSY = (*(action for action in ACTIONS if action != "tick"), *("submit", "finish", "join") * 5)
+
 STEPS = st.lists(
     st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7), st.integers(0, 30)), max_size=50
 )
 
+UNSENDABLE = st.frozensets(st.integers(0, KEYS - 1).map(lambda number: f"k{number}"))
+
 
 @settings(max_examples=400, deadline=None)
-@given(STEPS, st.booleans())
-def test_everything_that_is_wanted_ends_and_nothing_is_left(steps: list[Any], scarce: bool) -> None:
-    world = World(scarce)
+@given(STEPS, st.booleans(), UNSENDABLE)
+def test_everything_that_is_wanted_ends_and_nothing_is_left(
+    steps: list[Any], scarce: bool, unsendable: frozenset[str]
+) -> None:
+    live(steps, World(scarce, unsendable))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_long_histories_with_results_that_are_stuck(seed: int) -> None:
+    """The others are mostly too short, and too full of faults, for what is stuck to meet what uses it."""
+    chance = random.Random(seed)
+    for scarce in (False, True):
+        unsendable = frozenset(f"k{n}" for n in range(KEYS) if chance.random() < 0.5)
+        steps = [
+            (chance.choice(BUSY), chance.randrange(8), chance.randrange(31)) for _ in range(120)
+        ]
+        live(steps, World(scarce, unsendable))
+
+
+def live(steps: list[Any], world: World) -> None:
+    """All that happens, and then what must be true in the end."""
     for step in steps:
         world.step(*step)
     world.heal()

@@ -24,6 +24,7 @@ from distributed.core.worker import (
     Received,
     Seceding,
     Tell,
+    Unsendable,
     WorkerCore,
 )
 from distributed.messages import (
@@ -38,6 +39,7 @@ from distributed.messages import (
     Returned,
     Run,
     Seceded,
+    Stuck,
     Unfetchable,
     Unload,
 )
@@ -100,6 +102,11 @@ class Env:
         items = [(key, 8) for key in keys]
         del self.fetching[address]
         return self.handle(Fetched(address, items), FetchEnded(address))
+
+    def ended(self, address: str) -> list[Any]:
+        """The request to the peer is over, with nothing more."""
+        del self.fetching[address]
+        return [FetchEnded(address)]
 
     def check(self) -> None:
         core = self.core
@@ -221,6 +228,36 @@ def test_a_task_whose_input_cannot_be_had_is_given_back(env: Env) -> None:
     assert env.core.jobs == {}
 
 
+def test_an_input_that_cannot_be_sent_is_told_and_not_called_missing(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB,)), ("y", 8, (EVE,)))
+    assert env.handle(Unsendable(BOB, "x", "why")) == []
+    told = env.told(*env.ended(BOB))
+    assert told == [Stuck([("x", "why")]), Unfetchable([(1, [])])]
+    assert env.core.jobs == {}
+
+
+def test_who_cannot_send_it_is_not_the_last_to_be_asked(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB, EVE)))
+    (first,) = env.fetching
+    (second,) = {BOB, EVE} - {first}
+    assert env.handle(Unsendable(first, "x", "")) == []
+    assert env.handle(*env.ended(first)) == [Fetch(second, ["x"])]
+    told = env.told(*env.ended(second))
+    assert told == [Stuck([("x", "")]), Unfetchable([(1, [("x", second)])])]
+
+
+def test_a_copy_that_cannot_be_made_is_told(env: Env) -> None:
+    env.handle(Acquire([("x", 8, (BOB,))]))
+    assert env.told(Unsendable(BOB, "x", "why"), *env.ended(BOB)) == [Stuck([("x", "why")])]
+
+
+def test_word_of_what_was_not_asked_for_is_ignored(env: Env) -> None:
+    assert env.handle(Unsendable(BOB, "x", "why")) == []
+    env.run(1, "a", ("x", 8, (BOB,)))
+    assert env.handle(Unsendable(BOB, "y", "why"), Unsendable(EVE, "x", "why")) == []
+    assert env.told(*env.ended(BOB)) == [Unfetchable([(1, [("x", BOB)])])]
+
+
 def test_an_input_that_should_be_here_and_is_not_is_told(env: Env) -> None:
     assert env.run(1, "a", ("x", 8, ())) == [Tell([Unfetchable([(1, [("x", ME)])])])]
 
@@ -311,7 +348,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             ["run", "run", "start", "end", "raise", "drop", "retract", "free", "acquire", "fetch",
-             "fail", "put"]
+             "fail", "refuse", "put"]
         ),
         st.integers(0, 7),
         st.integers(0, 7),
@@ -354,6 +391,10 @@ def test_random_histories_end_with_nothing_left(steps: list[tuple[str, int, int]
         elif action in ("fetch", "fail") and env.fetching:
             address = sorted(env.fetching)[choice % len(env.fetching)]
             env.fetched(address, *(env.fetching[address] if action == "fetch" else ()))
+        elif action == "refuse" and env.fetching:
+            address = sorted(env.fetching)[choice % len(env.fetching)]
+            keys = env.fetching[address]
+            env.handle(Unsendable(address, keys[other % len(keys)], "why"))
         elif action == "put":
             env.handle(Received(key, 1000 + choice, 8, None))
     while env.fetching:
