@@ -8,6 +8,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from distributed.tracebacks import dump_exception, load_exception
+
 # Iterators of Python and its library. Those of a user's class may do more than to be iterated over, and
 # pass as they are.
 _KINDS = frozenset(
@@ -32,7 +34,7 @@ class Replay:
     """An iterator, and what has come out of it so far: each `iter` begins at the beginning.
 
     Nothing is read before somebody asks for it, so an endless one is no problem. Pickled, it is an
-    iterator over all that it has.
+    iterator over all that it has, which fails at its end if this one does.
 
     >>> squares = Replay(n * n for n in range(4))
     >>> max(squares), sum(squares)
@@ -67,8 +69,19 @@ class Replay:
                 return False
             raise self._error
 
-    def __reduce__(self) -> tuple[Any, tuple[list[Any]]]:
-        return iter, (list(self),)
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        try:
+            for _ in self:
+                pass
+        except Exception as error:
+            # It is for the task that reads it to fail with this.
+            return _failing, (self._items, dump_exception(error))
+        return iter, (self._items,)
+
+
+def _failing(items: list[Any], failure: bytes) -> Iterator[Any]:
+    yield from items
+    raise load_exception(failure)
 
 
 def repeatable(value: Any) -> Any:

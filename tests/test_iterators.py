@@ -46,6 +46,13 @@ def test_it_travels_as_all_that_it_has() -> None:
     assert list(pickle.loads(pickle.dumps(kept))) == ["0", "1", "2"]
 
 
+def test_a_failure_travels_behind_what_came_before_it() -> None:
+    reader = pickle.loads(pickle.dumps(repeatable(broken())))
+    assert next(reader) == 1
+    with pytest.raises(KeyError, match="half way"):
+        next(reader)
+
+
 @pytest.mark.parametrize(
     "iterator",
     [
