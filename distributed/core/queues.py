@@ -242,7 +242,8 @@ class Queues:
             worker = self._nearest(worker, task)
             worker.stock.take(assignment, task.options.resources)
             self.pools.prune(task)
-        if not worker.busy:
+        busy = worker.busy
+        if not busy:
             worker.reported_at = self._now
         task.state = PROCESSING
         task.worker = worker
@@ -251,7 +252,7 @@ class Queues:
         # Back to the end of the line, and into the books of those who hold a stock.
         self.open.pop(worker, None)
         self.open[worker] = None
-        if worker.busy > worker.nthreads:
+        if busy >= worker.nthreads:
             self.stocked[worker] = None
         inputs = tuple(_inputs(task, worker)) if task.dependencies else None
         item = (assignment, task.key, task.arguments, inputs, bool(task.wanters))
@@ -331,13 +332,12 @@ def _has_room(worker: Worker, task: Task) -> bool:
 
     A task under which a worker has died runs alone: if another dies, it is clear who did it.
     """
-    if worker.busy == 0:
+    busy = worker.busy
+    if busy == 0:
         return True
     if task.deaths or _runs_suspect(worker):
         return False
-    if worker.busy < worker.nthreads:
-        return True
-    return worker.busy < worker.nthreads + _prefetch(worker, task)
+    return busy < worker.nthreads or busy < worker.nthreads + _prefetch(worker, task)
 
 
 def _runs_suspect(worker: Worker) -> bool:
