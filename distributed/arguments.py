@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 from distributed.core.client import Item
 from distributed.keys import wire_key
 from distributed.recipes import MAX_ARGUMENT_BYTES, Function, call_key, fresh_key, pack_call
 from distributed.resources import check_resources
+
+# More would be a mistake.
+MAX_RETRIES = 1_000_000
 
 
 def call_item(
@@ -48,6 +53,11 @@ def task_options(
     resources: Mapping[str, float] | None = None,
 ) -> dict[str, Any] | None:
     """What goes on the wire; None if nothing was asked for. Raises TypeError or ValueError."""
+    retries, priority = operator.index(retries), float(priority)
+    if not 0 <= retries <= MAX_RETRIES:
+        raise ValueError(f"retries are a number from 0 to {MAX_RETRIES:,}, not {retries}")
+    if not isfinite(priority):
+        raise ValueError(f"a priority is a finite number, not {priority}")
     options: dict[str, Any] = {}
     names = worker_names(workers)
     if names is not None:
@@ -72,6 +82,8 @@ def worker_names(workers: Any) -> tuple[str, ...] | None:
     names = (workers,) if isinstance(workers, str) else tuple(workers)
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"workers are names or addresses, not {workers!r}")
+    for name in names:
+        name.encode()  # here, where the caller stands, if it cannot be sent
     return names
 
 
@@ -106,7 +118,12 @@ def option_finder(
 
     def options(key: Any) -> dict[str, Any] | None:
         found = {n: value(key) if callable(value) else value for n, value in general.items()}
-        found.update((name, values[key]) for name, values in special.items() if key in values)
-        return task_options(**{**given, **found})
+        own = {name: values[key] for name, values in special.items() if key in values}
+        merged = {**given, **found, **own}
+        if not merged["workers"] and "allow_other_workers" not in own:
+            merged["allow_other_workers"] = (
+                False  # it was said of all, and meant for those that have
+            )
+        return task_options(**merged)
 
     return options

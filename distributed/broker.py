@@ -52,7 +52,9 @@ class Broker:
         self._poller.add(self._router)
         # A port that was free is one that nobody knew.
         lock_grace = LOCK_GRACE_SECONDS if port else 0.0
-        self._core = SchedulerCore(self.id, idle_timeout, lock_grace)
+        # Microseconds since 1970: no earlier scheduler has given out so many assignments by now.
+        first_assignment = time.time_ns() // 1000
+        self._core = SchedulerCore(self.id, idle_timeout, lock_grace, first_assignment)
         self._stopping = False
         self._next_tick = 0.0
 

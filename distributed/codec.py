@@ -39,6 +39,8 @@ from distributed.messages import (
 # One batch: beyond this the sender is told to scatter the data. It must stay below what the sockets
 # accept (transport.MAX_FRAME), or the connection is cut instead of the caller being told why.
 MAX_BATCH_BYTES = 1 << 30
+# Of a worker: more than any machine has cores, little enough that a list of them all is no burden.
+MAX_THREADS = 10_000
 
 
 def encode(batch: Iterable[Message]) -> bytes:
@@ -173,6 +175,8 @@ def _check_submit(message: Submit) -> None:
                 raise ProtocolError("Submit with a malformed task")
             if dependencies is not None:
                 _strings(dependencies)
+                if key in dependencies:
+                    raise ProtocolError("Submit with a task that needs itself")
 
 
 def check_options(options: dict[str, Any]) -> None:
@@ -187,6 +191,8 @@ def check_options(options: dict[str, Any]) -> None:
             raise ProtocolError(f"unknown option {name!r}")
         if not isinstance(value, _OPTION_TYPES[name]):
             raise ProtocolError(f"option {name} with a {type(value).__name__}")
+    if not abs(options.get("priority", 0)) < inf:
+        raise ProtocolError("a priority that is not a finite number")
     _strings(options.get("workers", ()))
     _amounts(options.get("resources", {}))
 
@@ -251,8 +257,8 @@ def _check_worker_hello(message: WorkerHello) -> None:
         _integers((nbytes,))
     _integers(message.assigned)
     _amounts(message.resources)
-    if message.nthreads < 1:
-        raise ProtocolError("WorkerHello without threads")
+    if not 1 <= message.nthreads <= MAX_THREADS:
+        raise ProtocolError(f"WorkerHello with {message.nthreads} threads")
 
 
 def _check_client_hello(message: ClientHello) -> None:

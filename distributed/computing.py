@@ -73,4 +73,4 @@ class _Finder:
                 f"the graph refers to {key!r}, and there are {len(wires)} futures of that name: "
                 "use the futures themselves"
             )
-        return self._executor._adopt(wires, announce=False)[0] if wires else None
+        return self._executor._adopt(wires)[0] if wires else None

@@ -94,7 +94,8 @@ class Waiting(Waiter):
 
     def sleep(self, timeout: float | None) -> bool:
         """Until `wake`; false if that did not come in time."""
-        return self._lock.acquire(True, -1 if timeout is None else max(0.0, timeout))
+        patience = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        return self._lock.acquire(True, patience)
 
 
 class Callback(Waiter):
@@ -326,18 +327,21 @@ class Connection:
             self._outbox.append(message)
         self._poller.wake()
 
-    def fetch(self, places: dict[str, list[str]]) -> dict[str, list[Frame] | str | None]:
+    def fetch(
+        self, places: dict[str, list[str]], deadline: float | None = None
+    ) -> dict[str, list[Frame] | str | None]:
         """Get data from workers, {address: keys}, from all at once.
 
         For each key its frames; or None if the worker does not have it or cannot be reached, or the
-        text of why it cannot be sent.
+        text of why it cannot be sent. Raises TimeoutError when `time.monotonic()` reaches the deadline.
         """
         found: dict[str, list[Frame] | str | None] = {}
 
         def get(address: str, keys: list[str], end: Callable[[str | None], object]) -> None:
             self._fetcher.get(address, keys, found.__setitem__, end)
 
-        self._transfer([(get, address, keys) for address, keys in places.items()])
+        transfers = [(get, address, keys) for address, keys in places.items()]
+        self._transfer(transfers, deadline)
         return found
 
     def put(self, places: dict[str, list[tuple[str, int, list[Frame]]]]) -> dict[str, str]:
@@ -355,7 +359,11 @@ class Connection:
         self._transfer([(put, address, items) for address, items in places.items()])
         return failures
 
-    def _transfer(self, transfers: list[tuple[Callable[..., None], str, Any]]) -> None:
+    def _transfer(
+        self,
+        transfers: list[tuple[Callable[..., None], str, Any]],
+        deadline: float | None = None,
+    ) -> None:
         """Start all in the thread that owns the sockets, and wait until all have ended."""
         if not transfers:
             return
@@ -374,6 +382,8 @@ class Connection:
         self._poller.wake()
         while not ended.wait(TURN_SECONDS):
             self.check_open()
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError("the data has not come in the time given")
 
     def check_open(self) -> None:
         """Raises SchedulerGone if nothing can be submitted any more."""

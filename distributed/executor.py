@@ -30,7 +30,7 @@ from distributed.connection import Connection
 from distributed.core.client import CallOff, Calls, Item
 from distributed.errors import DistributedError, LostData, TimeoutError
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
-from distributed.futures import Future, leave_slot, wait_for
+from distributed.futures import Future, flat_futures, leave_slot, wait_for
 from distributed.gathering import collect
 from distributed.keys import shown_key, wire_key
 from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
@@ -390,10 +390,12 @@ class Executor:
     def _adopt(self, keys: list[str], announce: bool = True) -> list[Future]:
         return [Future(entry, self) for entry in self._connection.adopt(keys, announce)]
 
-    def cancel(self, futures: Future | Iterable[Future]) -> None:
-        """Call the work off, and all that waits for it, unless another client wants it."""
-        found: dict[Future, None] = {}
-        find_futures(futures, found)
+    def cancel(self, futures: Any) -> None:
+        """Call the work off, and all that waits for it, unless another client wants it.
+
+        Takes futures, dask collections that were persisted, and nested lists of them.
+        """
+        found = flat_futures(futures, "cancel")
         self._connection.handle(CallOff([future._entry for future in found]))
 
     # The cluster
@@ -465,9 +467,7 @@ class Executor:
     def _ask(self, question: str, futures: Any = None, timeout: float | None = None) -> Any:
         keys = None
         if futures is not None:
-            found: dict[Future, None] = {}
-            find_futures(futures, found)
-            keys = tuple(future.wire for future in found)
+            keys = tuple(future.wire for future in flat_futures(futures, question))
         return self._connection.ask(lambda request: Ask(request, question, keys), timeout)
 
     # The end

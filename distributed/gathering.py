@@ -38,7 +38,7 @@ def collect(
                 places.setdefault(address, []).append(entry.key)
         if not places:
             return values
-        missing = _fetch(connection, places, left, values)
+        missing = _fetch(connection, places, left, values, deadline)
         if not missing:
             return values
         left = [future for future in left if future._entry.key in missing]
@@ -53,10 +53,12 @@ def _fetch(
     places: dict[str, list[str]],
     futures: list[Future],
     values: dict[Entry, Any],
+    deadline: float | None,
 ) -> set[str]:
     """Add what can be had to `values`; returns the keys of the rest, after having reported it."""
     leave_slot()
-    fetched = connection.fetch({a: list(dict.fromkeys(k)) for a, k in places.items()})
+    unique = {address: list(dict.fromkeys(keys)) for address, keys in places.items()}
+    fetched = connection.fetch(unique, deadline)
     at = {key: address for address, keys in places.items() for key in keys}
     missing: set[str] = set()
     for future in futures:

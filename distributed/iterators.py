@@ -27,14 +27,14 @@ _KINDS = frozenset(
         type(reversed([])),
         *(kind for kind in vars(itertools).values() if isinstance(kind, type)),
     }
-)
+) - {itertools.count, itertools.cycle, itertools.repeat}  # endless, so they cannot travel as a list
 
 
 class Replay:
     """An iterator, and what has come out of it so far: each `iter` begins at the beginning.
 
-    Nothing is read before somebody asks for it, so an endless one is no problem. Pickled, it is an
-    iterator over all that it has, which fails at its end if this one does.
+    Nothing is read before somebody asks for it. Pickled, it is an iterator over all that it has, which
+    fails at its end if this one does: an endless one cannot travel.
 
     >>> squares = Replay(n * n for n in range(4))
     >>> max(squares), sum(squares)
@@ -44,7 +44,8 @@ class Replay:
     def __init__(self, source: Iterator[Any]) -> None:
         self._source = source
         self._items: list[Any] = []
-        self._error: BaseException | None = None
+        self._failure: bytes | None = None
+        self._ended = False
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Any]:
@@ -55,27 +56,42 @@ class Replay:
 
     def _read(self, place: int) -> bool:
         """Get the item of that place; false if there is none."""
-        with self._lock:
-            if place < len(self._items):
-                return True  # another thread was faster
-            if self._error is None:
-                try:
-                    self._items.append(next(self._source))
-                    return True
-                except BaseException as error:
-                    # For the next reader too: a generator that has failed looks like one that has ended.
-                    self._error = error
-            if isinstance(self._error, StopIteration):
-                return False
-            raise self._error
+        self._grow(place)
+        if place < len(self._items):
+            return True
+        if self._failure is not None:
+            raise load_exception(self._failure)
+        return False
+
+    def _grow(self, place: int) -> None:
+        if not self._lock.acquire(blocking=False):
+            # Whoever reads on may wait for a task, and that for the place of this thread. (Imported here,
+            # for what is imported there needs this module.)
+            from distributed.futures import leave_slot
+
+            leave_slot()
+            self._lock.acquire()
+        try:
+            if place == len(self._items) and not self._ended:
+                self._advance()
+        finally:
+            self._lock.release()
+
+    def _advance(self) -> None:
+        try:
+            self._items.append(next(self._source))
+        except StopIteration:
+            self._ended = True
+        except BaseException as error:
+            # For all readers: a generator that has failed looks like one that has ended. Not the object
+            # itself, to which each that raises it would add its lines.
+            self._failure, self._ended = dump_exception(error), True
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        try:
-            for _ in self:
-                pass
-        except Exception as error:
-            # It is for the task that reads it to fail with this.
-            return _failing, (self._items, dump_exception(error))
+        while not self._ended:
+            self._grow(len(self._items))
+        if self._failure is not None:
+            return _failing, (self._items, self._failure)
         return iter, (self._items,)
 
 

@@ -30,9 +30,8 @@ class LocalCluster:
     """A scheduler and `n_workers` worker processes of `threads_per_worker` threads, on loopback.
 
     Without numbers: as many single-threaded workers as there are cores. Each has the `resources`, as in
-    {'GPU': 1}. The processes are those that the
-    commands `dscheduler` and `dworker` run; they see the modules that this process sees. They end with
-    `close`, and also when this process ends in whatever way.
+    {'GPU': 1}. The processes are those that the commands `dscheduler` and `dworker` run; they see the
+    modules that this process sees. They end with `close`, and also when this process ends in whatever way.
 
     Raises TimeoutError or DistributedError, with the last lines of output, if they do not start within
     `timeout` seconds.

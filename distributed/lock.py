@@ -21,6 +21,8 @@ class Lock:
     whose cluster it belongs to. By default that is decided when the lock is first used: the client of
     the task, or the newest Executor of this process.
 
+    A lock object that is dropped while it is held stays held, until its client ends.
+
     It may be pickled into tasks: what arrives is another lock of the same name, which is not held. The
     locks go to those who wait in the order in which they asked. A lock is free again when its holder
     releases it, or ends: a process that dies, or cannot be reached, loses what it held after some

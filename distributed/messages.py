@@ -278,7 +278,7 @@ class Stuck(NamedTuple):
 
 class Unfetchable(NamedTuple):
     """Assignments given up because inputs could not be had: `(assignment, [(key, address), ...])`, the
-    places that turned out not to have them. None for an input that is there and `Stuck`."""
+    places that turned out not to have them; no place for an input that is there and `Stuck`."""
 
     items: tuple[Any, ...] | list[Any]
 

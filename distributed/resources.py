@@ -29,6 +29,7 @@ def check_resources(resources: Any) -> dict[str, float]:
             raise TypeError(f"resources are names with numbers, not {name!r} with {amount!r}")
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a name for a resource: no spaces, commas and '='")
+        name.encode()  # here, where the caller stands, if it cannot be sent
         if not 0 < amount < inf:
             raise ValueError(f"an amount of {name} is a positive number, not {amount!r}")
         checked[name] = float(amount)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dask.base import is_dask_collection
-
 from distributed.core.client import Entry
-from distributed.futures import Future, futures_of
+from distributed.futures import Future
 
 
 def find_futures(nested: Any, found: dict[Future, None]) -> None:
-    """Add the futures in it, and in dask collections, to `found`."""
+    """Add the futures in it to `found`."""
     if isinstance(nested, Future):
         found[nested] = None
     elif isinstance(nested, Mapping):
@@ -20,8 +18,6 @@ def find_futures(nested: Any, found: dict[Future, None]) -> None:
     elif isinstance(nested, (list, tuple, set, frozenset)):
         for item in nested:
             find_futures(item, found)
-    elif is_dask_collection(nested):
-        found.update(dict.fromkeys(futures_of(nested)))
     elif isinstance(nested, Iterator):
         raise TypeError("an iterator can be read only once: give a list of the futures")
 

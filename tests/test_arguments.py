@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from distributed.arguments import option_finder
+from distributed.arguments import option_finder, task_options
 
 GIVEN: dict[str, Any] = {"workers": None, "allow_other_workers": False, "retries": 0, "priority": 0}
 
@@ -68,3 +69,27 @@ def test_mistakes_are_named() -> None:
         options("x", {"workers": {"x": [1]}})
     with pytest.raises(ValueError, match="allow_other_workers goes with workers"):
         options("x", {"allow_other_workers": {"x": True}})
+
+
+def test_numbers_of_any_kind_and_nothing_that_cannot_be_sent() -> None:
+    assert task_options(None, False, np.int64(2), np.float32(1.5)) == {
+        "retries": 2,
+        "priority": 1.5,
+    }
+    for options in (
+        (None, False, 2.0, 0),
+        (None, False, 0, "high"),
+        (None, False, -1, 0),
+        (None, False, 0, float("nan")),
+        (None, False, 0, 0, {"\ud800": 1}),
+        ("\ud800", False, 0, 0),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            task_options(*options)
+
+
+def test_other_workers_that_are_allowed_to_all_mean_those_that_have_a_restriction() -> None:
+    annotations = {"workers": {"x": "a"}}
+    find = option_finder({**GIVEN, "allow_other_workers": True}, annotations, {})
+    assert find("x") == {"workers": ("a",), "loose": True}
+    assert find("y") is None

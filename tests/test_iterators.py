@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import pickle
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -27,17 +28,20 @@ def test_every_reader_begins_at_the_beginning() -> None:
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:
-    kept = repeatable(itertools.count())
+    kept = repeatable(n for n in itertools.count())
     assert list(itertools.islice(fresh(kept), 3)) == [0, 1, 2]
 
 
 def test_a_failure_is_not_taken_for_the_end() -> None:
     kept = repeatable(broken())
-    for _ in range(2):
+    lines = []
+    for _ in range(3):
         reader = fresh(kept)
         assert next(reader) == 1
-        with pytest.raises(KeyError, match="half way"):
+        with pytest.raises(KeyError, match="half way") as failure:
             next(reader)
+        lines.append(len(traceback.extract_tb(failure.value.__traceback__)))
+    assert len(set(lines)) == 1, "each reader adds its own lines to its own exception"
 
 
 def test_it_travels_as_all_that_it_has() -> None:
@@ -69,6 +73,14 @@ def test_iterators_of_python(iterator: Iterator[object]) -> None:
 
 
 def test_all_else_stays_as_it_is() -> None:
-    for value in ([1], "text", io.StringIO("lines"), range(3), {1: 2}):
+    for value in (
+        itertools.count(),
+        itertools.repeat(1),
+        [1],
+        "text",
+        io.StringIO("lines"),
+        range(3),
+        {1: 2},
+    ):
         assert repeatable(value) is value
         assert fresh(value) is value

@@ -63,10 +63,11 @@ class Lifecycle:
 
     def submit(self, client: Client, message: Submit) -> bool:
         """Learn the recipes, and start what the client wants. False, and nothing has changed, if a
-        function is unknown: the client believes that it has been sent before."""
+        function is unknown: the client believes that it has sent it before. (One that only others have
+        sent may be unloaded at any moment.)"""
         functions = self.functions
-        for group in message.groups:
-            if group[0] not in functions and group[0] not in message.functions:
+        for id, *_ in message.groups:
+            if id not in message.functions and functions.get(id) not in client.functions:
                 return False
         for id, blob in message.functions.items():
             function = functions.get(id)
@@ -77,7 +78,7 @@ class Lifecycle:
         self.generation += 1
         wanted: list[Task] = []
         for id, options, is_wanted, items in message.groups:
-            tasks = self._learn(functions[id], _options(options), items)
+            tasks = self._learn(client, functions[id], _options(options), items)
             if is_wanted:
                 for task in tasks:
                     self.want(client, task)
@@ -94,7 +95,9 @@ class Lifecycle:
         unsettled, client.unsettled = client.unsettled, []
         self.let_go(unsettled)
 
-    def _learn(self, function: Function, options: Options, items: Iterable[Any]) -> list[Task]:
+    def _learn(
+        self, client: Client, function: Function, options: Options, items: Iterable[Any]
+    ) -> list[Task]:
         tasks = self.tasks
         generation = self.generation
         urgency = -options.priority
@@ -110,6 +113,8 @@ class Lifecycle:
             elif task.state is ERRED and task.error is not None and task.error[0] == "lost":
                 # A new tuple: entries with the old one, in queues for the old options, are dead.
                 task.priority = (urgency, generation, order)
+                # What it does not need any more may be needed by what is still to come.
+                client.unsettled += self._unlink(task)
                 self._learn_again(task, function, arguments, options, dependencies)
             learned.append(task)
         return learned
@@ -123,7 +128,6 @@ class Lifecycle:
         dependencies: Sequence[str] | None,
     ) -> None:
         """A key whose data was lost is submitted anew: forget the failure, take the new recipe."""
-        self._unlink(task)
         if task.function is not None:
             self._release_function(task.function)
         task.function, task.arguments, task.options = function, arguments, options

@@ -109,16 +109,21 @@ class SchedulerCore:
 
     `epoch` names this life of the scheduler; `idle_timeout` (seconds) ends it when there has been
     neither a client nor unfinished work for so long. With `lock_grace` (seconds) there may have been an
-    earlier life, whose clients hold locks; see `locks.py`.
+    earlier life, whose clients hold locks; see `locks.py`. Assignments are numbered from
+    `first_assignment`, which must be above the numbers of all earlier lives: workers may still be at those.
     """
 
     def __init__(
-        self, epoch: str, idle_timeout: float | None = None, lock_grace: float = 0.0
+        self,
+        epoch: str,
+        idle_timeout: float | None = None,
+        lock_grace: float = 0.0,
+        first_assignment: int = 1,
     ) -> None:
         self.epoch = epoch
         self.idle_timeout = idle_timeout
         self.now = 0.0
-        self.queues = Queues()
+        self.queues = Queues(first_assignment)
         self.lifecycle = Lifecycle(self.queues)
         self.requests = Requests(self.lifecycle)
         self.locks = Locks(lock_grace)

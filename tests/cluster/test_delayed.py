@@ -753,3 +753,23 @@ def test_priorities(executor: Executor, tmp_path: Path, gate: str) -> None:
 def test_unknown_options_are_left_to_other_schedulers(executor: Executor) -> None:
     assert delayed(inc)(1).compute(scheduler=executor, num_workers=3, pool=None) == 2
     assert executor.get({"x": (operator.neg, 1)}, "x", num_workers=3) == -1
+
+
+def numbers_of_other_tasks(count: int) -> Iterator[int]:
+    for number in range(count):
+        yield get_client().submit(inc, number).result()
+
+
+def test_two_readers_of_a_generator_that_waits_for_tasks(single_thread: LocalCluster) -> None:
+    with Executor(single_thread) as executor:
+        numbers = executor.submit(numbers_of_other_tasks, 3)
+        readers = [executor.submit(list, numbers), executor.submit(sum, numbers)]
+        assert executor.gather(readers) == [[1, 2, 3], 6]
+
+
+def test_gather_leaves_collections_as_they_are(executor: Executor) -> None:
+    x = da.ones(4, chunks=2).persist(scheduler=executor)
+    assert executor.gather([x, executor.submit(inc, 1)]) == [x, 2]
+    assert set(executor.who_has(x)) == set(x.__dask_keys__())
+    executor.cancel(x)
+    assert {future.status for future in futures_of(x)} == {"cancelled"}

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,12 @@ def slow_inc(x: int) -> int:
 def block(path: str) -> None:
     while not os.path.exists(path):
         time.sleep(0.01)  # on a worker
+
+
+def block_and_return(path: str, value: str) -> str:
+    Path(f"{path}.begun").touch()
+    block(path)
+    return value
 
 
 @pytest.fixture
@@ -284,16 +291,26 @@ def test_processes_end_with_the_session_that_started_them() -> None:
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 10)
 
 
-def test_a_scheduler_that_comes_back_finds_everybody() -> None:
-    """At the same address. Whoever was waiting gets the right result."""
+@contextmanager
+def cluster_with_a_port() -> Iterator[tuple[str, list[str]]]:
+    """A worker that looks for a scheduler, the address, and the command that starts one there."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{probe.getsockname()[1]}"
     start = [sys.executable, "-c", "from distributed.cli import dscheduler; dscheduler()"]
     start += ["--port", place.partition(":")[2]]
     work = [sys.executable, "-c", "from distributed.cli import dworker; dworker()", place]
-    first = subprocess.Popen(start, stdout=subprocess.DEVNULL)
     with subprocess.Popen(work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
+        try:
+            yield place, start
+        finally:
+            worker.terminate()
+
+
+def test_a_scheduler_that_comes_back_finds_everybody() -> None:
+    """At the same address. Whoever was waiting gets the right result."""
+    with cluster_with_a_port() as (place, start):
+        first = subprocess.Popen(start, stdout=subprocess.DEVNULL)
         try:
             with Executor(place) as executor:
                 executor.wait_for_workers(1)
@@ -310,4 +327,30 @@ def test_a_scheduler_that_comes_back_finds_everybody() -> None:
         finally:
             first.kill()
             first.wait()
-            worker.terminate()
+
+
+def test_what_was_started_for_an_earlier_scheduler_is_not_taken_for_something_else(
+    tmp_path: Path,
+) -> None:
+    """Its number must not come again: the result of the one would be that of the other."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    with cluster_with_a_port() as (place, start):
+        first = subprocess.Popen(start, stdout=subprocess.DEVNULL)
+        try:
+            with Executor(place) as executor:
+                executor.wait_for_workers(1)
+                executor.submit(block_and_return, str(old), "old")
+                wait_until(lambda: (tmp_path / "old.begun").exists())
+                first.kill()
+                first.wait()
+            with subprocess.Popen(start, stdout=subprocess.DEVNULL), Executor(place) as executor:
+                executor.wait_for_workers(1)
+                future = executor.submit(block_and_return, str(new), "new")
+                old.touch()  # now it ends, and says so
+                wait_until(lambda: (tmp_path / "new.begun").exists())
+                new.touch()
+                assert future.result(timeout=30) == "new"
+                executor.shutdown()
+        finally:
+            first.kill()
+            first.wait()

@@ -799,3 +799,32 @@ def test_an_idle_scheduler_ends() -> None:
 def test_release_of_unknown_keys_is_harmless(env: Env) -> None:
     env.send("C", Release(("x",)), Cancel(("y",)), Missing((("z", address("W")),)))
     assert env.items("C", Ended) == [("z", "lost", "z is not known to the scheduler")]
+
+
+def test_assignments_begin_above_those_of_earlier_schedulers() -> None:
+    env = Env(first_assignment=1000)
+    env.client("C")
+    worker = env.worker("W", assigned=(999,))
+    env.submit("C", "x")
+    (run,) = env.take(worker, Run)
+    assert run.items[0][0] == 1000
+
+
+def test_a_function_that_only_another_client_has_sent_is_asked_for() -> None:
+    """It may be unloaded at any moment, also while the message is being read."""
+    env = Env()
+    env.client("C")
+    env.client("D")
+    env.submit("D", "y")
+    env.send("C", Submit({}, (("f", None, True, (item("x"),)),), False))
+    env.take("C", HelloAgain)
+
+
+def test_what_lost_work_needed_before_is_forgotten_when_it_is_submitted_anew() -> None:
+    env = Env()
+    env.client("C")
+    env.submit("C", ("a", "zz"))
+    env.send("C", Forget(("f",)), Submit({"g": b""}, (("g", None, True, (item("a"),)),), False))
+    assert set(env.core.lifecycle.tasks) == {"a"}
+    env.release("C", "a")
+    assert not env.core.lifecycle.tasks
