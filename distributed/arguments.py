@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -79,6 +79,8 @@ def worker_names(workers: Any) -> tuple[str, ...] | None:
     """What the caller wrote to mean some workers, as a tuple; None for no restriction."""
     if workers is None:
         return None
+    if not isinstance(workers, Iterable):
+        raise TypeError(f"workers are names or addresses, not {workers!r}")
     names = (workers,) if isinstance(workers, str) else tuple(workers)
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"workers are names or addresses, not {workers!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import os
 import queue
 import threading
 import time
@@ -130,6 +131,7 @@ class Connection:
 
     def __init__(self, address: Address, timeout: float) -> None:
         self.address = address
+        self._process = os.getpid()
         self.epoch = ""  # names the scheduler that has welcomed us
         self.core = ClientCore(uuid.uuid4().hex)
         self._lock = threading.Lock()
@@ -227,6 +229,7 @@ class Connection:
         """The keys on the wire of all futures of this client, by what they are called here."""
         found: dict[Any, list[str]] = {}
         with self._lock:
+            self._release()
             for wire, entry in self.core.entries.items():
                 if entry.handles:
                     found.setdefault(shown_key(wire), []).append(wire)
@@ -387,6 +390,10 @@ class Connection:
 
     def check_open(self) -> None:
         """Raises SchedulerGone if nothing can be submitted any more."""
+        if os.getpid() != self._process:
+            raise SchedulerGone(
+                f"this Executor belongs to process {self._process}, and this is a fork of it: make another"
+            )
         if self._closing:
             raise SchedulerGone(f"the connection to {self.address.url} is closed")
         if self._rejection:
@@ -445,7 +452,7 @@ class Connection:
             while self._jobs:
                 self._jobs.popleft()()
             if self._dropped:
-                self._release()
+                self._release_if_due()
             if self._lost_since is not None:
                 self._check_connection()
             self._send_outbox()
@@ -489,15 +496,6 @@ class Connection:
             with self._lock:
                 self._decide(Abandon(LOST, reason))
 
-    def _release(self) -> None:
-        now = time.monotonic()
-        if now < self._next_release and len(self._dropped) < MAX_DROPPED:
-            return
-        self._next_release = now + RELEASE_SECONDS
-        dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
-        with self._lock:
-            self._decide(Dropped(dropped))
-
     def _send_outbox(self) -> None:
         if not self._outbox:
             return
@@ -508,7 +506,19 @@ class Connection:
             # False means that there is no connection; see `_on_connected`.
             self._dealer.send((frame,))
 
+    def _release_if_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_release or len(self._dropped) >= MAX_DROPPED:
+            self._next_release = now + RELEASE_SECONDS
+            with self._lock:
+                self._release()
+
     # Under the lock
+
+    def _release(self) -> None:
+        dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
+        if dropped:
+            self._decide(Dropped(dropped))
 
     def _decide(self, event: Any) -> None:
         for effect in self.core.handle(event):

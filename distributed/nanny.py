@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import io
 import json
 import logging
 import os
@@ -424,7 +425,11 @@ def cannot_start(error: OSError) -> str:
 
 def _end_with_nanny() -> None:
     """End when standard input does. The kernel sees to it: a thread of ours could not, while a task
-    keeps the interpreter lock."""
+    keeps the interpreter lock.
+
+    Nobody else is to read from there: a task that asks for input is told that there is none.
+    """
+    sys.stdin = io.StringIO()
     if not hasattr(fcntl, "F_SETSIG"):  # elsewhere than on Linux
         end_with_parent()
         return

@@ -517,9 +517,10 @@ def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> SerializationErr
     """Find the argument that cannot be pickled."""
     named = [(f"argument {number}", arg) for number, arg in enumerate(args, 1)]
     named += [(f"argument {name!r}", arg) for name, arg in kwargs.items()]
+    replace = Replacer(Handle, lambda handle: Ref(handle.wire))
     for name, arg in named:
         try:
-            pickle_bytes(_packed((arg,), {}, {}))
+            pickle_bytes(replace(arg))
         except SerializationError as error:
             return SerializationError(f"{name} cannot be sent to a worker: {error}")
     return None

@@ -81,9 +81,9 @@ def _pickle(
         pickled: bytes = cloudpickle.dumps(value, 5, buffer_callback=keep)
         return pickled
     except Exception as error:
-        raise SerializationError(
-            f"a {type(value).__qualname__} cannot be pickled: {error!r}"
-        ) from error
+        name = type(value).__qualname__
+        article = "an" if name[0] in "AEIOUaeiou" else "a"
+        raise SerializationError(f"{article} {name} cannot be pickled: {error!r}") from error
 
 
 def _nothing() -> None:

@@ -31,6 +31,8 @@ MAX_CAUSES = 20
 _OURS = str(Path(__file__).parent) + os.sep
 _DASK = str(Path("dask") / "_task_spec.py")
 
+# (class or function, arguments, state)
+Recipe = tuple[Any, tuple[Any, ...], Any]
 # (file, function, line)
 Line = tuple[str, str, int]
 
@@ -130,8 +132,22 @@ def _pickle(exception: BaseException) -> bytes | None:
     frames along.
     """
     try:
-        reduced = exception.__reduce_ex__(5)
-        recipe = (*reduced[:2], reduced[2] if len(reduced) > 2 else None)
+        make, arguments, *rest = exception.__reduce_ex__(5)
+        bare = _bare, (type(exception), exception.args), vars(exception) or None
+    except BaseException:
+        return None  # it does not want to be pickled
+    # If its constructor takes other arguments than those that it has kept, it is made without.
+    return _pickle_recipe((make, arguments, rest[0] if rest else None)) or _pickle_recipe(bare)
+
+
+def _bare(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    exception = kind.__new__(kind, *args)
+    exception.args = args
+    return exception
+
+
+def _pickle_recipe(recipe: Recipe) -> bytes | None:
+    try:
         blob = pickle_bytes(recipe)
         if len(blob) > MAX_TEXT:
             recipe = (recipe[0], tuple(map(_cut_argument, recipe[1])), recipe[2])

@@ -370,3 +370,19 @@ def test_closing_releases_what_was_persisted(cluster: LocalCluster) -> None:
             x.compute(scheduler=executor)
         with pytest.raises((distributed.CancelledError, distributed.LostData), match="ones"):
             x.compute(scheduler=other)
+
+
+def test_every_executor_counts_as_a_client(cluster: LocalCluster) -> None:
+    """As xarray asks before it writes files."""
+    with Executor(cluster) as executor:
+        assert isinstance(executor, distributed.Client)
+        assert isinstance(dask.base.get_scheduler().__self__, dask.distributed.Client)
+    assert not isinstance(1, distributed.Client)
+
+
+def test_a_name_of_a_result_that_was_let_go_is_unknown(cluster: LocalCluster) -> None:
+    with Executor(cluster) as executor:
+        for value in range(3):
+            executor.get({"let go": value}, "let go")
+        with pytest.raises(KeyError, match="let go"):
+            executor.get({"x": 1}, "let go")

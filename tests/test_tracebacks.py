@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import traceback
 import weakref
 from pathlib import Path
@@ -30,6 +31,20 @@ class Broken(Exception):
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__("broken")
+
+
+class ByName(ValueError):
+    def __init__(self, *, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class Holding(Exception):
+    """It has what cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("holding")
+        self.lock = threading.Lock()
 
 
 class Hostile(Exception):
@@ -158,9 +173,16 @@ def test_cause_context_and_notes_arrive() -> None:
     assert "direct cause" in shown(arrived)
 
 
-@pytest.mark.parametrize(
-    "exception", [Broken(1, 2), Hostile(), Interrupting(), Unreadable(), ExitsWhenMade()]
-)
+@pytest.mark.parametrize("exception", [Broken(1, 2), ExitsWhenMade(), ByName(code=7)])
+def test_exceptions_with_constructors_of_their_own_arrive_as_they_were(
+    exception: Exception,
+) -> None:
+    arrived = across(exception)
+    assert type(arrived) is type(exception)
+    assert (arrived.args, vars(arrived)) == (exception.args, vars(exception))
+
+
+@pytest.mark.parametrize("exception", [Hostile(), Interrupting(), Unreadable(), Holding()])
 def test_what_cannot_be_pickled_arrives_as_text(exception: Exception) -> None:
     arrived = across(exception)
     assert isinstance(arrived, RemoteError)

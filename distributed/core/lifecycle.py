@@ -448,9 +448,10 @@ def _inherited_error(task: Task) -> Error | None:
 
 
 def _killed(task: Task, worker: Worker, reason: str) -> str:
+    name = worker.address if worker.name == worker.address else f"{worker.name} at {worker.address}"
     return (
-        f"{task.key} was running on {task.deaths} workers that died, the last of them "
-        f"{worker.name} at {worker.address} ({reason}). It does not run again."
+        f"{task.key} was running on {task.deaths} workers that died, the last of them {name} "
+        f"({reason}). It does not run again."
     )
 
 

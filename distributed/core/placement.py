@@ -38,17 +38,19 @@ def move_seconds(task: Task, worker: Worker) -> float:
     return seconds
 
 
-def wait_seconds(worker: Worker) -> float:
+def wait_seconds(worker: Worker, now: float) -> float:
     """Until a thread of the worker is free for one more task."""
     ahead = worker.busy + len(worker.queue) - worker.nthreads + 1
     if ahead <= 0:
         return 0.0
-    return ahead * (worker.seconds or UNKNOWN_SECONDS) / worker.nthreads
+    usual = ahead * (worker.seconds or UNKNOWN_SECONDS) / worker.nthreads
+    # What has taken so long already may take as long again, whatever the tasks before it took.
+    return max(usual, now - worker.reported_at)
 
 
-def start_seconds(task: Task, worker: Worker) -> float:
+def start_seconds(task: Task, worker: Worker, now: float) -> float:
     """Until the task could start there. Inputs are fetched while it waits, so the longer counts."""
-    return max(move_seconds(task, worker), wait_seconds(worker))
+    return max(move_seconds(task, worker), wait_seconds(worker, now))
 
 
 def holders_of_inputs(task: Task) -> Iterable[Worker]:
@@ -62,14 +64,14 @@ def holders_of_inputs(task: Task) -> Iterable[Worker]:
     return found
 
 
-def choose(task: Task, candidates: Iterable[Worker]) -> Worker | None:
+def choose(task: Task, candidates: Iterable[Worker], now: float) -> Worker | None:
     """The worker that could start the task earliest; among equals the one that has to move least,
     then the least busy. None if there are no candidates."""
     best: Worker | None = None
     best_cost: tuple[float, float, float, str] | None = None
     for worker in candidates:
         cost = (
-            start_seconds(task, worker),
+            start_seconds(task, worker, now),
             move_seconds(task, worker),
             worker.busy / worker.nthreads,
             worker.id,

@@ -56,7 +56,7 @@ class Queues:
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
         self._next_assignment = first_assignment
-        self._now = 0.0
+        self.now = 0.0
 
     # Workers come and go
 
@@ -118,11 +118,12 @@ class Queues:
             if not eligible and not options.loose:
                 self._set_aside(task)
                 return
-            self._push_to(choose(task, eligible), task)
+            self._push_to(choose(task, eligible, self.now), task)
         elif task.dependencies:
             candidates = dict.fromkeys(holders_of_inputs(task))
             candidates.update(dict.fromkeys(islice(self.open, 1)))
-            self._push_to(choose(task, [w for w in candidates if w.gone_since is None]), task)
+            present = [w for w in candidates if w.gone_since is None]
+            self._push_to(choose(task, present, self.now), task)
         else:
             task.state = READY
             heappush(self.common, (task.priority, task))
@@ -173,7 +174,7 @@ class Queues:
 
     def assign(self, now: float) -> None:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""
-        self._now = now
+        self.now = now
         if not (self.common or self.backlogged or self.pools.seekers):
             return
         while self._assign_round(prefetch=False):
@@ -229,7 +230,7 @@ class Queues:
             entry = head(victim.queue)
             if entry is None:
                 self.backlogged.pop(victim, None)
-            elif _better_at(thief, victim, entry[1]) and _has_room(thief, entry[1]):
+            elif _better_at(thief, victim, entry[1], self.now) and _has_room(thief, entry[1]):
                 heappop(victim.queue)
                 return entry[1]
         return None
@@ -244,7 +245,7 @@ class Queues:
             self.pools.prune(task)
         busy = worker.busy
         if not busy:
-            worker.reported_at = self._now
+            worker.reported_at = self.now
         task.state = PROCESSING
         task.worker = worker
         task.assignment = assignment
@@ -276,7 +277,7 @@ class Queues:
         free = [w for w in near if self._could_start(w, task)]
         if not task.options.loose or not free:
             free.append(worker)
-        return choose(task, free) or worker
+        return choose(task, free, self.now) or worker
 
     def _could_start(self, worker: Worker, task: Task) -> bool:
         """Whether it has a thread free for the task, and the resources."""
@@ -310,7 +311,7 @@ class Queues:
                 for task in islice(victim.assigned.values(), victim.nthreads, None)
                 if isinstance(task, Task)
             ]
-            wanted = [task for task in surplus if _better_at(thief, victim, task)]
+            wanted = [task for task in surplus if _better_at(thief, victim, task, now)]
             share = wanted[len(wanted) // 2 :]
             if share:
                 victim.thief = thief
@@ -367,11 +368,11 @@ def _prefetch(worker: Worker, task: Task) -> int:
     return max(1, min(MAX_PREFETCH, int(PREFETCH_SECONDS / max(seconds, 1e-6))))
 
 
-def _better_at(thief: Worker, victim: Worker, task: Task) -> bool:
+def _better_at(thief: Worker, victim: Worker, task: Task, now: float) -> bool:
     return (
         may_run(task, thief)
         and thief.stock.fits(task.options.resources)
-        and move_seconds(task, thief) < wait_seconds(victim)
+        and move_seconds(task, thief) < wait_seconds(victim, now)
     )
 
 

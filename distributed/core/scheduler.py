@@ -140,7 +140,7 @@ class SchedulerCore:
         An event is (peer, message): one of `messages.py`, or Gone, Nonsense, Tick. `now` is in
         seconds, on any clock that does not go back.
         """
-        self.now = now
+        self.now = self.queues.now = now
         peers = self.members.peers
         for peer, message in events:
             member = peers.get(peer)

@@ -286,6 +286,8 @@ def test_priorities(executor: Executor, gate: str) -> None:
     (worker, *_) = executor.ncores()
     here = {"workers": worker, "pure": False}
     blocked = [executor.submit(hold, gate, **here) for _ in range(2)]
+    # Or one of the others, that come in one batch with the second of these, would go before it.
+    wait_until(lambda: len(executor.processing()[worker]) == 2)
     order: list[int] = []
     futures = [executor.submit(inc, n, priority=n, **here) for n in range(3)]
     for future, n in zip(futures, range(3), strict=True):
@@ -678,3 +680,30 @@ def test_twenty_threads_share_an_executor(executor: Executor) -> None:
     for thread in threads:
         thread.join()
     assert results == {number: number for number in range(20)}
+
+
+def test_in_a_fork_of_its_process_it_says_so(executor: Executor) -> None:
+    pid = os.fork()
+    if not pid:
+        try:
+            executor.submit(inc, 1)
+        except SchedulerGone as error:
+            os._exit(7 if "is a fork of it" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_what_cannot_be_sent_is_named(executor: Executor) -> None:
+    with pytest.raises(SerializationError, match=r"argument 2 .* a lock cannot be pickled"):
+        executor.submit(inc, 1, threading.Lock())
+    with pytest.raises(
+        SerializationError, match=r"an Executor stays in its process.*get_client\(\)"
+    ):
+        executor.submit(inc, executor)
+    with pytest.raises(TypeError, match="workers are names or addresses, not 3"):
+        executor.submit(inc, 1, workers=3)
+
+
+def test_a_task_that_asks_for_input_is_told_that_there_is_none(executor: Executor) -> None:
+    assert isinstance(executor.submit(input).exception(timeout=10), EOFError)

@@ -828,3 +828,35 @@ def test_what_lost_work_needed_before_is_forgotten_when_it_is_submitted_anew() -
     assert set(env.core.lifecycle.tasks) == {"a"}
     env.release("C", "a")
     assert not env.core.lifecycle.tasks
+
+
+def test_work_does_not_wait_behind_a_task_that_takes_long() -> None:
+    """However short the tasks before it were: an idle worker that has to fetch the input comes first."""
+    env = Env()
+    env.client("C")
+    one = env.worker("A")
+    env.submit("C", "x")
+    env.finish(one, *(i[0] for run in env.take(one, Run) for i in run.items))
+    env.submit("C", "long", function="g")
+    env.take(one, Run)
+    two = env.worker("B")
+    env.now += 1.0
+    env.submit("C", ("y", "x"))
+    (run,) = env.take(two, Run)
+    assert run.items[0][1] == "y"
+
+
+def test_work_that_waits_behind_a_task_that_turns_out_to_take_long_is_stolen() -> None:
+    env = Env()
+    env.client("C")
+    one, two = env.worker("A"), env.worker("B")
+    env.submit("C", "x", "w")
+    for worker in (one, two):
+        env.finish(worker, *(i[0] for run in env.take(worker, Run) for i in run.items))
+    holder = env.core.lifecycle.tasks["x"].holders[0].id
+    idle = "B" if holder == "A" else "A"
+    env.submit("C", "long", function="g", options={"workers": [holder]})
+    env.submit("C", ("y", "x"), ("z", "x"))
+    env.tick(2.0)
+    given = [i[1] for run in env.take(idle, Run) for i in run.items]
+    assert "z" in given or "y" in given
