@@ -20,6 +20,7 @@ import select
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -383,6 +384,9 @@ class Poller:
         for descriptor in (self._reader, self._writer):
             os.set_blocking(descriptor, False)
         self._poll.register(self._reader, select.POLLIN)
+        # Held to write, or to close: a closed descriptor may be somebody else's by then. Signal handlers
+        # and finalizers wake too, in the middle of anything.
+        self._pipe = threading.RLock()
         self._armed = False
         self._lent = False
         self._closed = False
@@ -405,8 +409,12 @@ class Poller:
         self._armed = True
 
     def wake(self) -> None:
-        if self._armed:
-            self._armed = False
+        if not self._armed:
+            return
+        self._armed = False
+        with self._pipe:
+            if self._closed:
+                return
             try:
                 os.write(self._writer, b"\0")
             except BlockingIOError:
@@ -445,9 +453,10 @@ class Poller:
             pass
 
     def close(self) -> None:
-        if not self._closed:
+        with self._pipe:
+            if self._closed:
+                return
             self._closed = True
-            self._armed = False
             if self._lent:
                 signal.set_wakeup_fd(-1)
             os.close(self._reader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -229,3 +230,19 @@ def test_a_signal_ends_the_wait_and_is_harmless_after_the_end() -> None:
         assert signal.set_wakeup_fd(-1) == -1, "it would write to a descriptor that is closed"
         signal.signal(signal.SIGUSR1, before)
     assert caught == [signal.SIGUSR1]
+
+
+def test_a_wake_that_comes_after_the_end_is_harmless() -> None:
+    """Its descriptor may be somebody else's by then."""
+    poller = Poller()
+    poller.arm()
+    poller.close()
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    try:
+        poller.wake()
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+    finally:
+        os.close(reader)
+        os.close(writer)
