@@ -39,15 +39,12 @@ class Ledger:
         future.client.world.say(future.client.name, f"{future.key} is", (how, what))
         assert _RULES[how](self, future, what), f"{where} must not end as {how} {what!r}"
         before = self.futures[future]
-        # A value can be lost, what was lost can be submitted again, and what has ended can be called off;
-        # nothing else changes.
+        # A value can be lost, and what was lost can be submitted again. What has ended can still read as
+        # cancelled, if that was asked for: to a new scheduler it is submitted again, as an input of others.
         final = before is not None and before[0] in ("raised", "killed", "cancelled")
-        final = final and not (how == "cancelled" and self._is_called_off(future))
+        final = final and how != "cancelled"
         assert not final or before == (how, what), f"{where} was {before}, now {how} {what!r}"
         self.futures[future] = (how, what)
-
-    def _is_called_off(self, future: Future) -> bool:
-        return future.key in self._called_off.get(future.client.name, ())
 
     def _right_value(self, future: Future, what: Any) -> bool:
         return self.book.values.get(future.key) == what

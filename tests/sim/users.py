@@ -87,8 +87,15 @@ class User:
         spec = draw_spec(self.random, self.temper, self._name(), ())
         spec = spec._replace(scattered=True, raises=False, poison=False, flaky=0, small=False)
         self.cluster.book.add(spec)
-        future = self._take(self.client.adopt(spec.key, False, self.cluster.ledger.tell))
-        self.client.scatter(spec.key, lambda ok: future.look() if ok else self._let_go(future))
+        future = self.client.adopt(spec.key, False, self.cluster.ledger.tell)
+
+        def end(ok: bool) -> None:
+            if ok and self.busy:
+                self._take(future).look()
+            else:
+                future.drop()
+
+        self.client.scatter(spec.key, end)
 
     # How they do it
 
