@@ -14,6 +14,7 @@ from distributed.core.lifecycle import (
     Lifecycle,
     append,
     free,
+    report_error,
     report_finished,
 )
 from distributed.core.locks import Locks
@@ -399,6 +400,8 @@ class SchedulerCore:
                 report_finished(client, task)
             elif task.state in ACTIVE:
                 append(client, Pending, key)
+            else:
+                report_error(client, task)
 
     def _distrust(self, key: str, address: str) -> None:
         """Somebody could not get the data from where we said it is."""

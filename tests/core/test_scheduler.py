@@ -516,6 +516,17 @@ def test_data_that_a_client_cannot_get_is_computed_again(env: Env) -> None:
     assert env.finished("C") == ["x", "x"]
 
 
+def test_a_client_that_cannot_get_what_is_lost_is_told_so_again(env: Env) -> None:
+    """It took the first report for one that its result had overtaken."""
+    env.send("C", Scatter(1, (("a", 1),), None))
+    ((_, _, assignment),) = env.take("C", Reply)[0].value
+    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    env.gone("W")
+    assert [item[:2] for item in env.items("C", Ended)] == [("a", "lost")]
+    env.send("C", Missing((("a", address("W")),)))
+    assert [item[:2] for item in env.items("C", Ended)] == [("a", "lost")]
+
+
 def test_idle_workers_get_work_back_from_busy_ones(env: Env) -> None:
     env.submit("C", "a")
     env.finish("W", 1, microseconds=5_000)
