@@ -487,6 +487,23 @@ def test_a_worker_on_a_new_connection_is_compared_with_what_is_known(env: Env) -
     assert env.finished("C") == ["running"]
 
 
+def test_what_stands_in_the_queue_of_a_worker_that_was_cut_off_runs_when_it_is_back() -> None:
+    env = Env()
+    env.client()
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.submit("C", "x")
+    env.finish("V", *env.runs("V").values(), microseconds=1_000_000)
+    env.submit("C", *((f"y{number}", "x") for number in range(4)))
+    given = env.runs("V")
+    assert len(given) < 4
+    env.gone("V")
+    assigned = tuple(given.values())
+    env.worker("V", nanny="N", holds=(("x", 28),), assigned=assigned, peer="V2")
+    env.finish("V2", *assigned)
+    assert given.keys() | env.runs("V2").keys() == {"y0", "y1", "y2", "y3"}
+
+
 def test_a_result_that_a_worker_does_not_have_any_more_is_computed_again(env: Env) -> None:
     env.submit("C", "x")
     env.finish("W", 1)
