@@ -84,6 +84,8 @@ class Lifecycle:
                 wanted += tasks
             else:
                 client.unsettled += tasks
+                # Lost data that is known how to compute now: somebody else may want it.
+                wanted += [task for task in tasks if task.wanters]
         self.start(wanted)
         if not message.more:
             self.settle(client)

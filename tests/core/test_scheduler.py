@@ -544,6 +544,16 @@ def test_a_client_that_cannot_get_what_is_lost_is_told_so_again(env: Env) -> Non
     assert [item[:2] for item in env.items("C", Ended)] == [("a", "lost")]
 
 
+def test_what_was_lost_is_computed_for_whoever_wants_it_once_somebody_submits_it(env: Env) -> None:
+    env.client("D")
+    env.send("D", Want(("x",)))
+    env.submit("D", ("y", "x"))
+    env.send("D", Want(("x",)))
+    assert [item[1] for item in env.items("D", Ended)] == ["lost"] * 3
+    env.send("C", Submit({"f": b"blob"}, (("f", None, False, (item("x"),)),), True))
+    assert env.runs("W") == {"x": 1}
+
+
 def test_idle_workers_get_work_back_from_busy_ones(env: Env) -> None:
     env.submit("C", "a")
     env.finish("W", 1, microseconds=5_000)

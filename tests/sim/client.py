@@ -96,6 +96,8 @@ class Future:
     def _fetched(self, address: str, frames: Any) -> None:
         if self.dropped:
             self.looks -= 1
+        elif self.entry.status == CANCELLED:
+            self._end(*_outcome(self.entry))  # called off while the data was on its way
         elif isinstance(frames, list):
             self._end("value", unpacked(frames[0]))
         else:
