@@ -140,6 +140,7 @@ class Worker(Process):
         self.values: dict[str, int] = {}
         self.events: list[Any] = []
         self.address = f"tcp://{name}:1"
+        self.introduced = False
         self.registered = False
         self._on_death = on_death
         self._posted: deque[Callable[[], object]] = deque()
@@ -189,7 +190,7 @@ class Worker(Process):
             if event == CONNECTED:
                 self._hello()
             elif event == DISCONNECTED:
-                self.registered = False
+                self.introduced = self.registered = False
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 if isinstance(message, Welcome):
@@ -215,7 +216,7 @@ class Worker(Process):
             holds=tuple(self.core.holds()),
             assigned=tuple(self.core.assigned()),
         )
-        self.registered = False
+        self.introduced, self.registered = True, False
         self._dealer.send(encode_parts([hello]))
 
     def _heartbeat(self) -> None:
@@ -224,8 +225,8 @@ class Worker(Process):
         self.later(HEARTBEAT_SECONDS, self._heartbeat)
 
     def _tell(self, batch: list[Message]) -> None:
-        if not self.registered:
-            return  # the next hello tells all that matters
+        if not self.introduced:
+            return  # the next hello tells all that matters; what ends after it has to be told
         for frame in encode_parts(batch):
             self._dealer.send((frame,))
 
