@@ -187,8 +187,8 @@ class Lifecycle:
         stack = list(reversed(tasks))
         while stack:
             task = stack.pop()
-            if task.state is not RELEASED:
-                continue
+            if task.state is not RELEASED or not (task.wanters or task.users):
+                continue  # what was to use it may have failed meanwhile
             error = _inherited_error(task)
             if error is not None:
                 self.fail(task, error)

@@ -554,6 +554,21 @@ def test_what_was_lost_is_computed_for_whoever_wants_it_once_somebody_submits_it
     assert env.runs("W") == {"x": 1}
 
 
+def test_nothing_is_computed_again_for_what_cannot_be(env: Env) -> None:
+    env.send("C", Scatter(1, (("gone", 1),), None))
+    ((_, _, assignment),) = env.take("C", Reply)[0].value
+    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    group = (item("x"), item("y", "gone"))
+    env.send("C", Submit({"f": b"blob"}, (("f", None, False, group),), True))
+    env.submit("C", ("z", "x", "y"))
+    env.finish("W", *env.runs("W").values())
+    env.finish("W", *env.runs("W").values())
+    env.release("C", "gone")
+    env.gone("W")
+    assert [key for key, how, _ in env.items("C", Ended)] == ["z"]
+    assert env.state("x") == "released"
+
+
 def test_idle_workers_get_work_back_from_busy_ones(env: Env) -> None:
     env.submit("C", "a")
     env.finish("W", 1, microseconds=5_000)

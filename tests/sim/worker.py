@@ -86,7 +86,7 @@ class Threads:
         self.running[job.assignment] = job
         worker = self._worker
         spec = worker.book.specs[job.key]
-        assert self.blobs[job.function] == BLOBS[job.function], job.function
+        assert self.blobs.get(job.function) == BLOBS[job.function], (worker.name, job.assignment)
         assert job.arguments == spec.arguments, job.key
         inputs = [worker.values[key] for key in spec.inputs]  # they have to be here
         play = worker.book.begin(spec, worker)

@@ -14,7 +14,7 @@ from typing import Any
 # How long a process that is not slow takes to notice that something has come.
 REACTION_SECONDS = 0.0005
 # A message shown in a trace is cut after so many characters.
-SHOWN = 300
+SHOWN = 3000
 
 
 class World:
