@@ -202,6 +202,7 @@ class WorkerCore:
         self._claim = claim
         self._users: dict[str, int] = {}  # jobs that need the key here
         self._freed: set[str] = set()  # by the scheduler, but still in use here
+        self._fresh: dict[int, Job] = {}  # about to be given to the threads
         self._out: list[Message] = []
         self._effects: list[Any] = []
 
@@ -212,6 +213,9 @@ class WorkerCore:
             handler = _HANDLERS.get(type(event))
             if handler is not None:
                 handler(self, event)
+        if self._fresh:
+            self._effects.append(Execute(list(self._fresh.values())))
+            self._fresh = {}
         for peer in tuple(self.peers.values()):
             self._ask(peer)
         if self._out:
@@ -297,13 +301,8 @@ class WorkerCore:
         self._effects.append(Fetch(peer.address, list(peer.open)))
 
     def _execute(self, jobs: list[Job]) -> None:
-        if not jobs:
-            return
-        last = self._effects[-1] if self._effects else None
-        if type(last) is Execute:
-            last.jobs.extend(jobs)
-        else:
-            self._effects.append(Execute(jobs))
+        for job in jobs:
+            self._fresh[job.assignment] = job
 
     def _on_acquire(self, message: Acquire) -> None:
         for key, nbytes, addresses in message.items:
@@ -436,7 +435,8 @@ class WorkerCore:
 
     def _take_back(self, job: Job) -> bool:
         """Remove the job, unless it runs or has run."""
-        if not job.missing and not self._claim(job.assignment):
+        assignment = job.assignment
+        if not (job.missing or self._fresh.pop(assignment, None) or self._claim(assignment)):
             return False
         self._remove(job)
         return True
