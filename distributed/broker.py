@@ -52,7 +52,9 @@ class Broker:
         self._poller.add(self._router)
         # A port that was free is one that nobody knew.
         lock_grace = LOCK_GRACE_SECONDS if port else 0.0
-        self._core = SchedulerCore(self.id, idle_timeout, lock_grace)
+        # Nobody assigns a task each microsecond: so these are more than any earlier life has reached.
+        microseconds = time.time_ns() // 1000
+        self._core = SchedulerCore(self.id, idle_timeout, lock_grace, microseconds)
         self._stopping = False
         self._next_tick = 0.0
 

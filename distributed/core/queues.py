@@ -45,7 +45,7 @@ MAX_ADDRESSES = 3
 class Queues:
     """The common queue, the workers' own, the pools, and the workers with room."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_assignment: int = 0) -> None:
         self.workers: dict[str, Worker] = {}
         self.common: list[Entry] = []
         self.pools = Pools()
@@ -55,7 +55,7 @@ class Queues:
         self.open: dict[Worker, None] = {}
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
-        self._assignments = 0
+        self._assignments = last_assignment
         self._now = 0.0
 
     # Workers come and go

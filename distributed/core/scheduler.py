@@ -110,16 +110,21 @@ class SchedulerCore:
 
     `epoch` names this life of the scheduler; `idle_timeout` (seconds) ends it when there has been
     neither a client nor unfinished work for so long. With `lock_grace` (seconds) there may have been an
-    earlier life, whose clients hold locks; see `locks.py`.
+    earlier life, whose clients hold locks; see `locks.py`. What that has assigned may still run: the
+    numbers of assignments begin above `last_assignment`.
     """
 
     def __init__(
-        self, epoch: str, idle_timeout: float | None = None, lock_grace: float = 0.0
+        self,
+        epoch: str,
+        idle_timeout: float | None = None,
+        lock_grace: float = 0.0,
+        last_assignment: int = 0,
     ) -> None:
         self.epoch = epoch
         self.idle_timeout = idle_timeout
         self.now = 0.0
-        self.queues = Queues()
+        self.queues = Queues(last_assignment)
         self.lifecycle = Lifecycle(self.queues)
         self.requests = Requests(self.lifecycle)
         self.locks = Locks(lock_grace)

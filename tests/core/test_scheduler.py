@@ -504,6 +504,17 @@ def test_what_stands_in_the_queue_of_a_worker_that_was_cut_off_runs_when_it_is_b
     assert given.keys() | env.runs("V2").keys() == {"y0", "y1", "y2", "y3"}
 
 
+def test_an_assignment_of_an_earlier_life_is_not_taken_for_one_of_ours() -> None:
+    env = Env(last_assignment=100)
+    env.client()
+    env.worker("W", assigned=(1,))  # it cannot be interrupted
+    env.submit("C", "x")
+    env.finish("W", 1)
+    assert env.runs("W") == {"x": 101}
+    env.finish("W", 1)
+    assert env.finished("C") == []
+
+
 def test_a_result_that_a_worker_does_not_have_any_more_is_computed_again(env: Env) -> None:
     env.submit("C", "x")
     env.finish("W", 1)

@@ -21,7 +21,9 @@ WALKED_TASKS = 25
 class Scheduler(Process):
     def __init__(self, net: Net, life: int) -> None:
         super().__init__(net.world, "scheduler")
-        self.core = SchedulerCore(f"epoch {life}", lock_grace=LOCK_GRACE_SECONDS)
+        self.core = SchedulerCore(
+            f"epoch {life}", lock_grace=LOCK_GRACE_SECONDS, last_assignment=int(self.world.now * 1e6)
+        )
         self._router = SimRouter(net, self, ADDRESS)
         self._tick_is_due = False
         self._unchecked = 0
