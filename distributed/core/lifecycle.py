@@ -6,7 +6,7 @@ in; what goes out is appended to the `out` of the clients and workers concerned,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from distributed.core.queues import Queues
@@ -384,8 +384,9 @@ class Lifecycle:
 
     # Calls off
 
-    def cancel(self, client: Client, task: Task) -> None:
-        """End the task and all that waits for it, unless another client wants any of that."""
+    def cancel(self, client: Client, task: Task, called_off: Collection[str]) -> None:
+        """End the task and all that waits for it, unless another client wants any of that. The client
+        knows what it has called off itself, and may have submitted these keys anew meanwhile."""
         closure = {task: None}
         stack = [task]
         while stack:
@@ -398,7 +399,8 @@ class Lifecycle:
         for found in closure:
             if client.wants.pop(found, self) is None:
                 _drop_wanter(found, client)
-                append(client, Ended, (found.key, "cancelled", ""))
+                if found.key not in called_off:
+                    append(client, Ended, (found.key, "cancelled", ""))
         self.let_go(closure)
 
     def forget_functions(self, client: Client, functions: Iterable[Function]) -> None:

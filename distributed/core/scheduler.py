@@ -392,8 +392,9 @@ class SchedulerCore:
         self.lifecycle.forget_functions(client, known)
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
+        called_off = frozenset(message.keys)
         for task in self.lifecycle.known(message.keys):
-            self.lifecycle.cancel(client, task)
+            self.lifecycle.cancel(client, task, called_off)
 
     def _on_missing(self, client: Client, message: Missing) -> None:
         for key, address in message.items:

@@ -250,6 +250,14 @@ def test_cancelled_futures_stay_cancelled_and_the_key_is_free(env: Env) -> None:
     assert env.told(Dropped([old])) == []
 
 
+def test_what_is_cancelled_with_something_else_is_released(env: Env) -> None:
+    """It may have been submitted again meanwhile: then the scheduler believes that it is wanted."""
+    (x,) = env.submit("x")
+    assert env.told(Ended([("x", "cancelled", ""), ("y", "cancelled", "")])) == [Release(("x",))]
+    assert x.status == CANCELLED
+    assert env.told(Dropped([x])) == []
+
+
 def test_endings(env: Env) -> None:
     s, x, y, z = env.submit("s", "x", "y", "z")
     env.handle(Ended([("x", "lost", "why"), ("y", "killed", "who"), ("z", "cancelled", "")]))
