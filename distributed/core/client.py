@@ -289,7 +289,8 @@ class ClientCore:
             entry = self.entries[key] = Entry(key, None)
             news = True
         else:
-            news = entry.status is LOST or (wanted and not entry.handles)
+            # Without a handle it may be gone there: cancelled with something that uses it.
+            news = entry.status is LOST or not entry.handles
             if news:
                 entry.status = PENDING
         if entry.recipe is None:  # new, or came from elsewhere
