@@ -249,7 +249,9 @@ def _check_worker_hello(message: WorkerHello) -> None:
     for key, nbytes in message.holds:
         _strings((key,))
         _integers((nbytes,))
-    _integers(message.assigned)
+    for assignment, key in message.assigned:
+        _integers((assignment,))
+        _strings((key,))
     _amounts(message.resources)
     if message.nthreads < 1:
         raise ProtocolError("WorkerHello without threads")

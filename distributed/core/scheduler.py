@@ -234,13 +234,13 @@ class SchedulerCore:
         worker.functions = set()
         worker.thief = None
         self.members.enter(worker, peer, self.now)
-        self._compare_assigned(worker, frozenset(hello.assigned))
+        self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
         self.queues.join(worker)
         if self._ending:
             worker.out.append(Goodbye())
 
-    def _compare_assigned(self, worker: Worker, has: frozenset[int]) -> None:
+    def _compare_assigned(self, worker: Worker, has: dict[int, str]) -> None:
         for assignment, task in tuple(worker.assigned.items()):
             if assignment in has:
                 continue
@@ -249,11 +249,11 @@ class SchedulerCore:
             worker.stock.give_back((assignment,))
             if isinstance(task, Task):
                 self.lifecycle.requeue(task)
-        for assignment in has:
+        for assignment, key in has.items():
             if assignment not in worker.assigned:
                 worker.stock.strays.add(assignment)
             if not isinstance(worker.assigned.get(assignment), Task):
-                worker.assigned[assignment] = ""
+                worker.assigned[assignment] = key
                 append(worker, Drop, assignment)
 
     def _compare_holds(self, worker: Worker, has: dict[str, int]) -> None:

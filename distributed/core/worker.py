@@ -227,8 +227,8 @@ class WorkerCore:
         """What the scheduler should know of when it hears of us again."""
         return [(key, nbytes) for key, nbytes in self.held.items() if key not in self._freed]
 
-    def assigned(self) -> list[int]:
-        return list(self.jobs)
+    def assigned(self) -> list[tuple[int, str]]:
+        return [(job.assignment, job.key) for job in self.jobs.values()]
 
     # Work comes
 

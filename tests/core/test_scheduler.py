@@ -523,6 +523,14 @@ def test_an_assignment_of_an_earlier_life_is_not_taken_for_one_of_ours() -> None
     assert env.finished("C") == []
 
 
+def test_the_result_of_what_nobody_knows_of_is_freed(env: Env) -> None:
+    """It ended before the worker heard that it should give it up."""
+    env.worker("V", assigned=((7, "x"),))
+    assert env.items("V", Drop) == [7]
+    env.finish("V", 7)
+    assert env.items("V", Free) == ["x"]
+
+
 def test_a_result_that_a_worker_does_not_have_any_more_is_computed_again(env: Env) -> None:
     env.submit("C", "x")
     env.finish("W", 1)

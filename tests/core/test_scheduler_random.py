@@ -164,7 +164,7 @@ class PretendedWorker:
             self.nthreads,
             self.nanny,
             holds=tuple(self.data.items()),
-            assigned=tuple(self.jobs),
+            assigned=tuple(self.jobs.items()),
             peer=self.peer,
             resources=self.resources,
         )
