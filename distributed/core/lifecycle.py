@@ -366,7 +366,7 @@ class Lifecycle:
         self.queues.leave(worker)
         self.lose(lost)
         stranded = [task for task in worker.assigned.values() if isinstance(task, Task)]
-        arriving = [task for task in worker.incoming.values() if isinstance(task, Task)]
+        arriving = list(worker.incoming.values())
         worker.assigned.clear()
         worker.incoming.clear()
         worker.seceded.clear()
@@ -496,13 +496,14 @@ def free(worker: Worker, key: str) -> None:
 
 
 def drop_assignment(task: Task) -> None:
-    """Tell the worker to give up; the assignment stays in its books until it answers."""
+    """Tell the worker to give up; the assignment stays in its books until it answers. Scattered data that
+    still comes is reported by its key, too, and freed then."""
     worker = task.worker
     task.worker = None
     if worker is None:
         return  # it has reported, or died
     if task.function is None:
-        worker.incoming[task.assignment] = task.key
+        del worker.incoming[task.assignment]
         return
     worker.assigned[task.assignment] = task.key
     append(worker, Drop, task.assignment)

@@ -490,10 +490,8 @@ class SchedulerCore:
     def _on_arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:
         """Scattered data is there, or a report is stale."""
         task = worker.incoming.pop(assignment, None)
-        if isinstance(task, Task):
+        if task is not None:
             self.lifecycle.finish(task, worker, nbytes, None, kind)
-        elif task is not None:
-            self._discard_result(worker, task)
 
     def _discard_result(self, worker: Worker, key: str) -> None:
         """A result came that had been given up; delete it, unless the worker has or makes a newer."""

@@ -226,8 +226,7 @@ class Worker(Member):
         self.aliases = names_of(name, address)
         # assignment -> task; a key (str) once that assignment has been dropped but may still run.
         self.assigned: dict[int, Task | str] = {}
-        # The same for scattered data on its way here.
-        self.incoming: dict[int, Task | str] = {}
+        self.incoming: dict[int, Task] = {}  # scattered data on its way here
         self.stock = Stock()
         self.seceded: set[int] = set()  # assignments that have given their thread back
         self.queue: list[

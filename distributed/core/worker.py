@@ -368,6 +368,8 @@ class WorkerCore:
     def _on_received(self, event: Received) -> None:
         self._keep(event.key, event.key, event.nbytes)
         self._tell(Done, (event.assignment, event.nbytes, 0, None, event.kind))
+        # If nobody knows that assignment any more: what it is that lies here.
+        self._tell(Holds, (event.key, event.nbytes))
 
     def _keep(self, source: int | str, key: str, nbytes: int) -> None:
         self.held[key] = nbytes
@@ -435,8 +437,8 @@ class WorkerCore:
 
     def _take_back(self, job: Job) -> bool:
         """Remove the job, unless it runs or has run."""
-        assignment = job.assignment
-        if not (job.missing or self._fresh.pop(assignment, None) or self._claim(assignment)):
+        fresh = self._fresh.pop(job.assignment, None) is not None
+        if not (job.missing or fresh or self._claim(job.assignment)):
             return False
         self._remove(job)
         return True

@@ -341,7 +341,7 @@ def test_data_that_arrives_after_it_was_released_is_freed(env: Env) -> None:
     env.send("C", Scatter(1, (("a", 1),), None))
     ((_, _, assignment),) = env.take("C", Reply)[0].value
     env.release("C", "a")
-    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    env.send("W", Done([(assignment, 8, 0, None, None)]), Holds([("a", 8)]))
     assert env.items("W", Free) == ["a"]
     env.assert_empty()
 
@@ -354,8 +354,11 @@ def test_data_that_did_not_get_through_goes_to_another_worker(env: Env) -> None:
     assert second.value[0][1] == address("V")
     env.send("V", Done([(second.value[0][2], 8, 0, None, None)]))
     assert env.finished("C") == ["a"]
-    env.send("W", Done([(first.value[0][2], 8, 0, None, None)]))  # it came after all
-    assert env.items("W", Free) == ["a"]
+    env.send("W", Done([(first.value[0][2], 8, 0, None, None)]), Holds([("a", 8)]))
+    assert env.core.lifecycle.tasks["a"].holders == (  # it came after all
+        env.core.members.workers["V"],
+        env.core.members.workers["W"],
+    )
 
 
 def test_scatter_without_workers_is_refused() -> None:

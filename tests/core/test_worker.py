@@ -329,7 +329,7 @@ def test_copies_are_made_when_asked_for(env: Env) -> None:
 def test_data_from_a_client_is_kept_and_reported(env: Env) -> None:
     keep, tell = env.handle(Received("x", 7, 8, b"type"))
     assert keep == Keep([("x", "x", 8)])
-    assert tell == Tell([Done([(7, 8, 0, None, b"type")])])
+    assert tell == Tell([Done([(7, 8, 0, None, b"type")]), Holds([("x", 8)])])
 
 
 @pytest.mark.parametrize(("give_up", "answer"), [(Drop, Abandoned), (Retract, Returned)])

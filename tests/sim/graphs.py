@@ -56,7 +56,7 @@ class Temper:
     def __init__(self, random: Random) -> None:
         self.raising = random.choice((0.0, 0.02))
         self.flaky = random.choice((0.0, 0.1))
-        self.poison = random.choice((0.0, 0.0, 0.0, 0.01))
+        self.poison = random.choice((0.0, 0.0, 0.0, 0.003))
         self.seceding = random.choice((0.0, 0.05))
         self.long = random.choice((0.0, 0.02, 0.2))
         self.small = random.choice((0.0, 0.5, 1.0))

@@ -8,7 +8,7 @@ from distributed.broker import LOCK_GRACE_SECONDS, TICK_SECONDS
 from distributed.codec import decode, encode_parts
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import Gone, Send, Task, Tick
+from distributed.core.states import Gone, Send, Tick
 from tests.sim.net import Net, SimRouter
 from tests.sim.world import Process
 
@@ -22,7 +22,9 @@ class Scheduler(Process):
     def __init__(self, net: Net, life: int) -> None:
         super().__init__(net.world, "scheduler")
         self.core = SchedulerCore(
-            f"epoch {life}", lock_grace=LOCK_GRACE_SECONDS, last_assignment=int(self.world.now * 1e6)
+            f"epoch {life}",
+            lock_grace=LOCK_GRACE_SECONDS,
+            last_assignment=int(self.world.now * 1e6),
         )
         self._router = SimRouter(net, self, ADDRESS)
         self._tick_is_due = False
@@ -76,10 +78,7 @@ class Scheduler(Process):
         found += [*core.queues.stuck.reasons, *core.queues.stuck.homeless, *core.locks.table]
         found += [client.unsettled for client in core.members.clients.values() if client.unsettled]
         for worker in workers:
-            # Known limit: a mark for scattered data that its client did not send stays in `incoming` as
-            # long as the worker, in case that it still comes.
-            incoming = [task for task in worker.incoming.values() if isinstance(task, Task)]
-            tables = (worker.holds, worker.assigned, incoming, worker.seceded)
+            tables = (worker.holds, worker.assigned, worker.incoming, worker.seceded)
             found += [(worker, table) for table in tables if table]
             found += [(worker, worker.stock.taken)] if worker.stock.taken else []
             found += [(worker, worker.stock.strays)] if worker.stock.strays else []
