@@ -73,7 +73,7 @@ class Lifecycle:
             if function is None:
                 function = functions[id] = Function(id, blob)
             function.clients.add(client)
-            client.functions.add(function)
+            client.functions[function] = None
         self.generation += 1
         wanted: list[Task] = []
         for id, options, is_wanted, items in message.groups:
@@ -406,7 +406,7 @@ class Lifecycle:
     def forget_functions(self, client: Client, functions: Iterable[Function]) -> None:
         """The client will send these again before it uses them again."""
         for function in functions:
-            client.functions.discard(function)
+            client.functions.pop(function, None)
             function.clients.discard(client)
             self._unload_if_unused(function)
 

@@ -1,0 +1,196 @@
+"""Deliberate bugs: does the simulator find them? `python -m tests.sim.mutants` (`make mutants`) tells.
+
+Each is a function that breaks one thing in the cores, or in what stands for a shell; it is undone after.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distributed.core.client import ClientCore, Connected
+from distributed.core.lifecycle import Lifecycle
+from distributed.core.queues import Queues
+from distributed.core.scheduler import SchedulerCore
+from distributed.core.states import MEMORY, PROCESSING, Task, Worker
+from distributed.core.worker import Job, WorkerCore
+from distributed.messages import ClientHello
+from tests.sim.run import run
+
+MAX_SEEDS = 200
+
+Replaced = tuple[Any, str, Any]  # an object, the name of a thing in it, and what takes its place
+
+
+def no_attempt_check() -> Replaced:
+    """A report counts for whatever runs on the worker, whichever attempt it names."""
+    original = SchedulerCore._on_done
+
+    def on_done(core: SchedulerCore, worker: Worker, message: Any) -> None:
+        for item in message.items:
+            if item[0] not in worker.assigned and item[0] not in worker.incoming:
+                for task in core.lifecycle.tasks.values():
+                    if task.state is PROCESSING and task.function is not None:
+                        assert task.worker is not None
+                        task.worker.assigned.pop(task.assignment, None)
+                        core.lifecycle.finish(task, worker, *item[1:2], *item[3:])
+                        break
+        original(core, worker, message)
+
+    return SchedulerCore, "_on_done", on_done
+
+
+def forgotten_location() -> Replaced:
+    """A worker is lost; one of the results that lay there is still believed to."""
+
+    def lose_worker(life: Lifecycle, worker: Worker, reason: str, guilty: Iterable[Task]) -> None:
+        if worker.holds:
+            worker.holds.popitem()
+        _lose_worker(life, worker, reason, guilty)
+
+    return Lifecycle, "lose_worker", lose_worker
+
+
+def double_decrement() -> Replaced:
+    """A dependent is counted down twice when an input is there."""
+
+    def finish(life: Lifecycle, task: Task, *rest: Any) -> None:
+        for dependent in task.dependents or ():
+            if dependent.missing > 1:
+                dependent.missing -= 1
+        _finish(life, task, *rest)
+
+    return Lifecycle, "finish", finish
+
+
+def no_resubmit() -> Replaced:
+    """After a reconnect the client says hello and submits nothing."""
+
+    def on_connected(core: ClientCore, event: Any) -> None:
+        before = len(core._out)
+        _on_connected(core, event)
+        core._out[before:] = [m for m in core._out[before:] if isinstance(m, ClientHello)]
+
+    return ClientCore, "_on_connected", on_connected
+
+
+def lost_requeue() -> Replaced:
+    """A task that was prefetched by a worker that dies is not run elsewhere."""
+
+    def requeue(life: Lifecycle, task: Task) -> None:
+        if task.state is PROCESSING and task.assignment % 3 == 0:
+            task.worker = None
+        else:
+            _requeue(life, task)
+
+    return Lifecycle, "requeue", requeue
+
+
+def never_freed() -> Replaced:
+    """Data that nobody needs stays on its worker."""
+
+    def on_free(core: WorkerCore, message: Any) -> None:
+        _on_free(core, message._replace(keys=message.keys[1:]))
+
+    return WorkerCore, "_on_free", on_free
+
+
+def freed_in_use() -> Replaced:
+    """Data is deleted though a job there is about to use it."""
+
+    def on_free(core: WorkerCore, message: Any) -> None:
+        for key in message.keys:
+            if key in core.held:
+                core._delete(key)
+
+    return WorkerCore, "_on_free", on_free
+
+
+def no_comparison() -> Replaced:
+    """A worker that comes back is believed to run all that it was given."""
+    return SchedulerCore, "_compare_assigned", lambda core, worker, has: None
+
+
+def silent_unfetchable() -> Replaced:
+    """An input cannot be had, and nobody is told."""
+
+    def give_back(core: WorkerCore, job: Job, missing: Any) -> None:
+        core._remove(job)
+
+    return WorkerCore, "_give_back", give_back
+
+
+def no_notice_of_loss() -> Replaced:
+    """Whoever misses data is sent to the same place again."""
+    return SchedulerCore, "_distrust", lambda core, key, address: None
+
+
+def unconditional_retry() -> Replaced:
+    """The wrong future is told: of a failed task's inputs, not of the task."""
+
+    def fail(life: Lifecycle, task: Task, error: Any) -> None:
+        for dependency in task.dependencies[:1]:
+            if dependency.state is not MEMORY:
+                task = dependency
+        _fail(life, task, error)
+
+    return Lifecycle, "fail", fail
+
+
+def forgotten_queue() -> Replaced:
+    """What stood in the queue of a worker is lost with it."""
+
+    def leave(queues: Queues, worker: Worker) -> None:
+        worker.queue = []
+        _leave(queues, worker)
+
+    return Queues, "leave", leave
+
+
+def lost_release() -> Replaced:
+    """Some releases are not said."""
+
+    def on_dropped(core: ClientCore, event: Any) -> None:
+        before = len(core._out)
+        _on_dropped(core, event)
+        if len(event.entries) > 1:
+            del core._out[before:]
+
+    return ClientCore, "_on_dropped", on_dropped
+
+
+def deaf_waiters() -> Replaced:
+    """Whoever waits is not woken if data was lost and is there again."""
+
+    def on_pending(core: ClientCore, message: Any) -> None:
+        _on_pending(core, message)
+        for key in message.keys:
+            if key in core.entries:
+                core.entries[key].waiters = ()
+
+    return ClientCore, "_on_pending", on_pending
+
+
+def reused_numbers() -> Replaced:
+    """The next life of the scheduler counts assignments from the start again."""
+
+    def init(queues: Queues, last_assignment: int = 0) -> None:
+        _init(queues, 0)
+
+    return Queues, "__init__", init
+
+
+_finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
+_lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
+_leave, _init = Queues.leave, Queues.__init__
+_on_connected, _on_dropped = ClientCore._on_connected, ClientCore._on_dropped
+_on_pending = ClientCore._on_pending
+
+MUTANTS: tuple[Callable[[], Replaced], ...] = (
+    no_attempt_check, forgotten_location, double_decrement, no_resubmit, lost_requeue, never_freed,
+    freed_in_use, no_comparison, silent_unfetchable, no_notice_of_loss, unconditional_retry,
+    forgotten_queue, lost_release, deaf_waiters, reused_numbers,
+)  # fmt: skip
