@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distributed.core.client import ClientCore, Connected
+from distributed.core.client import ClientCore
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.queues import Queues
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import MEMORY, PROCESSING, Task, Worker
+from distributed.core.states import PROCESSING, Task, Worker
 from distributed.core.worker import Job, WorkerCore
 from distributed.messages import ClientHello
 from tests.sim.run import run
@@ -26,21 +26,14 @@ Replaced = tuple[Any, str, Any]  # an object, the name of a thing in it, and wha
 
 
 def no_attempt_check() -> Replaced:
-    """A report counts for whatever runs on the worker, whichever attempt it names."""
-    original = SchedulerCore._on_done
+    """The result of an attempt that had been given up counts for the one that runs now."""
 
-    def on_done(core: SchedulerCore, worker: Worker, message: Any) -> None:
-        for item in message.items:
-            if item[0] not in worker.assigned and item[0] not in worker.incoming:
-                for task in core.lifecycle.tasks.values():
-                    if task.state is PROCESSING and task.function is not None:
-                        assert task.worker is not None
-                        task.worker.assigned.pop(task.assignment, None)
-                        core.lifecycle.finish(task, worker, *item[1:2], *item[3:])
-                        break
-        original(core, worker, message)
+    def discard_result(core: SchedulerCore, worker: Worker, key: str) -> None:
+        task = core.lifecycle.tasks.get(key)
+        if task is not None and task.state is PROCESSING:
+            core.lifecycle.finish(task, worker, 28, None, None)
 
-    return SchedulerCore, "_on_done", on_done
+    return SchedulerCore, "_discard_result", discard_result
 
 
 def forgotten_location() -> Replaced:
@@ -128,14 +121,13 @@ def no_notice_of_loss() -> Replaced:
     return SchedulerCore, "_distrust", lambda core, key, address: None
 
 
-def unconditional_retry() -> Replaced:
-    """The wrong future is told: of a failed task's inputs, not of the task."""
+def failure_not_inherited() -> Replaced:
+    """What waits for a task that has failed goes on waiting."""
 
     def fail(life: Lifecycle, task: Task, error: Any) -> None:
-        for dependency in task.dependencies[:1]:
-            if dependency.state is not MEMORY:
-                task = dependency
+        dependents, task.dependents = task.dependents, None
         _fail(life, task, error)
+        task.dependents = dependents
 
     return Lifecycle, "fail", fail
 
@@ -191,6 +183,51 @@ _on_pending = ClientCore._on_pending
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (
     no_attempt_check, forgotten_location, double_decrement, no_resubmit, lost_requeue, never_freed,
-    freed_in_use, no_comparison, silent_unfetchable, no_notice_of_loss, unconditional_retry,
+    freed_in_use, no_comparison, silent_unfetchable, no_notice_of_loss, failure_not_inherited,
     forgotten_queue, lost_release, deaf_waiters, reused_numbers,
 )  # fmt: skip
+
+
+@contextmanager
+def replaced(mutant: Callable[[], Replaced]) -> Iterator[None]:
+    owner, name, substitute = mutant()
+    original = getattr(owner, name)
+    tables = _tables(owner, original)
+    setattr(owner, name, substitute)
+    for table, key in tables:
+        table[key] = substitute
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+        for table, key in tables:
+            table[key] = original
+
+
+def _tables(owner: Any, original: Any) -> list[tuple[dict[Any, Any], Any]]:
+    """Where the core's module has put the function, so that its name is not looked up."""
+    module = sys.modules[owner.__module__]
+    tables = [t for n, t in vars(module).items() if n in ("_HANDLERS", "_HELLOS")]
+    return [(t, key) for t in tables for key, value in t.items() if value is original]
+
+
+def seeds_to_find(mutant: Callable[[], Replaced], most: int = MAX_SEEDS) -> int | None:
+    """How many seeds it takes, from the first; None if none of so many finds it."""
+    with replaced(mutant):
+        return next((seed + 1 for seed in range(most) if run(seed).failure), None)
+
+
+def main() -> int:
+    found = 0
+    for mutant in MUTANTS:
+        start = time.perf_counter()
+        seeds = seeds_to_find(mutant)
+        found += seeds is not None
+        result = f"found after {seeds} seeds" if seeds else f"NOT FOUND in {MAX_SEEDS} seeds"
+        print(f"{mutant.__name__:<24}{result:<26}{time.perf_counter() - start:6.1f} s", flush=True)
+    print(f"{found} of {len(MUTANTS)} found")
+    return 0 if found == len(MUTANTS) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
