@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tests.sim.run import Report, run
+from tests.sim.run import SEEDS, Report, run
 
 
 def main() -> int:
@@ -17,14 +17,16 @@ def main() -> int:
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--seed", type=int, help="replay one run, and print all that happens")
     group.add_argument("--seeds", help="run these, as in 0-99")
-    group.add_argument("--minutes", type=float, help="run fresh seeds for so long")
+    group.add_argument(
+        "--minutes", type=float, help="run fresh seeds for so long; keep those that fail"
+    )
     options = parser.parse_args()
     if options.seed is not None:
         return replay(options.seed)
     if options.seeds is not None:
         first, _, last = options.seeds.partition("-")
         return hunt(range(int(first), int(last or first) + 1))
-    return hunt(fresh_seeds(options.minutes * 60))
+    return hunt(fresh_seeds(options.minutes * 60), keep=True)
 
 
 def replay(seed: int) -> int:
@@ -40,13 +42,16 @@ def fresh_seeds(seconds: float) -> Iterator[int]:
         yield random.SystemRandom().randrange(1 << 40)
 
 
-def hunt(seeds: Iterable[int]) -> int:
+def hunt(seeds: Iterable[int], keep: bool = False) -> int:
     reports: list[Report] = []
     for seed in seeds:
         report = run(seed)
         reports.append(report)
         if report.failure:
             print(f"\npython -m tests.sim --seed {seed}\n{report.failure}", flush=True)
+            if keep:
+                with SEEDS.open("a") as file:
+                    file.write(f"{seed}\n")
     summarize(reports)
     return 1 if any(report.failure for report in reports) else 0
 

@@ -59,6 +59,7 @@ class Temper:
         self.poison = random.choice((0.0, 0.0, 0.0, 0.003))
         self.seceding = random.choice((0.0, 0.05))
         self.long = random.choice((0.0, 0.02, 0.2))
+        self.long_seconds = random.choice(LONG_SECONDS)
         self.small = random.choice((0.0, 0.5, 1.0))
         self.large = random.choice((0.0, 0.1))
         self.urgent = random.choice((0.0, 0.3))
@@ -75,7 +76,7 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
         inputs=inputs,
         constant=random.randrange(1 << 40),
         function=random.choice(tuple(BLOBS)),
-        seconds=LONG_SECONDS * random.uniform(0.2, 1.8) if long else random.choice(SHORT_SECONDS),
+        seconds=temper.long_seconds * random.random() if long else random.choice(SHORT_SECONDS),
         small=chance(temper.small),
         nbytes=LARGE if chance(temper.large) else 28,
         retries=retries,

@@ -116,9 +116,15 @@ def silent_unfetchable() -> Replaced:
     return WorkerCore, "_give_back", give_back
 
 
-def no_notice_of_loss() -> Replaced:
-    """Whoever misses data is sent to the same place again."""
-    return SchedulerCore, "_distrust", lambda core, key, address: None
+def no_acknowledgement() -> Replaced:
+    """A worker gives a task up, and does not say so."""
+
+    def on_drop(core: WorkerCore, message: Any) -> None:
+        for assignment in message.assignments:
+            if assignment in core.jobs:
+                core._take_back(core.jobs[assignment])
+
+    return WorkerCore, "_on_drop", on_drop
 
 
 def failure_not_inherited() -> Replaced:
@@ -183,7 +189,7 @@ _on_pending = ClientCore._on_pending
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (
     no_attempt_check, forgotten_location, double_decrement, no_resubmit, lost_requeue, never_freed,
-    freed_in_use, no_comparison, silent_unfetchable, no_notice_of_loss, failure_not_inherited,
+    freed_in_use, no_comparison, silent_unfetchable, no_acknowledgement, failure_not_inherited,
     forgotten_queue, lost_release, deaf_waiters, reused_numbers,
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.sim.cluster import Cluster
@@ -14,10 +15,19 @@ from tests.sim.users import User
 from tests.sim.world import World
 
 # Virtual seconds. Once all faults have ended everything must come to its end: a task may still run on a
-# worker that was slow when it began.
-RESOLVE_SECONDS = 900.0
+# worker that was slow when it began, and one worker may have to do hundreds that take long.
+RESOLVE_SECONDS = 3600.0
 # And then, once nobody wants anything, be forgotten.
 FORGET_SECONDS = 300.0
+
+
+# Seeds that have failed, one a line; replayed by the tests for ever after.
+SEEDS = Path(__file__).with_name("seeds.txt")
+
+
+def known_seeds() -> list[int]:
+    lines = (line.partition("#")[0].strip() for line in SEEDS.read_text().splitlines())
+    return [int(line) for line in lines if line]
 
 
 class Report(NamedTuple):

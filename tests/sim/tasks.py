@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 # Functions, as they travel. All do the same; there are several so that they come and go.
 BLOBS = {name: f"the code of {name}".encode() for name in "fgh"}
 KIND = b"the type int"
-# Most tasks are short; of the others the mean.
+# Most tasks are short; of the others the most that they take.
 SHORT_SECONDS = (0.0, 0.0, 0.001, 0.02)
-LONG_SECONDS = 1.0
+LONG_SECONDS = (1.0, 3.0, 20.0)
+# However slow a worker is.
+MAX_SECONDS = 100.0
 
 
 class Spec(NamedTuple):

@@ -10,6 +10,9 @@ from tests.sim.cluster import Cluster
 from tests.sim.graphs import Temper, draw_graph, draw_spec
 from tests.sim.tasks import BLOBS, Spec
 
+# Somebody who has so many futures lets some go.
+MAX_HELD = 100
+
 
 class User:
     """Sits at one client, and does something now and then, as long as it is busy."""
@@ -34,6 +37,8 @@ class User:
             return
         self._acts += 1
         (act,) = self.random.choices(tuple(self._mix), tuple(self._mix.values()))
+        if len(self.held) > MAX_HELD:
+            act = User.drop
         act(self)
         self.client.later(self.random.expovariate(1 / self._pause), self._act)
 

@@ -41,7 +41,7 @@ from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.fetcher import SimFetcher
 from tests.sim.net import Net, SimDealer, SimRouter
-from tests.sim.tasks import BLOBS, KIND, Book, Play, Spec, packed, unpacked
+from tests.sim.tasks import BLOBS, KIND, MAX_SECONDS, Book, Play, Spec, packed, unpacked
 from tests.sim.world import Process
 
 HEARTBEAT_SECONDS = 2.0
@@ -90,7 +90,7 @@ class Threads:
         assert job.arguments == spec.arguments, job.key
         inputs = [worker.values[key] for key in spec.inputs]  # they have to be here
         play = worker.book.begin(spec, worker)
-        seconds = play.seconds * worker.slowness
+        seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
         if play.secedes:
             worker.later(seconds * 0.5, lambda: self._secede(job.assignment))
         worker.later(seconds, lambda: self._end(job, spec, play, inputs))
