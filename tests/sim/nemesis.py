@@ -111,7 +111,8 @@ class Nemesis:
             self.random.choice(self.cluster.clients).die("killed")
 
     def restart_scheduler(self) -> None:
-        self.cluster.restart_scheduler(self.random.random() * MAX_DOWN_SECONDS)
+        most = self.random.choice((0.5, MAX_DOWN_SECONDS))
+        self.cluster.restart_scheduler(self.random.random() * most)
 
 
 def _clog(wire: Wire, seconds: float) -> None:
@@ -129,5 +130,5 @@ _FAULTS = {
     Nemesis.part: 4.0,
     Nemesis.clog: 3.0,
     Nemesis.vanish_client: 10.0,
-    Nemesis.restart_scheduler: 8.0,
+    Nemesis.restart_scheduler: 5.0,
 }

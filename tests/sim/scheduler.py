@@ -15,7 +15,7 @@ from tests.sim.world import Process
 ADDRESS = "tcp://scheduler:1"
 # The invariants are walked after each batch while there are few tasks, and then so much more rarely that
 # it does not take most of the time.
-WALKED_TASKS = 25
+WALKED_TASKS = 6
 
 
 class Scheduler(Process):
