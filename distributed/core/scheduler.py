@@ -224,6 +224,11 @@ class SchedulerCore:
         """A new worker, or one that we know on a new connection: messages may have been lost, so
         compare what it has with what we believe."""
         worker = self.members.workers.get(hello.worker)
+        if worker is not None and worker.peer == peer:
+            # Asked more than once, it says hello more than once. Nothing was lost in between, and what we
+            # have said since the first it may not have heard yet.
+            worker.out.append(Welcome(self.epoch, self.requests.files))
+            return
         if worker is None:
             worker = Worker(hello.worker, peer, self.now, hello.name, hello.address, hello.nthreads)
             worker.nanny = hello.nanny

@@ -484,6 +484,20 @@ def test_who_was_given_up_is_asked_to_say_hello(env: Env) -> None:
     assert env.take("W", HelloAgain)
 
 
+def test_who_says_hello_twice_keeps_what_it_was_given_in_between(env: Env) -> None:
+    env.tick(SILENCE_SECONDS_WITHOUT_NANNY + 1)
+    env.send("W", Heartbeat(1))
+    env.send("W", Heartbeat(1))
+    assert len(env.take("W", HelloAgain)) == 2
+    env.worker()
+    env.submit("C", "x")
+    assert env.runs("W") == {"x": 1}
+    env.worker()  # it had not heard of the task yet
+    assert env.runs("W") == {}
+    env.finish("W", 1)
+    assert env.finished("C") == ["x"]
+
+
 def test_a_worker_on_a_new_connection_is_compared_with_what_is_known(env: Env) -> None:
     env.submit("C", "reported", "lost report", "running")
     env.finish("W", 1)
