@@ -34,6 +34,7 @@ class Cluster:
         self.scheduler = Scheduler(self.net, 1)
         self._all_workers: list[Worker] = []
         self._started = 0
+        self._free_addresses: list[str] = []
         self.nannies: list[Nanny] = []
         for number in range(random.choice((0, 1, 2))):
             self.nannies.append(
@@ -61,15 +62,22 @@ class Cluster:
     def start_worker(self, nanny: str, on_death: Callable[[str], object]) -> Worker:
         def died(reason: str) -> None:
             self.ledger.worker_losses += 1
+            self._free_addresses.append(worker.address)
             on_death(reason)
 
         self._started += 1
         name = f"w{self._started}"
         nthreads = self.world.random.choice((1, 1, 2, 4))
-        worker = Worker(self.net, self.book, name, nthreads, nanny, died)
+        worker = Worker(self.net, self.book, name, self._address(name), nthreads, nanny, died)
         self._all_workers.append(worker)
         self.world.say(name, "starts", f"{nthreads} threads, nanny {nanny!r}")
         return worker
+
+    def _address(self, name: str) -> str:
+        """Now and then that of one that has died: ports are used again."""
+        if self._free_addresses and self.world.random.random() < 0.5:
+            return self._free_addresses.pop()
+        return f"tcp://{name}:1"
 
     def _start_alone(self) -> None:
         delay = self.world.random.uniform(*OPERATOR_SECONDS)

@@ -129,6 +129,7 @@ class Worker(Process):
         net: Net,
         book: Book,
         name: str,
+        address: str,
         nthreads: int,
         nanny: str = "",
         on_death: Callable[[str], object] = lambda reason: None,
@@ -139,7 +140,7 @@ class Worker(Process):
         self.nanny = nanny
         self.values: dict[str, int] = {}
         self.events: list[Any] = []
-        self.address = f"tcp://{name}:1"
+        self.address = address
         self.introduced = False
         self.registered = False
         self._on_death = on_death
