@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Somebody starts a new worker in place of one that has died without a nanny, after so long.
 OPERATOR_SECONDS = (0.5, 5.0)
+ENOUGH_WORKERS = 4
 
 
 class Cluster:
@@ -94,6 +95,9 @@ class Cluster:
         self.scheduler = Scheduler(self.net, self.lives)
 
     def heal(self) -> None:
+        """One worker alone would take days for what poison makes it do again and again."""
+        for _ in range(len(self.workers), ENOUGH_WORKERS):
+            self._start_alone()
         for process in self.processes():
             process.resume()
             process.slowness = 1.0
