@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 # dask.distributed, which has our import name
 PEER := .venv-peer
 
-.PHONY: help demo demo-arrays demo-dataframes test check lint bench bench-collections clean
+# How long to hunt
+MINUTES ?= 30
+
+.PHONY: help demo demo-arrays demo-dataframes test check lint bench bench-collections hunt mutants clean
 
 help:
 	@echo "make demo               count the words of Python's own library on a cluster"
@@ -16,6 +19,8 @@ help:
 	@echo "make lint               the first three of these"
 	@echo "make bench              our speed beside bare sockets and a process pool"
 	@echo "make bench-collections  dask's collections, beside dask.distributed and dask's threads"
+	@echo "make hunt MINUTES=30    look for lost work in a simulated cluster, with fresh seeds"
+	@echo "make mutants            whether that finds deliberate bugs"
 	@echo "make clean              remove what the others made"
 
 demo: $(VENV)/installed
@@ -42,6 +47,12 @@ bench: $(VENV)/installed
 
 bench-collections: $(VENV)/installed-test $(PEER)/installed
 	$(BIN)/python -m benchmarks.dask_collections --peer $(PEER)/bin/python
+
+hunt: $(VENV)/installed-test
+	$(BIN)/python -m tests.sim --minutes $(MINUTES)
+
+mutants: $(VENV)/installed-test
+	$(BIN)/python -m tests.sim.mutants
 
 clean:
 	rm -rf $(VENV) $(PEER) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -255,7 +255,9 @@ def _check_worker_hello(message: WorkerHello) -> None:
     for key, nbytes in message.holds:
         _strings((key,))
         _integers((nbytes,))
-    _integers(message.assigned)
+    for assignment, key in message.assigned:
+        _integers((assignment,))
+        _strings((key,))
     _amounts(message.resources)
     if not 1 <= message.nthreads <= MAX_THREADS:
         raise ProtocolError(f"WorkerHello with {message.nthreads} threads")

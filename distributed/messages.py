@@ -235,8 +235,8 @@ class Warn(NamedTuple):
 
 
 class WorkerHello(NamedTuple):
-    """`holds` is `(key, nbytes)` of all it stores, `assigned` what it was given and has not reported,
-    `resources` what it has for tasks that ask for it, as {name: amount}."""
+    """`holds` is `(key, nbytes)` of all it stores, `assigned` the `(assignment, key)` of what it was given
+    and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}."""
 
     worker: str
     name: str

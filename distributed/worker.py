@@ -151,6 +151,7 @@ class Worker:
         self._client: Executor | None = None
         self._client_lock = threading.Lock()
         self._process = psutil.Process()
+        self._introduced = False  # hello has been said on this connection
         self._registered = False
         self._alone_since: float | None = time.monotonic()
         self._next_complaint = time.monotonic() + 1.0
@@ -239,7 +240,7 @@ class Worker:
             if event == CONNECTED:
                 self._hello()
             elif event == DISCONNECTED:
-                self._registered = False
+                self._introduced = self._registered = False
                 self._alone_since = time.monotonic()
                 self._next_complaint = time.monotonic() + 1.0
             elif event == REFUSED:
@@ -272,7 +273,7 @@ class Worker:
             holds=tuple(self._core.holds()),
             assigned=tuple(self._core.assigned()),
         )
-        self._registered = False
+        self._introduced, self._registered = True, False
         self._dealer.send(encode_parts([hello]))
 
     def _on_welcome(self, message: Welcome) -> None:
@@ -314,8 +315,8 @@ class Worker:
             logger.warning("no scheduler answers at %s; trying again", self.scheduler.url)
 
     def _tell(self, batch: list[Message]) -> None:
-        if not self._registered:
-            return  # the next hello tells all that matters
+        if not self._introduced:
+            return  # the next hello tells all that matters; what ends after it has to be told
         for frame in encode_parts(batch):
             self._dealer.send((frame,))
 

@@ -289,7 +289,8 @@ class ClientCore:
             entry = self.entries[key] = Entry(key, None)
             news = True
         else:
-            news = entry.status is LOST or (wanted and not entry.handles)
+            # Without a handle it may be gone there: cancelled with something that uses it.
+            news = entry.status is LOST or not entry.handles
             if news:
                 entry.status = PENDING
         if entry.recipe is None:  # new, or came from elsewhere
@@ -508,16 +509,22 @@ class ClientCore:
                 self._end(entry, ERROR, exception)
 
     def _on_ended(self, message: Ended) -> None:
+        released = []
         for key, ending, reason in message.items:
             entry = self.entries.get(key)
             if entry is None:
                 continue
             if ending == "cancelled":
+                # Submitted again while this was on its way, the scheduler has it, and must let go.
+                if entry.handles:
+                    released.append(key)
                 self._cancel(entry, reason)
             elif ending == "lost":
                 self._end(entry, LOST, reason)
             else:
                 self._end(entry, ERROR, (ending, reason))
+        if released:
+            self._out.append(Release(tuple(released)))
 
     def _on_cleared(self, message: Cleared) -> None:
         # What we submitted while this was on its way the scheduler has, and must let go.

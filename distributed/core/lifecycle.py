@@ -6,7 +6,7 @@ in; what goes out is appended to the `out` of the clients and workers concerned,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from distributed.core.queues import Queues
@@ -74,7 +74,7 @@ class Lifecycle:
             if function is None:
                 function = functions[id] = Function(id, blob)
             function.clients.add(client)
-            client.functions.add(function)
+            client.functions[function] = None
         self.generation += 1
         wanted: list[Task] = []
         for id, options, is_wanted, items in message.groups:
@@ -85,6 +85,8 @@ class Lifecycle:
                 wanted += tasks
             else:
                 client.unsettled += tasks
+                # Lost data that is known how to compute now: somebody else may want it.
+                wanted += [task for task in tasks if task.wanters]
         self.start(wanted)
         if not message.more:
             self.settle(client)
@@ -189,8 +191,8 @@ class Lifecycle:
         stack = list(reversed(tasks))
         while stack:
             task = stack.pop()
-            if task.state is not RELEASED:
-                continue
+            if task.state is not RELEASED or not (task.wanters or task.users):
+                continue  # what was to use it may have failed meanwhile
             error = _inherited_error(task)
             if error is not None:
                 self.fail(task, error)
@@ -368,7 +370,7 @@ class Lifecycle:
         self.queues.leave(worker)
         self.lose(lost)
         stranded = [task for task in worker.assigned.values() if isinstance(task, Task)]
-        arriving = [task for task in worker.incoming.values() if isinstance(task, Task)]
+        arriving = list(worker.incoming.values())
         worker.assigned.clear()
         worker.incoming.clear()
         worker.seceded.clear()
@@ -386,8 +388,9 @@ class Lifecycle:
 
     # Calls off
 
-    def cancel(self, client: Client, task: Task) -> None:
-        """End the task and all that waits for it, unless another client wants any of that."""
+    def cancel(self, client: Client, task: Task, called_off: Collection[str]) -> None:
+        """End the task and all that waits for it, unless another client wants any of that. The client
+        knows what it has called off itself, and may have submitted these keys anew meanwhile."""
         closure = {task: None}
         stack = [task]
         while stack:
@@ -400,13 +403,14 @@ class Lifecycle:
         for found in closure:
             if client.wants.pop(found, self) is None:
                 _drop_wanter(found, client)
-                append(client, Ended, (found.key, "cancelled", ""))
+                if found.key not in called_off:
+                    append(client, Ended, (found.key, "cancelled", ""))
         self.let_go(closure)
 
     def forget_functions(self, client: Client, functions: Iterable[Function]) -> None:
         """The client will send these again before it uses them again."""
         for function in functions:
-            client.functions.discard(function)
+            client.functions.pop(function, None)
             function.clients.discard(client)
             self._unload_if_unused(function)
 
@@ -497,13 +501,14 @@ def free(worker: Worker, key: str) -> None:
 
 
 def drop_assignment(task: Task) -> None:
-    """Tell the worker to give up; the assignment stays in its books until it answers."""
+    """Tell the worker to give up; the assignment stays in its books until it answers. Scattered data that
+    still comes is reported by its key, too, and freed then."""
     worker = task.worker
     task.worker = None
     if worker is None:
         return  # it has reported, or died
     if task.function is None:
-        worker.incoming[task.assignment] = task.key
+        del worker.incoming[task.assignment]
         return
     worker.assigned[task.assignment] = task.key
     append(worker, Drop, task.assignment)

@@ -72,6 +72,7 @@ class Queues:
         """The worker's own queue moves to others'; what was assigned to it is its caller's business."""
         del self.workers[worker.id]
         self.suspend(worker)
+        self.backlogged.pop(worker, None)
         entries, worker.queue = worker.queue, []
         for entry in entries:
             if is_live(entry):
@@ -82,8 +83,8 @@ class Queues:
                 self._set_aside(task)
 
     def suspend(self, worker: Worker) -> None:
-        """Assign nothing to it: its connection is broken."""
-        for table in (self.open, self.backlogged, self.stocked):
+        """Assign nothing to it: its connection is broken. Others may take what stands in its queue."""
+        for table in (self.open, self.stocked):
             table.pop(worker, None)
         for other in self.workers.values():
             if other.thief is worker:

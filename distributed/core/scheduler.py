@@ -14,6 +14,7 @@ from distributed.core.lifecycle import (
     Lifecycle,
     append,
     free,
+    report_error,
     report_finished,
 )
 from distributed.core.locks import Locks
@@ -223,6 +224,11 @@ class SchedulerCore:
         """A new worker, or one that we know on a new connection: messages may have been lost, so
         compare what it has with what we believe."""
         worker = self.members.workers.get(hello.worker)
+        if worker is not None and worker.peer == peer:
+            # Asked more than once, it says hello more than once. Nothing was lost in between, and what we
+            # have said since the first it may not have heard yet.
+            worker.out.append(Welcome(self.epoch, self.requests.files))
+            return
         if worker is None:
             worker = Worker(hello.worker, peer, self.now, hello.name, hello.address, hello.nthreads)
             worker.nanny = hello.nanny
@@ -233,13 +239,13 @@ class SchedulerCore:
         worker.functions = set()
         worker.thief = None
         self.members.enter(worker, peer, self.now)
-        self._compare_assigned(worker, frozenset(hello.assigned))
+        self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
         self.queues.join(worker)
         if self._ending:
             worker.out.append(Goodbye())
 
-    def _compare_assigned(self, worker: Worker, has: frozenset[int]) -> None:
+    def _compare_assigned(self, worker: Worker, has: dict[int, str]) -> None:
         for assignment, task in tuple(worker.assigned.items()):
             if assignment in has:
                 continue
@@ -248,11 +254,11 @@ class SchedulerCore:
             worker.stock.give_back((assignment,))
             if isinstance(task, Task):
                 self.lifecycle.requeue(task)
-        for assignment in has:
+        for assignment, key in has.items():
             if assignment not in worker.assigned:
                 worker.stock.strays.add(assignment)
             if not isinstance(worker.assigned.get(assignment), Task):
-                worker.assigned[assignment] = ""
+                worker.assigned[assignment] = key
                 append(worker, Drop, assignment)
 
     def _compare_holds(self, worker: Worker, has: dict[str, int]) -> None:
@@ -391,8 +397,9 @@ class SchedulerCore:
         self.lifecycle.forget_functions(client, known)
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
+        called_off = frozenset(message.keys)
         for task in self.lifecycle.known(message.keys):
-            self.lifecycle.cancel(client, task)
+            self.lifecycle.cancel(client, task, called_off)
 
     def _on_missing(self, client: Client, message: Missing) -> None:
         for key, address in message.items:
@@ -404,6 +411,8 @@ class SchedulerCore:
                 report_finished(client, task)
             elif task.state in ACTIVE:
                 append(client, Pending, key)
+            else:
+                report_error(client, task)
 
     def _distrust(self, key: str, address: str) -> None:
         """Somebody could not get the data from where we said it is."""
@@ -486,10 +495,8 @@ class SchedulerCore:
     def _on_arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:
         """Scattered data is there, or a report is stale."""
         task = worker.incoming.pop(assignment, None)
-        if isinstance(task, Task):
+        if task is not None:
             self.lifecycle.finish(task, worker, nbytes, None, kind)
-        elif task is not None:
-            self._discard_result(worker, task)
 
     def _discard_result(self, worker: Worker, key: str) -> None:
         """A result came that had been given up; delete it, unless the worker has or makes a newer."""

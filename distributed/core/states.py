@@ -178,8 +178,9 @@ class Client(Member):
 
     def __init__(self, id: str, peer: Peer, now: float) -> None:
         super().__init__(id, peer, now)
-        self.wants: dict[Task, None] = {}  # a dict for its order: sets would make runs unrepeatable
-        self.functions: set[Function] = set()
+        # Dicts for their order: sets would make runs unrepeatable.
+        self.wants: dict[Task, None] = {}
+        self.functions: dict[Function, None] = {}
         # Tasks that it does not want itself, and whose dependents may still be on their way.
         self.unsettled: list[Task] = []
         self.alone = (self,)  # shared as `wanters` by all tasks that only it wants
@@ -226,8 +227,7 @@ class Worker(Member):
         self.aliases = names_of(name, address)
         # assignment -> task; a key (str) once that assignment has been dropped but may still run.
         self.assigned: dict[int, Task | str] = {}
-        # The same for scattered data on its way here.
-        self.incoming: dict[int, Task | str] = {}
+        self.incoming: dict[int, Task] = {}  # scattered data on its way here
         self.stock = Stock()
         self.seceded: set[int] = set()  # assignments that have given their thread back
         self.queue: list[

@@ -202,6 +202,7 @@ class WorkerCore:
         self._claim = claim
         self._users: dict[str, int] = {}  # jobs that need the key here
         self._freed: set[str] = set()  # by the scheduler, but still in use here
+        self._fresh: dict[int, Job] = {}  # about to be given to the threads
         self._out: list[Message] = []
         self._effects: list[Any] = []
 
@@ -212,6 +213,9 @@ class WorkerCore:
             handler = _HANDLERS.get(type(event))
             if handler is not None:
                 handler(self, event)
+        if self._fresh:
+            self._effects.append(Execute(list(self._fresh.values())))
+            self._fresh = {}
         for peer in tuple(self.peers.values()):
             self._ask(peer)
         if self._out:
@@ -223,8 +227,8 @@ class WorkerCore:
         """What the scheduler should know of when it hears of us again."""
         return [(key, nbytes) for key, nbytes in self.held.items() if key not in self._freed]
 
-    def assigned(self) -> list[int]:
-        return list(self.jobs)
+    def assigned(self) -> list[tuple[int, str]]:
+        return [(job.assignment, job.key) for job in self.jobs.values()]
 
     # Work comes
 
@@ -297,13 +301,8 @@ class WorkerCore:
         self._effects.append(Fetch(peer.address, list(peer.open)))
 
     def _execute(self, jobs: list[Job]) -> None:
-        if not jobs:
-            return
-        last = self._effects[-1] if self._effects else None
-        if type(last) is Execute:
-            last.jobs.extend(jobs)
-        else:
-            self._effects.append(Execute(jobs))
+        for job in jobs:
+            self._fresh[job.assignment] = job
 
     def _on_acquire(self, message: Acquire) -> None:
         for key, nbytes, addresses in message.items:
@@ -369,6 +368,8 @@ class WorkerCore:
     def _on_received(self, event: Received) -> None:
         self._keep(event.key, event.key, event.nbytes)
         self._tell(Done, (event.assignment, event.nbytes, 0, None, event.kind))
+        # If nobody knows that assignment any more: what it is that lies here.
+        self._tell(Holds, (event.key, event.nbytes))
 
     def _keep(self, source: int | str, key: str, nbytes: int) -> None:
         self.held[key] = nbytes
@@ -436,7 +437,8 @@ class WorkerCore:
 
     def _take_back(self, job: Job) -> bool:
         """Remove the job, unless it runs or has run."""
-        if not job.missing and not self._claim(job.assignment):
+        fresh = self._fresh.pop(job.assignment, None) is not None
+        if not (job.missing or fresh or self._claim(job.assignment)):
             return False
         self._remove(job)
         return True

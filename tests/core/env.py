@@ -89,11 +89,11 @@ class Env:
         nthreads: int = 1,
         nanny: str = "",
         holds: tuple[Any, ...] = (),
-        assigned: tuple[int, ...] = (),
+        assigned: tuple[Any, ...] = (),
         peer: str = "",
         resources: dict[str, float] | None = None,
     ) -> str:
-        """A worker named like its id, at tcp://<id>:1."""
+        """A worker named like its id, at tcp://<id>:1. `assigned` has numbers, or (number, key)."""
         peer = peer or id
         self.send(
             peer,
@@ -109,7 +109,7 @@ class Env:
                 protocol=PROTOCOL,
                 python=PYTHON,
                 holds=holds,
-                assigned=assigned,
+                assigned=tuple(a if isinstance(a, tuple) else (a, "") for a in assigned),
             ),
         )
         self.take(peer, Welcome)

@@ -250,6 +250,22 @@ def test_cancelled_futures_stay_cancelled_and_the_key_is_free(env: Env) -> None:
     assert env.told(Dropped([old])) == []
 
 
+def test_what_is_cancelled_with_something_else_is_released(env: Env) -> None:
+    """It may have been submitted again meanwhile: then the scheduler believes that it is wanted."""
+    (x,) = env.submit("x")
+    assert env.told(Ended([("x", "cancelled", ""), ("y", "cancelled", "")])) == [Release(("x",))]
+    assert x.status == CANCELLED
+    assert env.told(Dropped([x])) == []
+
+
+def test_inputs_without_futures_are_submitted_with_whatever_uses_them(env: Env) -> None:
+    """What used them so far may have been cancelled, and the news be on its way."""
+    inner = ("f", None, False, [item("x")])
+    env.handle(Calls({"f": b"blob"}, [inner, ("f", None, True, [item("y", "x")])]))
+    groups = [inner, ("f", None, True, [item("z", "x")])]
+    assert env.told(Calls({"f": b"blob"}, groups)) == [Submit({}, tuple(groups), False)]
+
+
 def test_endings(env: Env) -> None:
     s, x, y, z = env.submit("s", "x", "y", "z")
     env.handle(Ended([("x", "lost", "why"), ("y", "killed", "who"), ("z", "cancelled", "")]))

@@ -276,7 +276,7 @@ def test_lost_work_can_be_submitted_again(env: Env) -> None:
 def test_cancelling_ends_what_depends_on_it_too(env: Env) -> None:
     env.submit("C", "x", ("y", "x"))
     env.send("C", Cancel(("x",)))
-    assert env.items("C", Ended) == [("x", "cancelled", ""), ("y", "cancelled", "")]
+    assert env.items("C", Ended) == [("y", "cancelled", "")]
     assert env.items("W", Drop) == [1]
     env.assert_empty()
 
@@ -286,9 +286,17 @@ def test_what_another_client_wants_is_not_cancelled(env: Env) -> None:
     env.submit("C", "x")
     env.submit("D", ("y", "x"))
     env.send("C", Cancel(("x",)))
-    assert env.items("C", Ended) == [("x", "cancelled", "")]
-    assert env.take("D", Ended) == []
+    assert env.take("C", Ended) == env.take("D", Ended) == []
     assert env.state("x") == PROCESSING
+    env.release("D", "y")
+    env.assert_empty()
+
+
+def test_a_client_is_not_told_of_what_it_called_off_itself(env: Env) -> None:
+    """It may have submitted that anew, and would take it for the end of the new one."""
+    env.submit("C", "x", ("y", "x"), ("z", "y"))
+    env.send("C", Cancel(("x", "z")))
+    assert env.items("C", Ended) == [("y", "cancelled", "")]
 
 
 # Data from clients
@@ -333,7 +341,7 @@ def test_data_that_arrives_after_it_was_released_is_freed(env: Env) -> None:
     env.send("C", Scatter(1, (("a", 1),), None))
     ((_, _, assignment),) = env.take("C", Reply)[0].value
     env.release("C", "a")
-    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    env.send("W", Done([(assignment, 8, 0, None, None)]), Holds([("a", 8)]))
     assert env.items("W", Free) == ["a"]
     env.assert_empty()
 
@@ -346,8 +354,11 @@ def test_data_that_did_not_get_through_goes_to_another_worker(env: Env) -> None:
     assert second.value[0][1] == address("V")
     env.send("V", Done([(second.value[0][2], 8, 0, None, None)]))
     assert env.finished("C") == ["a"]
-    env.send("W", Done([(first.value[0][2], 8, 0, None, None)]))  # it came after all
-    assert env.items("W", Free) == ["a"]
+    env.send("W", Done([(first.value[0][2], 8, 0, None, None)]), Holds([("a", 8)]))
+    assert env.core.lifecycle.tasks["a"].holders == (  # it came after all
+        env.core.members.workers["V"],
+        env.core.members.workers["W"],
+    )
 
 
 def test_scatter_without_workers_is_refused() -> None:
@@ -473,6 +484,20 @@ def test_who_was_given_up_is_asked_to_say_hello(env: Env) -> None:
     assert env.take("W", HelloAgain)
 
 
+def test_who_says_hello_twice_keeps_what_it_was_given_in_between(env: Env) -> None:
+    env.tick(SILENCE_SECONDS_WITHOUT_NANNY + 1)
+    env.send("W", Heartbeat(1))
+    env.send("W", Heartbeat(1))
+    assert len(env.take("W", HelloAgain)) == 2
+    env.worker()
+    env.submit("C", "x")
+    assert env.runs("W") == {"x": 1}
+    env.worker()  # it had not heard of the task yet
+    assert env.runs("W") == {}
+    env.finish("W", 1)
+    assert env.finished("C") == ["x"]
+
+
 def test_a_worker_on_a_new_connection_is_compared_with_what_is_known(env: Env) -> None:
     env.submit("C", "reported", "lost report", "running")
     env.finish("W", 1)
@@ -485,6 +510,42 @@ def test_a_worker_on_a_new_connection_is_compared_with_what_is_known(env: Env) -
     assert env.items("W2", Drop) == [99]
     env.finish("W2", 3)
     assert env.finished("C") == ["running"]
+
+
+def test_what_stands_in_the_queue_of_a_worker_that_was_cut_off_runs_when_it_is_back() -> None:
+    env = Env()
+    env.client()
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.submit("C", "x")
+    env.finish("V", *env.runs("V").values(), microseconds=1_000_000)
+    env.submit("C", *((f"y{number}", "x") for number in range(4)))
+    given = env.runs("V")
+    assert len(given) < 4
+    env.gone("V")
+    assigned = tuple(given.values())
+    env.worker("V", nanny="N", holds=(("x", 28),), assigned=assigned, peer="V2")
+    env.finish("V2", *assigned)
+    assert given.keys() | env.runs("V2").keys() == {"y0", "y1", "y2", "y3"}
+
+
+def test_an_assignment_of_an_earlier_life_is_not_taken_for_one_of_ours() -> None:
+    env = Env(first_assignment=101)
+    env.client()
+    env.worker("W", assigned=(1,))  # it cannot be interrupted
+    env.submit("C", "x")
+    env.finish("W", 1)
+    assert env.runs("W") == {"x": 101}
+    env.finish("W", 1)
+    assert env.finished("C") == []
+
+
+def test_the_result_of_what_nobody_knows_of_is_freed(env: Env) -> None:
+    """It ended before the worker heard that it should give it up."""
+    env.worker("V", assigned=((7, "x"),))
+    assert env.items("V", Drop) == [7]
+    env.finish("V", 7)
+    assert env.items("V", Free) == ["x"]
 
 
 def test_a_result_that_a_worker_does_not_have_any_more_is_computed_again(env: Env) -> None:
@@ -514,6 +575,42 @@ def test_data_that_a_client_cannot_get_is_computed_again(env: Env) -> None:
     assert "x" in env.items("C", Pending)
     env.finish("W", 2)
     assert env.finished("C") == ["x", "x"]
+
+
+def test_a_client_that_cannot_get_what_is_lost_is_told_so_again(env: Env) -> None:
+    """It took the first report for one that its result had overtaken."""
+    env.send("C", Scatter(1, (("a", 1),), None))
+    ((_, _, assignment),) = env.take("C", Reply)[0].value
+    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    env.gone("W")
+    assert [item[:2] for item in env.items("C", Ended)] == [("a", "lost")]
+    env.send("C", Missing((("a", address("W")),)))
+    assert [item[:2] for item in env.items("C", Ended)] == [("a", "lost")]
+
+
+def test_what_was_lost_is_computed_for_whoever_wants_it_once_somebody_submits_it(env: Env) -> None:
+    env.client("D")
+    env.send("D", Want(("x",)))
+    env.submit("D", ("y", "x"))
+    env.send("D", Want(("x",)))
+    assert [item[1] for item in env.items("D", Ended)] == ["lost"] * 3
+    env.send("C", Submit({"f": b"blob"}, (("f", None, False, (item("x"),)),), True))
+    assert env.runs("W") == {"x": 1}
+
+
+def test_nothing_is_computed_again_for_what_cannot_be(env: Env) -> None:
+    env.send("C", Scatter(1, (("gone", 1),), None))
+    ((_, _, assignment),) = env.take("C", Reply)[0].value
+    env.send("W", Done([(assignment, 8, 0, None, None)]))
+    group = (item("x"), item("y", "gone"))
+    env.send("C", Submit({"f": b"blob"}, (("f", None, False, group),), True))
+    env.submit("C", ("z", "x", "y"))
+    env.finish("W", *env.runs("W").values())
+    env.finish("W", *env.runs("W").values())
+    env.release("C", "gone")
+    env.gone("W")
+    assert [key for key, how, _ in env.items("C", Ended)] == ["z"]
+    assert env.state("x") == "released"
 
 
 def test_idle_workers_get_work_back_from_busy_ones(env: Env) -> None:
@@ -799,15 +896,6 @@ def test_an_idle_scheduler_ends() -> None:
 def test_release_of_unknown_keys_is_harmless(env: Env) -> None:
     env.send("C", Release(("x",)), Cancel(("y",)), Missing((("z", address("W")),)))
     assert env.items("C", Ended) == [("z", "lost", "z is not known to the scheduler")]
-
-
-def test_assignments_begin_above_those_of_earlier_schedulers() -> None:
-    env = Env(first_assignment=1000)
-    env.client("C")
-    worker = env.worker("W", assigned=(999,))
-    env.submit("C", "x")
-    (run,) = env.take(worker, Run)
-    assert run.items[0][0] == 1000
 
 
 def test_a_function_that_only_another_client_has_sent_is_asked_for() -> None:

@@ -164,7 +164,7 @@ class PretendedWorker:
             self.nthreads,
             self.nanny,
             holds=tuple(self.data.items()),
-            assigned=tuple(self.jobs),
+            assigned=tuple(self.jobs.items()),
             peer=self.peer,
             resources=self.resources,
         )
@@ -258,7 +258,7 @@ class World:
                 for worker in self.workers:
                     if address(worker.id) == where:
                         worker.data[key] = 8
-                        worker.say(Done([(assignment, 8, 0, None, None)]))
+                        worker.say(Done([(assignment, 8, 0, None, None)]), Holds([(key, 8)]))
 
     def reconnect(self, who: int, choice: int) -> None:
         id = CLIENTS[who % len(CLIENTS)]

@@ -329,7 +329,18 @@ def test_copies_are_made_when_asked_for(env: Env) -> None:
 def test_data_from_a_client_is_kept_and_reported(env: Env) -> None:
     keep, tell = env.handle(Received("x", 7, 8, b"type"))
     assert keep == Keep([("x", "x", 8)])
-    assert tell == Tell([Done([(7, 8, 0, None, b"type")])])
+    assert tell == Tell([Done([(7, 8, 0, None, b"type")]), Holds([("x", 8)])])
+
+
+@pytest.mark.parametrize(("give_up", "answer"), [(Drop, Abandoned), (Retract, Returned)])
+def test_what_is_given_up_in_the_same_breath_does_not_start(give_up: Any, answer: Any) -> None:
+    core = WorkerCore(ME, lambda assignment: False)
+    learn, execute, tell = core.handle(
+        [Run("f", b"blob", [(n, f"k{n}", b"", None, False) for n in (1, 2)]), give_up([1])]
+    )
+    assert learn == Learn("f", b"blob")
+    assert [job.assignment for job in execute.jobs] == [2]
+    assert tell == Tell([answer([1])])
 
 
 def test_seceding_is_told_while_the_task_runs(env: Env) -> None:

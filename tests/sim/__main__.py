@@ -1,0 +1,75 @@
+"""python -m tests.sim --seed N | --seeds A-B | --minutes M"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from tests.sim.run import SEEDS, Report, run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description="Hunt for lost work.")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--seed", type=int, help="replay one run, and print all that happens")
+    group.add_argument("--seeds", help="run these, as in 0-99")
+    group.add_argument(
+        "--minutes", type=float, help="run fresh seeds for so long; keep those that fail"
+    )
+    options = parser.parse_args()
+    if options.seed is not None:
+        return replay(options.seed)
+    if options.seeds is not None:
+        first, _, last = options.seeds.partition("-")
+        return hunt(range(int(first), int(last or first) + 1))
+    return hunt(fresh_seeds(options.minutes * 60), keep=True)
+
+
+def replay(seed: int) -> int:
+    report = run(seed, traced=True)
+    sys.stdout.write("".join(f"{line}\n" for line in report.trace))
+    print(report.failure or f"seed {seed} is well: {report.events:,} events")
+    return 1 if report.failure else 0
+
+
+def fresh_seeds(seconds: float) -> Iterator[int]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield random.SystemRandom().randrange(1 << 40)
+
+
+def hunt(seeds: Iterable[int], keep: bool = False) -> int:
+    reports: list[Report] = []
+    for seed in seeds:
+        report = run(seed)
+        reports.append(report)
+        if report.failure:
+            print(f"\npython -m tests.sim --seed {seed}\n{report.failure}", flush=True)
+            if keep:
+                with SEEDS.open("a") as file:
+                    file.write(f"{seed}\n")
+    summarize(reports)
+    return 1 if any(report.failure for report in reports) else 0
+
+
+def summarize(reports: list[Report]) -> None:
+    events = sum(report.events for report in reports)
+    seconds = sum(report.seconds for report in reports)
+    faults: Counter[str] = Counter()
+    for report in reports:
+        faults.update(report.faults)
+    failed = [report.seed for report in reports if report.failure]
+    print(
+        f"{len(reports):,} seeds, {events:,} events, {sum(r.looks for r in reports):,} outcomes, "
+        f"{sum(r.virtual for r in reports) / 3600:,.1f} virtual hours "
+        f"in {seconds:,.1f} s: {events / max(seconds, 1e-9):,.0f} events a second"
+    )
+    print("faults:", ", ".join(f"{name} {count:,}" for name, count in sorted(faults.items())))
+    print(f"failed: {', '.join(map(str, failed)) or 'none'}")
+
+
+sys.exit(main())

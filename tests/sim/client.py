@@ -1,0 +1,301 @@
+"""Stands for `distributed.connection` and what is above it: a ClientCore, its sockets, and futures."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from distributed.codec import decode, encode_parts
+from distributed.core.client import (
+    CANCELLED,
+    ERROR,
+    FINISHED,
+    LOST,
+    PENDING,
+    Abandon,
+    Adopt,
+    Answered,
+    Await,
+    CallOff,
+    Calls,
+    Caution,
+    ClientCore,
+    Connected,
+    Dropped,
+    Effect,
+    Entry,
+    Tell,
+    Unreachable,
+    Waiter,
+    Wake,
+    Welcomed,
+)
+from distributed.messages import Goodbye, Message, Scatter
+from distributed.transport import CONNECTED, DISCONNECTED
+from tests.sim import scheduler
+from tests.sim.fetcher import SimFetcher
+from tests.sim.net import Net, SimDealer
+from tests.sim.tasks import Book, packed, unpacked
+from tests.sim.world import Process
+
+SCHEDULER_GONE_SECONDS = 60.0
+RELEASE_SECONDS = 0.1
+SCATTER_ATTEMPTS = 3
+
+
+class Watch(Waiter):
+    """A waiter with a function in place of a thread."""
+
+    __slots__ = ("wake",)
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        super().__init__()
+        self.wake = wake
+
+
+class Future:
+    """What a user has in hand. `tell(future, how, what)` is called with each outcome that a look at it
+    ends in: 'value' and the value, 'raised' and the exception, 'cancelled', or how else it ended and
+    the reason."""
+
+    def __init__(self, client: Client, entry: Entry, tell: Callable[..., object]) -> None:
+        self.client = client
+        self.entry = entry
+        self.dropped = False
+        self.looks = 0  # that have not ended
+        self._tell = tell
+
+    @property
+    def key(self) -> str:
+        return self.entry.key
+
+    def look(self) -> None:
+        """Wait for the result and fetch it."""
+        self.looks += 1
+        self._wait()
+
+    def _wait(self) -> None:
+        if self.entry.status == PENDING:
+            watch = Watch(lambda: self.client.soon(self._ended))
+            self.client.handle(Await(watch, [self.entry]))
+        else:
+            self._ended()
+
+    def _ended(self) -> None:
+        entry = self.entry
+        if self.dropped:
+            self.looks -= 1
+        elif entry.status == PENDING:
+            self._wait()  # it was lost again before we looked
+        elif entry.status == FINISHED and entry.inline is None:
+            self.client.get(entry.address, entry.key, self._fetched)
+        else:
+            self._end(*_outcome(entry))
+
+    def _fetched(self, address: str, frames: Any) -> None:
+        if self.dropped:
+            self.looks -= 1
+        elif self.entry.status == CANCELLED:
+            self._end(*_outcome(self.entry))  # called off while the data was on its way
+        elif isinstance(frames, list):
+            self._end("value", unpacked(frames[0]))
+        else:
+            assert frames is None, frames
+            self.client.handle(Unreachable([(self.key, address)]))
+            self._wait()
+
+    def _end(self, how: str, what: Any) -> None:
+        self.looks -= 1
+        self._tell(self, how, what)
+
+    def drop(self) -> None:
+        if not self.dropped:
+            self.dropped = True
+            self.client.drop(self.entry)
+
+
+def _outcome(entry: Entry) -> tuple[str, Any]:
+    if entry.status == FINISHED:
+        assert entry.inline is not None
+        return "value", unpacked(entry.inline)
+    if entry.status == ERROR:
+        return ("raised", entry.ending) if isinstance(entry.ending, bytes) else entry.ending  # type: ignore[return-value]
+    assert entry.status in (CANCELLED, LOST), entry
+    return entry.status, entry.ending
+
+
+class Client(Process):
+    def __init__(self, net: Net, book: Book, name: str) -> None:
+        super().__init__(net.world, name)
+        self.core = ClientCore(name)
+        self.book = book
+        self.was_alone = False  # for so long that what was pending has been given up
+        self._outbox: list[Message] = []
+        self._dropped: list[Entry] = []
+        self._release_is_due = False
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._questions: dict[int, Callable[[bool, Any], object]] = {}
+        self._requests = 0
+        self._lost_since: float | None = self.world.now
+        self._welcomed = False
+        self._dealer = SimDealer(net, self, scheduler.ADDRESS)
+        self._fetcher = SimFetcher(net, self)
+        self.later(1.0, self._check_connection)
+
+    # For the user
+
+    def handle(self, event: Any) -> None:
+        self._decide(event)
+        if self._outbox:
+            if self.world.random.random() < 0.3:
+                self._send_outbox()  # a call that comes alone sends for itself
+            else:
+                self.wake()
+
+    def submit(self, calls: list[Calls], tell: Callable[..., object]) -> list[Future]:
+        found = []
+        for part in calls:
+            self._decide(part)
+            keys = [item[0] for group in part.groups if group[2] for item in group[3]]
+            found += [Future(self, self.core.entries[key], tell) for key in keys]
+        self.wake()
+        return found
+
+    def adopt(self, key: str, announce: bool, tell: Callable[..., object]) -> Future:
+        self.handle(Adopt([key], announce))
+        return Future(self, self.core.entries[key], tell)
+
+    def cancel(self, futures: list[Future]) -> None:
+        self.handle(CallOff([future.entry for future in futures]))
+
+    def drop(self, entry: Entry) -> None:
+        self._dropped.append(entry)
+        if not self._release_is_due:
+            self._release_is_due = True
+            self.later(self.world.random.random() * RELEASE_SECONDS, self._release)
+
+    def _release(self) -> None:
+        self._release_is_due = False
+        dropped, self._dropped = self._dropped, []
+        self.handle(Dropped(dropped))
+
+    def get(self, address: str, key: str, end: Callable[[str, Any], object]) -> None:
+        """`end(address, frames)`: None if they could not be had."""
+        found: dict[str, Any] = {}
+        self._in_loop(
+            lambda: self._fetcher.get(
+                address,
+                [key],
+                found.__setitem__,
+                lambda error: self.soon(lambda: end(address, found.get(key))),
+            )
+        )
+
+    def _in_loop(self, act: Callable[[], object]) -> None:
+        self._jobs.append(act)
+        self.wake()
+
+    def scatter(self, key: str, end: Callable[[bool], object], attempts: int = 1) -> None:
+        """Bring the data of a key that has been adopted. `end` is told whether a worker has it."""
+        if self._lost_since is not None or attempts > SCATTER_ATTEMPTS:
+            end(False)
+            return
+
+        def on_targets(ok: bool, targets: Any) -> None:
+            if not ok or not targets:
+                end(ok)
+                return
+            ((_, address, assignment),) = targets
+            frames = [packed(self.book.values[key])]
+            item = (key, assignment, frames)
+            self._in_loop(lambda: self._fetcher.put(address, [item], on_end))  # type: ignore[list-item]
+
+        def on_end(error: str | None) -> None:
+            if error is None:
+                self.soon(lambda: end(True))
+            else:
+                self.soon(lambda: self.scatter(key, end, attempts + 1))
+
+        self._requests += 1
+        self._questions[self._requests] = on_targets
+        self._outbox.append(Scatter(self._requests, ((key, 8),), None))
+        self.wake()
+
+    def close(self) -> None:
+        """Leave in an orderly way."""
+        self._decide(Abandon(CANCELLED, "closed"))
+        self._outbox.append(Goodbye())
+        self._send_outbox()
+        # What has been sent still arrives.
+        self.world.at(1.0, lambda: self.die("closed"))
+
+    # The loop
+
+    def turn(self) -> None:
+        self._send_outbox()
+        self._hear()
+        self._fetcher.turn()
+        while self._jobs:
+            self._jobs.popleft()()
+        self._send_outbox()
+
+    def _hear(self) -> None:
+        for event in self._dealer.events():
+            if event == CONNECTED:
+                # What was said before the break is said again by the core, as far as it matters.
+                self._outbox = []
+                self._lost_since = None
+                self._decide(Connected())
+            elif event == DISCONNECTED:
+                self._lost_since = self.world.now
+                self._fail_questions()
+        for frames in self._dealer.receive():
+            for message in decode(frames[0]):
+                self._decide(message)
+
+    def _check_connection(self) -> None:
+        if self._welcomed and self._lost_since is not None:
+            seconds = self.world.now - self._lost_since
+            if seconds > SCHEDULER_GONE_SECONDS:
+                self.was_alone = True
+                self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
+        self.later(1.0, self._check_connection)
+
+    def _send_outbox(self) -> None:
+        if self._outbox:
+            batch, self._outbox = self._outbox, []
+            for frame in encode_parts(batch):
+                self._dealer.send((frame,))
+
+    def _decide(self, event: Any) -> None:
+        self.world.events += 1
+        for effect in self.core.handle(event):
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Tell):
+            self._outbox += effect.batch
+        elif isinstance(effect, Wake):
+            for waiter in effect.waiters:
+                waiter.wake()  # type: ignore[attr-defined]
+        elif isinstance(effect, Answered):
+            question = self._questions.pop(effect.request, None)
+            if question is not None:
+                question(effect.ok, effect.value)
+        elif isinstance(effect, Welcomed):
+            self._welcomed = True
+        else:
+            assert isinstance(effect, Caution), effect
+
+    def _fail_questions(self) -> None:
+        questions, self._questions = self._questions, {}
+        for question in questions.values():
+            question(False, "the connection broke")
+
+    def leftovers(self) -> list[Any]:
+        """What should not be there once all futures are dropped."""
+        core = self.core
+        tables = (core.entries, core._unsettled, core.contenders.table, self._dropped)
+        found: list[Any] = [(self.name, table) for table in tables if table]
+        return found + ([core.inline_bytes] if core.inline_bytes else [])

@@ -1,0 +1,239 @@
+"""Deliberate bugs: does the simulator find them? `python -m tests.sim.mutants` (`make mutants`) tells.
+
+Each is a function that breaks one thing in the cores, or in what stands for a shell; it is undone after.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distributed.core.client import ClientCore
+from distributed.core.lifecycle import Lifecycle
+from distributed.core.queues import Queues
+from distributed.core.scheduler import SchedulerCore
+from distributed.core.states import PROCESSING, Task, Worker
+from distributed.core.worker import Job, WorkerCore
+from distributed.messages import ClientHello
+from tests.sim.run import run
+
+MAX_SEEDS = 200
+
+Replaced = tuple[Any, str, Any]  # an object, the name of a thing in it, and what takes its place
+
+
+def no_attempt_check() -> Replaced:
+    """The result of an attempt that had been given up counts for the one that runs now."""
+
+    def discard_result(core: SchedulerCore, worker: Worker, key: str) -> None:
+        task = core.lifecycle.tasks.get(key)
+        if task is not None and task.state is PROCESSING:
+            core.lifecycle.finish(task, worker, 28, None, None)
+
+    return SchedulerCore, "_discard_result", discard_result
+
+
+def forgotten_location() -> Replaced:
+    """A worker is lost; one of the results that lay there is still believed to."""
+
+    def lose_worker(life: Lifecycle, worker: Worker, reason: str, guilty: Iterable[Task]) -> None:
+        if worker.holds:
+            worker.holds.popitem()
+        _lose_worker(life, worker, reason, guilty)
+
+    return Lifecycle, "lose_worker", lose_worker
+
+
+def double_decrement() -> Replaced:
+    """A dependent is counted down twice when an input is there."""
+
+    def finish(life: Lifecycle, task: Task, *rest: Any) -> None:
+        for dependent in task.dependents or ():
+            if dependent.missing > 1:
+                dependent.missing -= 1
+        _finish(life, task, *rest)
+
+    return Lifecycle, "finish", finish
+
+
+def no_resubmit() -> Replaced:
+    """After a reconnect the client says hello and submits nothing."""
+
+    def on_connected(core: ClientCore, event: Any) -> None:
+        before = len(core._out)
+        _on_connected(core, event)
+        core._out[before:] = [m for m in core._out[before:] if isinstance(m, ClientHello)]
+
+    return ClientCore, "_on_connected", on_connected
+
+
+def lost_requeue() -> Replaced:
+    """A task that was prefetched by a worker that dies is not run elsewhere."""
+
+    def requeue(life: Lifecycle, task: Task) -> None:
+        if task.state is PROCESSING and task.assignment % 3 == 0:
+            task.worker = None
+        else:
+            _requeue(life, task)
+
+    return Lifecycle, "requeue", requeue
+
+
+def never_freed() -> Replaced:
+    """Data that nobody needs stays on its worker."""
+
+    def on_free(core: WorkerCore, message: Any) -> None:
+        _on_free(core, message._replace(keys=message.keys[1:]))
+
+    return WorkerCore, "_on_free", on_free
+
+
+def freed_in_use() -> Replaced:
+    """Data is deleted though a job there is about to use it."""
+
+    def on_free(core: WorkerCore, message: Any) -> None:
+        for key in message.keys:
+            if key in core.held:
+                core._delete(key)
+
+    return WorkerCore, "_on_free", on_free
+
+
+def no_comparison() -> Replaced:
+    """A worker that comes back is believed to run all that it was given."""
+    return SchedulerCore, "_compare_assigned", lambda core, worker, has: None
+
+
+def silent_unfetchable() -> Replaced:
+    """An input cannot be had, and nobody is told."""
+
+    def give_back(core: WorkerCore, job: Job, missing: Any) -> None:
+        core._remove(job)
+
+    return WorkerCore, "_give_back", give_back
+
+
+def no_acknowledgement() -> Replaced:
+    """A worker gives a task up, and does not say so."""
+
+    def on_drop(core: WorkerCore, message: Any) -> None:
+        for assignment in message.assignments:
+            if assignment in core.jobs:
+                core._take_back(core.jobs[assignment])
+
+    return WorkerCore, "_on_drop", on_drop
+
+
+def failure_not_inherited() -> Replaced:
+    """What waits for a task that has failed goes on waiting."""
+
+    def fail(life: Lifecycle, task: Task, error: Any) -> None:
+        dependents, task.dependents = task.dependents, None
+        _fail(life, task, error)
+        task.dependents = dependents
+
+    return Lifecycle, "fail", fail
+
+
+def forgotten_queue() -> Replaced:
+    """What stood in the queue of a worker is lost with it."""
+
+    def leave(queues: Queues, worker: Worker) -> None:
+        worker.queue = []
+        _leave(queues, worker)
+
+    return Queues, "leave", leave
+
+
+def lost_release() -> Replaced:
+    """Some releases are not said."""
+
+    def on_dropped(core: ClientCore, event: Any) -> None:
+        before = len(core._out)
+        _on_dropped(core, event)
+        if len(event.entries) > 1:
+            del core._out[before:]
+
+    return ClientCore, "_on_dropped", on_dropped
+
+
+def deaf_waiters() -> Replaced:
+    """Whoever waits is not woken if data was lost and is there again."""
+
+    def on_pending(core: ClientCore, message: Any) -> None:
+        _on_pending(core, message)
+        for key in message.keys:
+            if key in core.entries:
+                core.entries[key].waiters = ()
+
+    return ClientCore, "_on_pending", on_pending
+
+
+def reused_numbers() -> Replaced:
+    """The next life of the scheduler counts assignments from the start again."""
+
+    def init(queues: Queues, first_assignment: int) -> None:
+        _init(queues, 1)
+
+    return Queues, "__init__", init
+
+
+_finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
+_lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
+_leave, _init = Queues.leave, Queues.__init__
+_on_connected, _on_dropped = ClientCore._on_connected, ClientCore._on_dropped
+_on_pending = ClientCore._on_pending
+
+MUTANTS: tuple[Callable[[], Replaced], ...] = (
+    no_attempt_check, forgotten_location, double_decrement, no_resubmit, lost_requeue, never_freed,
+    freed_in_use, no_comparison, silent_unfetchable, no_acknowledgement, failure_not_inherited,
+    forgotten_queue, lost_release, deaf_waiters, reused_numbers,
+)  # fmt: skip
+
+
+@contextmanager
+def replaced(mutant: Callable[[], Replaced]) -> Iterator[None]:
+    owner, name, substitute = mutant()
+    original = getattr(owner, name)
+    tables = _tables(owner, original)
+    setattr(owner, name, substitute)
+    for table, key in tables:
+        table[key] = substitute
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+        for table, key in tables:
+            table[key] = original
+
+
+def _tables(owner: Any, original: Any) -> list[tuple[dict[Any, Any], Any]]:
+    """Where the core's module has put the function, so that its name is not looked up."""
+    module = sys.modules[owner.__module__]
+    tables = [t for n, t in vars(module).items() if n in ("_HANDLERS", "_HELLOS")]
+    return [(t, key) for t in tables for key, value in t.items() if value is original]
+
+
+def seeds_to_find(mutant: Callable[[], Replaced], most: int = MAX_SEEDS) -> int | None:
+    """How many seeds it takes, from the first; None if none of so many finds it."""
+    with replaced(mutant):
+        return next((seed + 1 for seed in range(most) if run(seed).failure), None)
+
+
+def main() -> int:
+    found = 0
+    for mutant in MUTANTS:
+        start = time.perf_counter()
+        seeds = seeds_to_find(mutant)
+        found += seeds is not None
+        result = f"found after {seeds} seeds" if seeds else f"NOT FOUND in {MAX_SEEDS} seeds"
+        print(f"{mutant.__name__:<24}{result:<26}{time.perf_counter() - start:6.1f} s", flush=True)
+    print(f"{found} of {len(MUTANTS)} found")
+    return 0 if found == len(MUTANTS) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

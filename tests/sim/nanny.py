@@ -1,0 +1,84 @@
+"""Stands for `distributed.nanny`: says who lives, why one died, and brings a new one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from distributed.codec import decode, encode
+from distributed.messages import (
+    PROTOCOL,
+    PYTHON,
+    Alive,
+    Died,
+    HelloAgain,
+    Message,
+    NannyHello,
+)
+from distributed.transport import CONNECTED, DISCONNECTED
+from tests.sim import scheduler
+from tests.sim.net import Net, SimDealer
+from tests.sim.worker import Worker
+from tests.sim.world import Process
+
+ALIVE_SECONDS = 2.0
+# How long a new process takes until it dials.
+START_SECONDS = (0.2, 1.0)
+
+
+class Nanny(Process):
+    """`start(on_death)` starts one more worker process of ours."""
+
+    def __init__(
+        self,
+        net: Net,
+        name: str,
+        start: Callable[[str, Callable[[str], object]], Worker],
+        count: int,
+    ) -> None:
+        super().__init__(net.world, name)
+        self.workers: list[Worker] = []
+        self._start = start
+        self._dealer = SimDealer(net, self, scheduler.ADDRESS)
+        self._connected = False
+        self._unsent: deque[Died] = deque()
+        for _ in range(count):
+            self._bring()
+        self._tell_who_lives()
+
+    def _bring(self) -> None:
+        worker = self._start(
+            self.name, lambda reason: self.soon(lambda: self._died(worker, reason))
+        )
+        self.workers.append(worker)
+
+    def _died(self, worker: Worker, reason: str) -> None:
+        self.workers.remove(worker)
+        died = Died(worker.name, reason)
+        if self._connected:
+            self._say(died)
+        else:
+            self._unsent.append(died)
+        self.later(self.world.random.uniform(*START_SECONDS), self._bring)
+
+    def _tell_who_lives(self) -> None:
+        if self._connected:
+            self._say(Alive([worker.name for worker in self.workers if not worker.paused]))
+        self.later(ALIVE_SECONDS, self._tell_who_lives)
+
+    def turn(self) -> None:
+        for event in self._dealer.events():
+            if event == CONNECTED:
+                self._connected = True
+                self._say(NannyHello(self.name, PROTOCOL, PYTHON))
+                while self._unsent:
+                    self._say(self._unsent.popleft())
+            elif event == DISCONNECTED:
+                self._connected = False
+        for frames in self._dealer.receive():
+            for message in decode(frames[0]):
+                if isinstance(message, HelloAgain):
+                    self._say(NannyHello(self.name, PROTOCOL, PYTHON))
+
+    def _say(self, message: Message) -> None:
+        self._dealer.send((encode([message]),))

@@ -1,0 +1,134 @@
+"""Brings faults over a cluster, each seed its own mix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tests.sim import scheduler
+from tests.sim.cluster import Cluster
+from tests.sim.net import Wire
+from tests.sim.worker import Worker
+
+MAX_PAUSE_SECONDS = 60.0
+MAX_DOWN_SECONDS = 15.0
+MAX_APART_SECONDS = 20.0
+SLOWNESS = 100.0
+
+
+class Nemesis:
+    """Each kind of fault is left out of half of the runs; otherwise it comes at its own rate."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.world = cluster.world
+        self.random = cluster.world.random
+        self.active = True
+        self.done: Counter[str] = Counter()
+        for fault, rarity in _FAULTS.items():
+            if self.random.random() < 0.5:
+                self._schedule(fault, rarity * self.random.choice((0.5, 2.0, 8.0)))
+
+    def _schedule(self, fault: Any, mean: float) -> None:
+        self.world.at(self.random.expovariate(1 / mean), lambda: self._strike(fault, mean))
+
+    def _strike(self, fault: Any, mean: float) -> None:
+        if self.active:
+            self.done[fault.__name__] += 1
+            fault(self)
+            self._schedule(fault, mean)
+
+    # Faults
+
+    def kill_worker(self) -> None:
+        workers = self.cluster.workers
+        if workers:
+            self.random.choice(workers).die("killed")
+
+    def stop_worker(self) -> None:
+        """In an orderly way."""
+        workers = [worker for worker in self.cluster.workers if not worker.paused]
+        if workers:
+            self.random.choice(workers).leave()
+
+    def pause(self) -> None:
+        process = self.random.choice(self.cluster.processes())
+        process.pause(
+            self.random.choice((0.1, 1.0, 10.0, MAX_PAUSE_SECONDS)) * self.random.random()
+        )
+
+    def slow(self) -> None:
+        process = self.random.choice(self.cluster.processes())
+        process.slowness = SLOWNESS
+        self.world.say(process.name, "is slow")
+
+        def recover() -> None:
+            process.slowness = 1.0
+
+        self.world.at(self.random.uniform(1, 20), recover)
+
+    def cut(self) -> None:
+        """One connection breaks."""
+        if self.cluster.net.wires:
+            self._cut(self.random.choice(tuple(self.cluster.net.wires)))
+
+    def cut_off(self) -> None:
+        """All connections of one process break."""
+        process = self.random.choice(self.cluster.processes())
+        for wire in tuple(self.cluster.net.wires):
+            if process in (wire.dealer.process, wire.router.process):
+                self._cut(wire)
+
+    def _cut(self, wire: Wire) -> None:
+        owner = wire.dealer.process
+        if isinstance(owner, Worker) and wire.router.address == scheduler.ADDRESS:
+            self.cluster.ledger.worker_losses += 1
+        self.world.say(owner.name, "is cut off from", wire.router.process.name)
+        wire.cut(self._notice_seconds(), self._notice_seconds())
+
+    def _notice_seconds(self) -> float:
+        """Mostly one end tells the other; but there may be something in between that does not."""
+        return self.random.choice((0.01, 0.01, 0.01, 1.0, 30.0)) * self.random.random()
+
+    def part(self) -> None:
+        """One is alone, or there are two halves, for a time."""
+        processes = self.cluster.processes()
+        some = self.random.sample(processes, self.random.choice((1, len(processes) // 2)))
+        net = self.cluster.net
+        net.groups = {process.name: 1 for process in some}
+        net.apart_until = self.world.now + self.random.random() * MAX_APART_SECONDS
+        self.world.say("net", "is parted", sorted(net.groups))
+
+    def clog(self) -> None:
+        """Some connections carry nothing for a time; they begin and end one by one."""
+        for wire in tuple(self.cluster.net.wires):
+            if self.random.random() < 0.4:
+                start, seconds = self.random.uniform(0, 2), self.random.uniform(0, 8)
+                self.world.at(start, lambda w=wire, s=seconds: _clog(w, s))  # type: ignore[misc]
+
+    def vanish_client(self) -> None:
+        if len(self.cluster.clients) > 1:
+            self.random.choice(self.cluster.clients).die("killed")
+
+    def restart_scheduler(self) -> None:
+        most = self.random.choice((0.5, MAX_DOWN_SECONDS))
+        self.cluster.restart_scheduler(self.random.random() * most)
+
+
+def _clog(wire: Wire, seconds: float) -> None:
+    wire.clogged_until = wire.net.world.now + seconds
+
+
+# How rare each is: seconds between two, by and large.
+_FAULTS = {
+    Nemesis.kill_worker: 2.0,
+    Nemesis.stop_worker: 4.0,
+    Nemesis.pause: 2.0,
+    Nemesis.slow: 4.0,
+    Nemesis.cut: 1.0,
+    Nemesis.cut_off: 2.0,
+    Nemesis.part: 4.0,
+    Nemesis.clog: 3.0,
+    Nemesis.vanish_client: 10.0,
+    Nemesis.restart_scheduler: 5.0,
+}

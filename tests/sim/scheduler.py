@@ -1,0 +1,90 @@
+"""Stands for `distributed.broker`: a SchedulerCore and its socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.broker import LOCK_GRACE_SECONDS, TICK_SECONDS
+from distributed.codec import decode, encode_parts
+from distributed.core.invariants import check
+from distributed.core.scheduler import SchedulerCore
+from distributed.core.states import Gone, Send, Tick
+from tests.sim.net import Net, SimRouter
+from tests.sim.world import Process
+
+ADDRESS = "tcp://scheduler:1"
+# The invariants are walked after each batch while there are few tasks, and then so much more rarely that
+# it does not take most of the time.
+WALKED_TASKS = 6
+
+
+class Scheduler(Process):
+    def __init__(self, net: Net, life: int) -> None:
+        super().__init__(net.world, "scheduler")
+        self.core = SchedulerCore(
+            f"epoch {life}",
+            lock_grace=LOCK_GRACE_SECONDS,
+            first_assignment=int(self.world.now * 1e6) + 1,
+        )
+        self._router = SimRouter(net, self, ADDRESS)
+        self._tick_is_due = False
+        self._unchecked = 0
+        self.later(0.0, self._tick)
+
+    def _tick(self) -> None:
+        self._tick_is_due = True
+        self.later(TICK_SECONDS, self._tick)
+        self.wake()
+
+    def turn(self) -> None:
+        gone = self._router.gone()
+        events: list[tuple[bytes, Any]] = []
+        for peer, frames in self._router.receive():
+            events += [(peer, message) for message in decode(frames[0])]
+        events += [(peer, Gone()) for peer in gone]
+        if self._tick_is_due:
+            self._tick_is_due = False
+            events.append((b"", Tick()))
+        if events:
+            self._handle(events)
+
+    def _handle(self, events: list[tuple[bytes, Any]]) -> None:
+        world = self.world
+        world.events += len(events)
+        if world.traced:
+            for peer, message in events:
+                if type(message) is not Tick:
+                    world.say(self.name, f"< {peer.decode()}", message)
+        for effect in self.core.handle(events, world.now):
+            assert isinstance(effect, Send), effect
+            if world.traced:
+                world.say(self.name, f"> {effect.peer.decode()}", effect.batch)
+            for frame in encode_parts(effect.batch):
+                self._router.send(effect.peer, (frame,))
+        self._unchecked += 1
+        if self._unchecked * WALKED_TASKS > len(self.core.lifecycle.tasks):
+            self.check()
+
+    def check(self) -> None:
+        self._unchecked = 0
+        check(self.core)
+
+    def leftovers(self) -> list[Any]:
+        """What should not be there once nobody wants anything."""
+        core = self.core
+        workers = core.members.workers.values()
+        found: list[Any] = [*core.lifecycle.tasks.values(), *core.queues.no_worker]
+        found += [*core.requests.collects, *core.requests.replications, *core.requests.restarts]
+        found += [*core.queues.stuck.reasons, *core.queues.stuck.homeless, *core.locks.table]
+        found += [client.unsettled for client in core.members.clients.values() if client.unsettled]
+        for worker in workers:
+            tables = (worker.holds, worker.assigned, worker.incoming, worker.seceded)
+            found += [(worker, table) for table in tables if table]
+            found += [(worker, worker.stock.taken)] if worker.stock.taken else []
+            found += [(worker, worker.stock.strays)] if worker.stock.strays else []
+        return found
+
+    def memories(self) -> list[Any]:
+        """What should not be there once all clients have left, beside that."""
+        core = self.core
+        return [*core.members.clients.values(), *core.lifecycle.functions]

@@ -1,0 +1,191 @@
+"""What people do with their clients: submit, wait, let go, call off, share, scatter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed.core.client import CANCELLED, Calls, Item
+from tests.sim.client import Client, Future
+from tests.sim.cluster import Cluster
+from tests.sim.graphs import Temper, draw_graph, draw_spec
+from tests.sim.tasks import BLOBS, Spec
+
+# Somebody who has so many futures lets some go.
+MAX_HELD = 100
+
+
+class User:
+    """Sits at one client, and does something now and then, as long as it is busy."""
+
+    def __init__(self, cluster: Cluster, temper: Temper, client: Client) -> None:
+        self.cluster = cluster
+        self.world = cluster.world
+        self.random = cluster.world.random
+        self.temper = temper
+        self.client = client
+        self.busy = True
+        self.held: list[Future] = []
+        self._acts = 0
+        self._pause = self.random.choice((0.1, 0.5, 2.0))
+        # How often each is done; some never, by chance.
+        self._mix = {act: weight * self.random.choice((0, 1, 1)) for act, weight in _ACTS.items()}
+        self._mix[User.submit_new] = 4
+        client.later(self.random.random(), self._act)
+
+    def _act(self) -> None:
+        if not self.busy:
+            return
+        self._acts += 1
+        (act,) = self.random.choices(tuple(self._mix), tuple(self._mix.values()))
+        if len(self.held) > MAX_HELD:
+            act = User.drop
+        act(self)
+        self.client.later(self.random.expovariate(1 / self._pause), self._act)
+
+    # Each of these is something that a user may do at any time
+
+    def submit_new(self) -> None:
+        specs = self._draw()
+        self._submit([spec for spec in specs if self._wants(spec, specs)])
+
+    def extend(self) -> None:
+        """New tasks that use what we have."""
+        given = self._usable()
+        if given:
+            self._submit(self._draw(given))
+
+    def submit_again(self) -> None:
+        """What somebody has submitted before."""
+        known = [spec for spec in self.cluster.book.specs.values() if not spec.scattered]
+        if known:
+            start = self.random.randrange(len(known))
+            self._submit(known[start : start + self.random.randint(1, 8)])
+
+    def drop(self) -> None:
+        for future in self._some():
+            self._let_go(future)
+
+    def drop_all(self) -> None:
+        for future in tuple(self.held):
+            self._let_go(future)
+
+    def cancel(self) -> None:
+        futures = self._some()
+        for future in futures:
+            self.cluster.ledger.called_off(self.client.name, future.key)
+        self.world.say(self.client.name, "calls off", [future.key for future in futures])
+        self.client.cancel(futures)
+
+    def look_again(self) -> None:
+        for future in self._some():
+            future.look()
+
+    def adopt(self) -> None:
+        """A future arrives from another client."""
+        others = [u for u in self.cluster.users if u is not self and u.client.alive and u.held]
+        if others:
+            key = self.random.choice(self.random.choice(others).held).key
+            self.cluster.ledger.borrowed(self.client.name, key)
+            self._take(self.client.adopt(key, True, self.cluster.ledger.tell)).look()
+
+    def scatter(self) -> None:
+        spec = draw_spec(self.random, self.temper, self._name(), ())
+        spec = spec._replace(scattered=True, raises=False, poison=False, flaky=0, small=False)
+        self.cluster.book.add(spec)
+        future = self.client.adopt(spec.key, False, self.cluster.ledger.tell)
+
+        def end(ok: bool) -> None:
+            if ok and self.busy:
+                self._take(future).look()
+            else:
+                future.drop()
+
+        self.client.scatter(spec.key, end)
+
+    # How they do it
+
+    def _name(self) -> str:
+        return f"{self.client.name}-{self._acts}"
+
+    def _draw(self, given: tuple[str, ...] = ()) -> list[Spec]:
+        specs = draw_graph(self.random, self.temper, self._name(), given)
+        for spec in specs:
+            self.cluster.book.add(spec)
+        return specs
+
+    def _wants(self, spec: Spec, specs: list[Spec]) -> bool:
+        used = {key for other in specs for key in other.inputs}
+        return spec.key not in used or self.random.random() < 0.3
+
+    def _usable(self) -> tuple[str, ...]:
+        return tuple(f.key for f in self.held if f.entry.status != CANCELLED)
+
+    def _some(self) -> list[Future]:
+        count = min(len(self.held), self.random.choice((1, 1, 3, 10)))
+        return self.random.sample(self.held, count)
+
+    def _take(self, future: Future) -> Future:
+        self.cluster.ledger.enter(future)
+        self.held.append(future)
+        return future
+
+    def _let_go(self, future: Future) -> None:
+        if not future.dropped:
+            self.held.remove(future)
+            future.drop()
+
+    def _submit(self, wanted: list[Spec]) -> None:
+        """These, with all that they need and we do not have."""
+        usable = frozenset(self._usable())
+        needed: dict[str, None] = {}
+        stack = [spec.key for spec in wanted]
+        targets = frozenset(stack)
+        while stack:
+            key = stack.pop()
+            if key in needed or (key in usable and key not in targets):
+                continue
+            spec = self.cluster.book.specs[key]
+            if spec.scattered:
+                return  # nobody can submit it
+            needed[key] = None
+            stack += spec.inputs
+        # In the order in which they were drawn inputs come first.
+        specs = [spec for key, spec in self.cluster.book.specs.items() if key in needed]
+        calls = self._calls(specs, targets)
+        self.world.say(self.client.name, "submits", sorted(targets))
+        for future in self.client.submit(calls, self.cluster.ledger.tell):
+            self._take(future).look()
+
+    def _calls(self, specs: list[Spec], wanted: frozenset[str]) -> list[Calls]:
+        """In one part or, sometimes, two."""
+        cut = self.random.randrange(len(specs)) if self.random.random() < 0.2 else 0
+        parts = [part for part in (specs[:cut], specs[cut:]) if part]
+        return [
+            Calls(dict(BLOBS), _groups(part, wanted), more=part is not parts[-1]) for part in parts
+        ]
+
+
+def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
+    """Tasks that stand together and have all in common."""
+    groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
+    for order, spec in enumerate(specs):
+        options = {"retries": spec.retries, "priority": spec.priority}
+        found = {name: value for name, value in options.items() if value} or None
+        head = (spec.function, found, spec.key in wanted)
+        if not groups or groups[-1][:3] != head:
+            groups.append((*head, []))
+        groups[-1][3].append((spec.key, spec.arguments, spec.inputs or None, order))
+    return groups
+
+
+_ACTS = {
+    User.submit_new: 4,
+    User.extend: 2,
+    User.submit_again: 2,
+    User.drop: 3,
+    User.drop_all: 0.3,
+    User.cancel: 1,
+    User.look_again: 1,
+    User.adopt: 1,
+    User.scatter: 1,
+}

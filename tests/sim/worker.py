@@ -1,0 +1,330 @@
+"""Stands for `distributed.worker`: a WorkerCore, its sockets, its values, and threads that only pretend."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distributed.codec import decode, encode_parts
+from distributed.core.streams import Item
+from distributed.core.worker import (
+    Completed,
+    Delete,
+    Execute,
+    Fetch,
+    Fetched,
+    FetchEnded,
+    Job,
+    Keep,
+    Learn,
+    Raised,
+    Received,
+    Seceding,
+    Tell,
+    Unsendable,
+    WorkerCore,
+)
+from distributed.messages import (
+    PROTOCOL,
+    PYTHON,
+    Goodbye,
+    Heartbeat,
+    HelloAgain,
+    Message,
+    Unload,
+    Welcome,
+    WorkerHello,
+)
+from distributed.transfer import Server
+from distributed.transport import CONNECTED, DISCONNECTED
+from tests.sim import scheduler
+from tests.sim.fetcher import SimFetcher
+from tests.sim.net import Net, SimDealer, SimRouter
+from tests.sim.tasks import BLOBS, KIND, MAX_SECONDS, Book, Play, Spec, packed, unpacked
+from tests.sim.world import Process
+
+HEARTBEAT_SECONDS = 2.0
+
+
+class Threads:
+    """As `tasks.TaskThreads`. A task takes virtual time; at its end its value is there."""
+
+    def __init__(self, worker: Worker, count: int) -> None:
+        self.results: list[tuple[int, int | None, Any]] = []
+        self.running: dict[int, Job] = {}
+        self.blobs: dict[str, bytes] = {}
+        self._worker = worker
+        self._idle = count
+        self._pending: dict[int, Job] = {}
+        self._queue: deque[int] = deque()
+
+    def give(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            self._pending[job.assignment] = job
+            self._queue.append(job.assignment)
+        self._rouse()
+
+    def take_back(self, assignment: int) -> bool:
+        return self._pending.pop(assignment, None) is not None
+
+    def _rouse(self) -> None:
+        for _ in range(min(self._idle, len(self._queue))):
+            self._idle -= 1
+            self._worker.soon(self._next)
+
+    def _next(self) -> None:
+        """A thread that is free takes the next task that has not been taken back."""
+        while self._queue:
+            job = self._pending.pop(self._queue.popleft(), None)
+            if job is not None:
+                self._begin(job)
+                return
+        self._idle += 1
+
+    def _begin(self, job: Job) -> None:
+        self.running[job.assignment] = job
+        worker = self._worker
+        spec = worker.book.specs[job.key]
+        assert self.blobs.get(job.function) == BLOBS[job.function], (worker.name, job.assignment)
+        assert job.arguments == spec.arguments, job.key
+        inputs = [worker.values[key] for key in spec.inputs]  # they have to be here
+        play = worker.book.begin(spec, worker)
+        seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
+        if play.secedes:
+            worker.later(seconds * 0.5, lambda: self._secede(job.assignment))
+        worker.later(seconds, lambda: self._end(job, spec, play, inputs))
+
+    def _secede(self, assignment: int) -> None:
+        if assignment in self.running:
+            self._worker.post(lambda: self._worker.events.append(Seceding(assignment)))
+            self._idle += 1
+            self._rouse()
+
+    def _end(self, job: Job, spec: Spec, play: Play, inputs: list[int]) -> None:
+        worker = self._worker
+        if play.kills:
+            worker.die(f"poison: {spec.key}")
+            return
+        del self.running[job.assignment]
+        if play.error is not None:
+            self.results.append((job.assignment, None, play.error))
+        else:
+            value = spec.value(inputs)
+            inline = packed(value) if job.wanted and spec.small else None
+            kind = KIND if job.wanted and not spec.small else None
+            report = (job.assignment, spec.nbytes, int(play.seconds * 1e6), inline, kind)
+            self.results.append((job.assignment, value, report))
+        worker.wake()
+        if not play.secedes:
+            self._idle += 1
+        self._rouse()
+
+
+class Worker(Process):
+    """`nanny` is the id of the nanny that keeps it alive, or empty. `on_death` is called then."""
+
+    def __init__(
+        self,
+        net: Net,
+        book: Book,
+        name: str,
+        address: str,
+        nthreads: int,
+        nanny: str = "",
+        on_death: Callable[[str], object] = lambda reason: None,
+    ) -> None:
+        super().__init__(net.world, name)
+        self.book = book
+        self.nthreads = nthreads
+        self.nanny = nanny
+        self.values: dict[str, int] = {}
+        self.events: list[Any] = []
+        self.address = address
+        self.introduced = False
+        self.registered = False
+        self._on_death = on_death
+        self._posted: deque[Callable[[], object]] = deque()
+        self._arrived: dict[int | str, int] = {}
+        self._router = SimRouter(net, self, self.address)
+        self._dealer = SimDealer(net, self, scheduler.ADDRESS)
+        self._fetcher = SimFetcher(net, self)
+        self._server = Server(self._router, self._collect, self._accept)  # type: ignore[arg-type]
+        self.threads = Threads(self, nthreads)
+        self.core = WorkerCore(self.address, self.threads.take_back)
+        self.later(HEARTBEAT_SECONDS, self._heartbeat)
+
+    def post(self, act: Callable[[], object]) -> None:
+        self._posted.append(act)
+        self.wake()
+
+    def die(self, reason: str) -> None:
+        if self.alive:
+            super().die(reason)
+            self._on_death(reason)
+
+    def leave(self) -> None:
+        """Ended in an orderly way by whoever started it."""
+        if self.registered:
+            self._dealer.send(encode_parts([Goodbye()]))
+        self.die("goodbye")
+
+    # The loop
+
+    def turn(self) -> None:
+        self._hear()
+        self._server.handle()
+        self._fetcher.turn()
+        while self._posted:
+            self._posted.popleft()()
+        self._take_results()
+        events, self.events = self.events, []
+        if not events:
+            return
+        self.world.events += len(events)
+        for effect in self.core.handle(events):
+            _CARRY_OUT[type(effect)](self, effect)
+        self._arrived.clear()
+
+    def _hear(self) -> None:
+        for event in self._dealer.events():
+            if event == CONNECTED:
+                self._hello()
+            elif event == DISCONNECTED:
+                self.introduced = self.registered = False
+        for frames in self._dealer.receive():
+            for message in decode(frames[0]):
+                if isinstance(message, Welcome):
+                    self.registered = True
+                elif isinstance(message, HelloAgain):
+                    self._hello()
+                else:
+                    assert not isinstance(message, Goodbye), message
+                    self.events.append(message)
+
+    def _hello(self) -> None:
+        hello = WorkerHello(
+            worker=self.name,
+            name=self.name,
+            address=self.address,
+            nthreads=self.nthreads,
+            memory_limit=0,
+            resources={},
+            pid=1,
+            nanny=self.nanny,
+            protocol=PROTOCOL,
+            python=PYTHON,
+            holds=tuple(self.core.holds()),
+            assigned=tuple(self.core.assigned()),
+        )
+        self.introduced, self.registered = True, False
+        self._dealer.send(encode_parts([hello]))
+
+    def _heartbeat(self) -> None:
+        if self.registered:
+            self._tell([Heartbeat(1)])
+        self.later(HEARTBEAT_SECONDS, self._heartbeat)
+
+    def _tell(self, batch: list[Message]) -> None:
+        if not self.introduced:
+            return  # the next hello tells all that matters; what ends after it has to be told
+        for frame in encode_parts(batch):
+            self._dealer.send((frame,))
+
+    # What the core has decided
+
+    def _carry_out_tell(self, effect: Tell) -> None:
+        self._tell(effect.batch)
+
+    def _execute(self, effect: Execute) -> None:
+        self.threads.give(effect.jobs)
+
+    def _keep(self, effect: Keep) -> None:
+        for source, key, _ in effect.items:
+            self.values[key] = self._arrived.pop(source)
+
+    def _delete(self, effect: Delete) -> None:
+        for key in effect.keys:
+            del self.values[key]
+
+    def _learn(self, effect: Learn) -> None:
+        self.threads.blobs[effect.function] = effect.blob
+
+    def _unload(self, effect: Unload) -> None:
+        for function in effect.functions:
+            self.threads.blobs.pop(function, None)
+
+    def _take_results(self) -> None:
+        results, self.threads.results = self.threads.results, []
+        items = []
+        for assignment, value, what in results:
+            if value is None:
+                self.events.append(Raised(assignment, what))
+            else:
+                self._arrived[assignment] = value
+                items.append(what)
+        if items:
+            self.events.append(Completed(items))
+
+    # Data
+
+    def _fetch(self, effect: Fetch) -> None:
+        address = effect.address
+        left = 1  # values that are being unpickled, and the end of the transfer
+
+        def one_less() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self.events.append(FetchEnded(address))
+
+        def on_item(key: str, frames: Any) -> None:
+            nonlocal left
+            if isinstance(frames, list):
+                left += 1
+                self.soon(lambda: self.post(lambda: arrive(key, unpacked(frames[0]))))
+            elif isinstance(frames, str):
+                self.events.append(Unsendable(address, key, frames))
+
+        def arrive(key: str, value: int) -> None:
+            self._arrived[key] = value
+            self.events.append(Fetched(address, [(key, self.book.specs[key].nbytes)]))
+            one_less()
+
+        def on_end(error: str | None) -> None:
+            one_less()
+            self.wake()
+
+        self._fetcher.get(address, effect.keys, on_item, on_end)
+
+    def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
+        values = [(key, self.values.get(key)) for key in keys]
+        items: list[Item] = [(k, 0, None if v is None else [packed(v)]) for k, v in values]
+        self.soon(lambda: self.post(lambda: reply(items)))
+
+    def _accept(self, key: str, assignment: int, frames: Sequence[Any]) -> None:
+        def arrive() -> None:
+            self._arrived[key] = unpacked(frames[0])
+            self.events.append(Received(key, assignment, self.book.specs[key].nbytes, KIND))
+
+        self.soon(lambda: self.post(arrive))
+
+    def leftovers(self) -> list[Any]:
+        """What should not be there once nobody wants anything."""
+        core, threads = self.core, self.threads
+        tables = (
+            core.jobs, core.held, core.inputs, core.peers, core._users, core._freed, self.values,
+            threads.running, threads._pending,
+        )  # fmt: skip
+        return [(self.name, table) for table in tables if table]
+
+
+_CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {
+    Tell: Worker._carry_out_tell,
+    Execute: Worker._execute,
+    Keep: Worker._keep,
+    Delete: Worker._delete,
+    Learn: Worker._learn,
+    Unload: Worker._unload,
+    Fetch: Worker._fetch,
+}

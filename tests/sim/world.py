@@ -1,0 +1,120 @@
+"""One process that pretends to be many: a virtual clock, one source of chance, and what happens when.
+
+Everything that is going to happen stands in one heap, by its time. Nothing sleeps: the clock jumps. All
+chance comes from one seeded generator, so a seed is a whole history.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+# How long a process that is not slow takes to notice that something has come.
+REACTION_SECONDS = 0.0005
+# A message shown in a trace is cut after so many characters.
+SHOWN = 3000
+
+
+class World:
+    def __init__(self, seed: int, traced: bool = False) -> None:
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.now = 0.0
+        self.events = 0  # that cores have handled
+        self.traced = traced
+        self.trace: list[str] = []
+        self._heap: list[tuple[float, int, Callable[[], object]]] = []
+        self._scheduled = 0
+
+    def at(self, delay: float, act: Callable[[], object]) -> None:
+        """Do something after so many virtual seconds."""
+        self._scheduled += 1
+        heappush(self._heap, (self.now + delay, self._scheduled, act))
+
+    def run_until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Let time pass until the condition holds; false if it does not within so many seconds."""
+        end = self.now + seconds
+        look_at = self.now
+        while self._heap and self._heap[0][0] <= end:
+            self.now, _, act = heappop(self._heap)
+            act()
+            # Conditions look at whole tables: not after each event.
+            if self.now >= look_at:
+                if condition():
+                    return True
+                look_at = self.now + 0.1
+        self.now = max(self.now, end)
+        return condition()
+
+    def say(self, who: str, what: str, thing: Any = "") -> None:
+        """A line for the trace. Ask `traced` first where it costs time to say it."""
+        if self.traced:
+            text = str(thing)
+            self.trace.append(f"{self.now:12.6f} {who:<12} {what} {text[:SHOWN]}")
+
+
+class Process:
+    """Something that lives, is slow or stands still, and dies; its channels die with it."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.alive = True
+        self.paused = False
+        self.slowness = 1.0
+        self.channels: dict[Any, None] = {}
+        self._woken = False
+        self._held_up: list[Callable[[], object]] = []
+
+    def turn(self) -> None:
+        """Read all that has come, decide, and act: what a shell's loop does each time round."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Something has come."""
+        if not self._woken:
+            self._woken = True
+            self.soon(self._awake)
+
+    def _awake(self) -> None:
+        self._woken = False
+        self.turn()
+
+    def later(self, delay: float, act: Callable[[], object]) -> None:
+        """Do something of our own after so long, unless we are dead then, or stand still: then after."""
+        self.world.at(delay, lambda: self._act(act))
+
+    def _act(self, act: Callable[[], object]) -> None:
+        if self.alive:
+            if self.paused:
+                self._held_up.append(act)
+            else:
+                act()
+
+    def soon(self, act: Callable[[], object]) -> None:
+        """As another thread of ours would do it."""
+        self.later(self.world.random.random() * REACTION_SECONDS * self.slowness, act)
+
+    def pause(self, seconds: float) -> None:
+        """Stand still, as if stopped by a signal."""
+        if not self.paused:
+            self.paused = True
+            self.world.say(self.name, "stands still for", f"{seconds:.1f} s")
+            self.world.at(seconds, self.resume)
+
+    def resume(self) -> None:
+        if self.paused:
+            self.paused = False
+            self.world.say(self.name, "goes on")
+            held_up, self._held_up = self._held_up, []
+            for act in held_up:
+                self.soon(act)
+
+    def die(self, reason: str) -> None:
+        if self.alive:
+            self.alive = False
+            self.world.say(self.name, "dies:", reason)
+            for channel in tuple(self.channels):
+                channel.close()
