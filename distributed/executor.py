@@ -235,25 +235,24 @@ class Executor:
         work = plan(dsk)
         if not sync:
             return shape(keys, submit_graph(self, work, keys, given).__getitem__)
+        return shape(keys, self._values(work, keys, given).__getitem__)
+
+    def _values(self, work: Plan, keys: Any, given: dict[str, Any]) -> dict[Any, Any]:
+        """Wait for the value of each of the keys."""
         for left in reversed(range(GET_ATTEMPTS)):
+            futures = submit_graph(self, work, keys, given, ship=True)
             try:
-                values = self._get(work, keys, given)
-                break
+                values: dict[Any, Any] = self.gather(futures)
+                return values
             except LostData:
                 # Data of the graph was lost with a worker. We still have it.
                 if not left:
                     raise
-        return shape(keys, values.__getitem__)
-
-    def _get(self, work: Plan, keys: Any, given: dict[str, Any]) -> dict[Any, Any]:
-        futures = submit_graph(self, work, keys, given, ship=True)
-        try:
-            values: dict[Any, Any] = self.gather(futures)
-            return values
-        finally:
-            # If one has failed, the others are not needed; and its traceback refers to all of them.
-            for future in futures.values():
-                future.release()
+            finally:
+                # If one has failed, the others are not needed; and its traceback refers to all of them.
+                for future in futures.values():
+                    future.release()
+        raise AssertionError("the last attempt returns or raises")
 
     def compute(
         self,
@@ -284,11 +283,14 @@ class Executor:
         results = [wrap_nested(item) for item in results]
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
         work, keys = plan_compute([results[place] for place in places], optimize_graph)
-        futures = submit_graph(self, work, keys, given)
-        for place, key in zip(places, keys, strict=True):
-            results[place] = futures[key]
+        found: dict[Any, Any]
         if sync:
-            results = self.gather(results)
+            found = self._values(work, keys, given)
+            results = [item if is_dask_collection(item) else self.gather(item) for item in results]
+        else:
+            found = submit_graph(self, work, keys, given)
+        for place, key in zip(places, keys, strict=True):
+            results[place] = found[key]
         return results[0] if single else results
 
     def persist(

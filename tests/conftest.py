@@ -6,6 +6,7 @@ import faulthandler
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -68,3 +69,11 @@ def executor(cluster: LocalCluster) -> Iterator[Executor]:
     """Connected to the shared cluster."""
     with Executor(cluster) as executor:
         yield executor
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[str]:
+    """Tasks `block(gate)` run until there is this file; at the latest until the end of the test."""
+    path = tmp_path / "gate"
+    yield str(path)
+    path.touch()

@@ -32,6 +32,13 @@ def on_threads(collection: Any) -> Any:
         return collection.compute(scheduler="threads", pool=pool)
 
 
+def block(path: str) -> str:
+    """A task that runs until there is a file at the path."""
+    while not os.path.exists(path):
+        time.sleep(LOOK_SECONDS)  # on a worker
+    return path
+
+
 class Baseline:
     """The threads, processes and sockets that there are now; and whether there are more later."""
 

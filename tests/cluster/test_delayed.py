@@ -36,7 +36,7 @@ from distributed import (
     get_client,
     wait,
 )
-from tests.support import on_threads, wait_until
+from tests.support import block, on_threads, wait_until
 
 
 def note_run(path: str) -> int:
@@ -57,13 +57,6 @@ def add(x: Any, y: Any) -> Any:
 
 def div(x: float, y: float) -> float:
     return x / y
-
-
-def block(path: str) -> str:
-    """Runs until there is a file at the path."""
-    while not os.path.exists(path):
-        time.sleep(0.01)  # on a worker
-    return path
 
 
 def note(path: str, value: Any) -> Any:
@@ -93,14 +86,6 @@ class Pair:
 
 def nothing_is_left(executor: Executor) -> None:
     wait_until(lambda: executor.scheduler_info()["tasks"] == {}, what="all tasks are released")
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[str]:
-    """Tasks `block(gate)` run until there is this file; at the latest until the end of the test."""
-    path = tmp_path / "gate"
-    yield str(path)
-    path.touch()
 
 
 @pytest.fixture(scope="module")
@@ -773,3 +758,14 @@ def test_gather_leaves_collections_as_they_are(executor: Executor) -> None:
     assert set(executor.who_has(x)) == set(x.__dask_keys__())
     executor.cancel(x)
     assert {future.status for future in futures_of(x)} == {"cancelled"}
+
+
+def test_siblings_of_what_failed_are_released_though_the_exception_is_kept(
+    executor: Executor, gate: str
+) -> None:
+    """Of several kinds together: `dask.compute` comes down to `compute(sync=True)` then."""
+    failing, blocked = delayed(div)(1, 0), delayed(block)(gate)
+    with pytest.raises(ZeroDivisionError) as failure:
+        dask.compute(blocked, da.ones(4, chunks=2).sum(), failing, scheduler=executor)
+    nothing_is_left(executor)
+    assert failure.value is not None

@@ -32,7 +32,7 @@ from distributed import (
     fire_and_forget,
     wait,
 )
-from tests.support import wait_until
+from tests.support import block, wait_until
 
 
 def inc(x: int) -> int:
@@ -51,13 +51,6 @@ def div(x: float, y: float) -> float:
     return x / y
 
 
-def block(path: str) -> str:
-    """Runs until there is a file at the path."""
-    while not os.path.exists(path):
-        time.sleep(0.01)  # on a worker
-    return path
-
-
 class Adder:
     def __init__(self, n: int) -> None:
         self.n = n
@@ -72,14 +65,6 @@ class Adder:
 class Box:
     def __init__(self, content: Any) -> None:
         self.content = content
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Any:
-    """Tasks `block(gate)` run until `open(gate)`; at the latest until the end of the test."""
-    path = tmp_path / "gate"
-    yield str(path)
-    path.touch()
 
 
 # Connecting

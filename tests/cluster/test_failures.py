@@ -27,7 +27,7 @@ from distributed import (
     wait,
 )
 from distributed.recipes import MIN_SHIPPED_BYTES
-from tests.support import wait_until
+from tests.support import block, wait_until
 
 
 def inc(x: int) -> int:
@@ -37,11 +37,6 @@ def inc(x: int) -> int:
 def slow_inc(x: int) -> int:
     time.sleep(0.02)  # on a worker
     return x + 1
-
-
-def block(path: str) -> None:
-    while not os.path.exists(path):
-        time.sleep(0.01)  # on a worker
 
 
 def block_and_return(path: str, value: str) -> str:
@@ -133,27 +128,20 @@ def take(*locks: threading.Lock) -> tuple[int, list[bool]]:
     return os.getpid(), [lock.acquire(False) for lock in locks]
 
 
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "gate"
-    yield path
-    path.touch()
-
-
 def test_what_cannot_be_pickled_is_made_once_and_used_where_it_is(
-    two_workers: Executor, tmp_path: Path, gate: Path
+    two_workers: Executor, tmp_path: Path, gate: str
 ) -> None:
     log = tmp_path / "log"
     here = next(iter(two_workers.ncores()))
     lock = two_workers.submit(make_lock, str(log), workers=here)
     pid, free = two_workers.submit(take, lock, workers=here).result()
     assert free == [True]
-    blocked = two_workers.map(block, [str(gate)] * 3, workers=here, pure=False)
+    blocked = two_workers.map(block, [gate] * 3, workers=here, pure=False)
     users = [two_workers.submit(take, lock, pure=False) for _ in range(5)]
     # Some were given to the other worker, and came back.
     wait_until(lambda: two_workers.scheduler_info()["tasks"].get("ready") == 6)
     assert not any(user.done() for user in users)
-    gate.touch()
+    Path(gate).touch()
     assert two_workers.gather(users) == [(pid, [False])] * 5
     assert log.read_text() == "made "
     del blocked

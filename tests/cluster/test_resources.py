@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +30,6 @@ def alone(x: int, mark: str, gate: str) -> int:
 @pytest.fixture
 def mark(tmp_path: Path) -> str:
     return str(tmp_path / "mark")
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "gate"
-    yield str(path)
-    path.touch()
 
 
 def test_one_at_a_time_where_the_resource_is_while_others_go_on(mark: str, gate: str) -> None:
