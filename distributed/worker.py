@@ -40,6 +40,7 @@ from distributed.core.worker import (
 )
 from distributed.errors import ProtocolError, SchedulerGone
 from distributed.iterators import repeatable
+from distributed.logs import Seldom
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -155,6 +156,7 @@ class Worker:
         self._registered = False
         self._alone_since: float | None = time.monotonic()
         self._next_complaint = time.monotonic() + 1.0
+        self._may_complain = Seldom(COMPLAINT_SECONDS)
         self._next_heartbeat = 0.0
         self._ending = ""
         self._failure: Exception | None = None
@@ -243,7 +245,7 @@ class Worker:
                 self._introduced = self._registered = False
                 self._alone_since = time.monotonic()
                 self._next_complaint = time.monotonic() + 1.0
-            elif event == REFUSED:
+            elif event == REFUSED and self._may_complain():
                 logger.error("what answers at %s is not a scheduler", self.scheduler.url)
         for frames in self._dealer.receive():
             try:
@@ -278,7 +280,10 @@ class Worker:
 
     def _on_welcome(self, message: Welcome) -> None:
         for name, content in message.files.items():
-            self._install(name, content)
+            try:
+                self._install(name, content)
+            except (OSError, ValueError) as error:
+                logger.error("the uploaded file %s cannot be used here: %s", name, error)
         self._registered = True
         self._alone_since = None
         logger.info("registered with %s", self.scheduler.url)

@@ -446,6 +446,16 @@ def test_callbacks(executor: Executor) -> None:
     wait_until(lambda: called == [78, future])
 
 
+def test_a_callback_that_has_been_called_lets_go_of_the_future(executor: Executor) -> None:
+    called: list[int] = []
+    future = executor.submit(inc, 78)
+    key = future.key
+    future.add_done_callback(lambda f: called.append(f.result()))
+    wait_until(lambda: called == [79])
+    del future
+    wait_until(lambda: key not in executor.who_has())
+
+
 def test_types(executor: Executor) -> None:
     assert executor.submit(inc, 1).type in (None, int)
     small, large = executor.submit(inc, 1), executor.submit(np.zeros, 100_000)
