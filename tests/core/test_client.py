@@ -16,7 +16,6 @@ from distributed.core.client import (
     ERROR,
     FINISHED,
     LOST,
-    MAX_IDLE_FUNCTIONS,
     MAX_INLINE_BYTES,
     PENDING,
     RESUBMIT_TASKS,
@@ -42,6 +41,7 @@ from distributed.core.client import (
     Welcomed,
 )
 from distributed.core.contenders import CONCEDED, DENIED, HOLDING, WAITING, Contender
+from distributed.core.functions import MAX_IDLE_FUNCTIONS
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -117,9 +117,9 @@ class Env:
         inline = [e.inline for e in core.entries.values() if e.inline is not None]
         assert core.inline_bytes == sum(map(len, inline))
         recipes = [e.recipe.function for e in core.entries.values() if e.recipe is not None]
-        assert all(function in core.functions for function in recipes)
-        idle = core.functions.keys() - set(recipes)
-        assert idle == core._idle_functions.keys()
+        assert all(function in core.functions.blobs for function in recipes)
+        idle = core.functions.blobs.keys() - set(recipes)
+        assert idle == core.functions._idle.keys()
         assert len(idle) <= MAX_IDLE_FUNCTIONS
 
 
