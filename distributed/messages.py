@@ -74,7 +74,10 @@ class Forget(NamedTuple):
 
 
 class Cancel(NamedTuple):
+    """Call the work off, and what waits for it. `force`: also what runs, with the process of its worker."""
+
     keys: tuple[Any, ...]
+    force: bool
 
 
 class Missing(NamedTuple):
@@ -189,8 +192,8 @@ class Failed(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'stuck' (it has inputs that
-    cannot be brought together)."""
+    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'timeout', 'stuck' (it has
+    inputs that cannot be brought together)."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -301,6 +304,12 @@ class Seceded(NamedTuple):
     assignments: tuple[Any, ...] | list[Any]
 
 
+class Started(NamedTuple):
+    """These have a time limit, and are about to start. Said again on a new connection."""
+
+    assignments: tuple[Any, ...] | list[Any]
+
+
 class Answer(NamedTuple):
     """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception."""
 
@@ -320,10 +329,12 @@ class Heartbeat(NamedTuple):
 
 class Run(NamedTuple):
     """Work for one function; `blob` comes the first time. An item is
-    `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses)`."""
+    `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses)`. `timed`:
+    these have a time limit, and start only once `Started` has been said."""
 
     function: str
     blob: bytes | None
+    timed: bool
     items: tuple[Any, ...] | list[Any]
 
 
@@ -398,6 +409,7 @@ class Kill(NamedTuple):
     """To a nanny: end the processes of these workers and start new ones."""
 
     workers: tuple[Any, ...] | list[Any]
+    reason: str
 
 
 # Data channel: worker to worker, client to worker ----------------------------------------------
@@ -435,8 +447,8 @@ MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
     Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
-    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Answer, Heartbeat,
-    Run, Drop, Retract, Free, Unload, Acquire, Call, PutFile, StartAgain,
+    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Started, Answer,
+    Heartbeat, Run, Drop, Retract, Free, Unload, Acquire, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,
     Get, Part, More,
 )  # fmt: skip

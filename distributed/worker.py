@@ -34,6 +34,7 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Starting,
     Tell,
     Unsendable,
     WorkerCore,
@@ -146,6 +147,7 @@ class Worker:
         # What other threads have for the loop: functions to call there.
         self._posted: deque[Callable[[], object]] = deque()
         self._events: list[Any] = []
+        self._heeded: list[threading.Event] = []  # to set once the events have been decided on
         self._arrived: dict[int | str, Any] = {}  # values that the core has not decided on
         self._pickling: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._client: Executor | None = None
@@ -196,6 +198,18 @@ class Worker:
         if self._threads.secede():
             self._post(lambda: self._events.append(Seceding(assignment)))
 
+    def announce(self, assignment: int) -> None:
+        """A task with a time limit starts in this thread: returns when the scheduler has been told."""
+        told = threading.Event()
+
+        def start() -> None:
+            self._events.append(Starting(assignment))
+            self._heeded.append(told)
+
+        self._post(start)
+        while not told.wait(TURN_SECONDS) and not self._ending:
+            pass
+
     def client(self) -> Executor:
         """The client that tasks of this worker share, for the futures that they use."""
         with self._client_lock:
@@ -231,6 +245,8 @@ class Worker:
             for effect in self._core.handle(events):
                 _CARRY_OUT[type(effect)](self, effect)
             self._arrived.clear()
+            while self._heeded:
+                self._heeded.pop().set()
 
     def _patience(self) -> float:
         return SUSPICION_SECONDS if self._router.suspicious else TURN_SECONDS
@@ -279,6 +295,7 @@ class Worker:
     def _on_welcome(self, message: Welcome) -> None:
         for name, content in message.files.items():
             self._install(name, content)
+        self._events.append(message)
         self._registered = True
         self._alone_since = None
         logger.info("registered with %s", self.scheduler.url)

@@ -28,7 +28,7 @@ def test_what_ends_after_hello_and_before_welcome_is_reported() -> None:
     try:
         wait_until(lambda: listen() or WorkerHello in heard)
         # It fails, for this is no function.
-        run = Run("f", b"nothing", [(1, "x", b"", None, True)])
+        run = Run("f", b"nothing", False, [(1, "x", b"", None, True)])
         router.send(heard[WorkerHello], (encode([run]),))
         wait_until(lambda: listen() or Errors in heard)
     finally:

@@ -165,7 +165,10 @@ class Unreachable(NamedTuple):
 
 
 class CallOff(NamedTuple):
+    """`force`: also what runs; entries that were called off before are meant as well."""
+
     entries: list[Entry]
+    force: bool = False
 
 
 class Contending(NamedTuple):
@@ -385,8 +388,13 @@ class ClientCore:
 
     def _on_call_off(self, event: CallOff) -> None:
         wanted = [entry for entry in event.entries if entry.known]
-        if wanted:
-            self._out.append(Cancel(tuple(entry.key for entry in wanted)))
+        keys = [entry.key for entry in wanted]
+        if event.force:
+            # Unless the key has been submitted anew.
+            entries = [e for e in event.entries if e.status is CANCELLED]
+            keys += [entry.key for entry in entries if entry.key not in self.entries]
+        if keys:
+            self._out.append(Cancel(tuple(keys), event.force))
         for entry in wanted:
             self._cancel(entry, "")
 

@@ -107,6 +107,7 @@ def _check_worker(core: SchedulerCore, worker: Worker) -> None:
                 assert assigned.worker is worker, (worker, assigned)
                 assert assigned.assignment == assignment, (worker, assigned)
     assert worker.seceded <= worker.assigned.keys(), worker
+    assert worker.started.keys() <= worker.assigned.keys(), worker
 
 
 def _check_stock(worker: Worker) -> None:

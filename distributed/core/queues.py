@@ -258,15 +258,16 @@ class Queues:
             self.stocked[worker] = None
         inputs = tuple(_inputs(task, worker)) if task.dependencies else None
         item = (assignment, task.key, task.arguments, inputs, bool(task.wanters))
+        timed = task.options.timeout > 0
         last = worker.out[-1] if worker.out else None
-        if type(last) is Run and last.function == function.id:
+        if type(last) is Run and last.function == function.id and last.timed is timed:
             last.items.append(item)  # type: ignore[union-attr]
             return
         blob = None
         if function.id not in worker.functions:
             worker.functions.add(function.id)
             blob = function.blob
-        worker.out.append(Run(function.id, blob, [item]))
+        worker.out.append(Run(function.id, blob, timed, [item]))
 
     def _nearest(self, worker: Worker, task: Task) -> Worker:
         """Where to run a task that the worker has taken from a pool: rather than there on a worker that

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed.core.complaints import Complaints
+from distributed.core.eviction import Evictions
 from distributed.core.lifecycle import (
     Lifecycle,
     append,
@@ -61,7 +62,6 @@ from distributed.messages import (
     HelloAgain,
     Holds,
     IsLocked,
-    Kill,
     Message,
     Missing,
     NannyHello,
@@ -73,7 +73,7 @@ from distributed.messages import (
     Returned,
     Scatter,
     Seceded,
-    StartAgain,
+    Started,
     Stop,
     Stuck,
     Submit,
@@ -132,6 +132,7 @@ class SchedulerCore:
         self._ending = ""  # why the cluster is about to end
         self._end_at = 0.0
         self._loose: list[Send] = []  # to peers that are not members
+        self.evictions = Evictions(self.members, self.lifecycle, self._lose_evicted, self._loose)
 
     def handle(self, events: Iterable[tuple[Peer, Message]], now: float) -> list[Effect]:
         """Take in a batch of events, decide, and say what to do.
@@ -217,10 +218,13 @@ class SchedulerCore:
         nanny = self.members.nannies.get(hello.nanny) or Nanny(hello.nanny, peer, self.now)
         nanny.out = [Welcome(self.epoch, {})]
         self.members.enter(nanny, peer, self.now)
+        self.evictions.remind(nanny)
 
     def _on_worker_hello(self, peer: Peer, hello: WorkerHello) -> None:
         """A new worker, or one that we know on a new connection: messages may have been lost, so
         compare what it has with what we believe."""
+        if self.evictions.insist(hello.worker, peer):
+            return
         worker = self.members.workers.get(hello.worker)
         if worker is not None and worker.peer == peer:
             # Asked more than once, it says hello more than once. Nothing was lost in between, and what we
@@ -249,6 +253,7 @@ class SchedulerCore:
                 continue
             del worker.assigned[assignment]
             worker.seceded.discard(assignment)
+            worker.started.pop(assignment, None)
             worker.stock.give_back((assignment,))
             if isinstance(task, Task):
                 self.lifecycle.requeue(task)
@@ -308,6 +313,9 @@ class SchedulerCore:
                 self.requests.task_lost(task)
         self.lifecycle.lose_worker(worker, reason, guilty)
 
+    def _lose_evicted(self, worker: Worker, reason: str) -> None:
+        self._lose_worker(worker, reason, blame=False)
+
     def _on_goodbye(self, member: Member, message: Goodbye) -> None:
         self._remove(member, "it said goodbye")
 
@@ -318,6 +326,7 @@ class SchedulerCore:
                 worker.last_seen = self.now
 
     def _on_died(self, nanny: Nanny, message: Died) -> None:
+        self.evictions.ended(message.worker)
         worker = self.members.workers.get(message.worker)
         if worker is not None:
             self._lose_worker(worker, message.reason)
@@ -340,6 +349,7 @@ class SchedulerCore:
         for nanny in tuple(self.members.nannies.values()):
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
+        self.evictions.tick(self.now)
         self.locks.tick(self.now)
         for client, text in self.complaints.due(self.queues, self.now):
             client.out.append(Warn(text))
@@ -387,6 +397,16 @@ class SchedulerCore:
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
         called_off = frozenset(message.keys)
+        if not message.force:
+            self._call_off(client, called_off, message)
+            return
+        unknown = called_off.difference(self.lifecycle.tasks)
+        dropped = self.lifecycle.dropped = []
+        self._call_off(client, called_off, message)
+        self.lifecycle.dropped = None
+        self.evictions.force(dropped, unknown, self.now)
+
+    def _call_off(self, client: Client, called_off: frozenset[str], message: Cancel) -> None:
         for task in self.lifecycle.known(message.keys):
             self.lifecycle.cancel(client, task, called_off)
 
@@ -407,14 +427,7 @@ class SchedulerCore:
         reason = "the cluster was restarted"
         workers = list(self.members.workers.values())
         for worker in workers:
-            peer = worker.peer
-            nanny = self.members.nannies.get(worker.nanny)
-            if nanny is not None:
-                append(nanny, Kill, worker.id)
-            else:
-                self._loose.append(Send(peer, [StartAgain()]))
-            self._lose_worker(worker, reason, blame=False)
-            self.members.doom(peer)
+            self.evictions.replace(worker, reason)
         for other in self.members.clients.values():
             self.lifecycle.release(other, tuple(other.wants))
             self.lifecycle.settle(other)
@@ -496,6 +509,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Worker, Returned): _report(Reports.on_returned),
     (Worker, Abandoned): _report(Reports.on_abandoned),
     (Worker, Seceded): _report(Reports.on_seceded),
+    (Worker, Started): _report(Reports.on_started),
     (Worker, Answer): SchedulerCore._on_answer,
     (Worker, Heartbeat): SchedulerCore._on_heartbeat,
     (Worker, Goodbye): SchedulerCore._on_goodbye,

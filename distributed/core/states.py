@@ -73,14 +73,15 @@ class Options(NamedTuple):
     workers: tuple[str, ...] = ()
     loose: bool = False
     resources: Needs = ()
+    timeout: float = 0  # seconds that an attempt may take, from its start; 0: no limit
     # What the caller asked for, if these are stricter; see `stuck.py`.
     asked: Options | None = None
 
 
 DEFAULT_OPTIONS = Options()
 
-# Why a task ended without a result: how ('raised', 'lost', 'killed', 'cancelled', 'stuck'), and
-# the pickled exception or a text.
+# Why a task ended without a result: how ('raised', 'lost', 'killed', 'cancelled', 'stuck', 'timeout'),
+# and the pickled exception or a text.
 Error = tuple[str, "bytes | str"]
 
 
@@ -209,6 +210,7 @@ class Worker(Member):
         "reported_at",
         "seceded",
         "seconds",
+        "started",
         "stock",
         "thief",
     )
@@ -230,6 +232,8 @@ class Worker(Member):
         self.incoming: dict[int, Task] = {}  # scattered data on its way here
         self.stock = Stock()
         self.seceded: set[int] = set()  # assignments that have given their thread back
+        # Assignments with a time limit that have started, and when we were told.
+        self.started: dict[int, float] = {}
         self.queue: list[
             tuple[tuple[float, int, int], Task]
         ] = []  # heap: ready, its inputs lie here
@@ -239,6 +243,11 @@ class Worker(Member):
         self.seconds = 0.0  # moving average of what a task takes here
         self.reported_at = now  # when its last task ended, or its first began
         self.thief: Worker | None = None  # for whom it has been asked to hand work back
+
+    @property
+    def named(self) -> str:
+        """Its name and address, as told to people."""
+        return self.address if self.name == self.address else f"{self.name} at {self.address}"
 
     @property
     def busy(self) -> int:

@@ -12,6 +12,9 @@ fails from another, and when none is left all jobs that wait for it are given ba
 knows more. A peer may have it and be unable to send it; that is told too, lest it be computed again. Of
 each peer only one request is open at a time; what is wanted meanwhile goes with the next.
 
+A job with a time limit says so before it starts: its thread waits until the scheduler has been told, for
+once the task runs it may keep the interpreter lock, and nothing more is said here.
+
 Data that a job here needs stays until the job has ended, even if the scheduler frees it earlier.
 """
 
@@ -33,9 +36,11 @@ from distributed.messages import (
     Returned,
     Run,
     Seceded,
+    Started,
     Stuck,
     Unfetchable,
     Unload,
+    Welcome,
 )
 
 # What one request to a peer may ask for: enough to keep the connection busy, little enough that the
@@ -55,17 +60,27 @@ class Job:
         "inputs",
         "key",
         "missing",
+        "started",
+        "timed",
         "wanted",
     )
 
     def __init__(
-        self, assignment: int, key: str, function: str, arguments: bytes, wanted: bool
+        self,
+        assignment: int,
+        key: str,
+        function: str,
+        arguments: bytes,
+        wanted: bool,
+        timed: bool = False,
     ) -> None:
         self.assignment = assignment
         self.key = key
         self.function = function
         self.arguments = arguments
         self.wanted = wanted  # by a client, which likes to have small results at once
+        self.timed = timed  # it has a time limit
+        self.started = False  # that is told only of those with a limit
         self.inputs: tuple[str, ...] = ()
         self.missing = 0
         self.dropped = False  # while it ran; its result counts for nothing
@@ -111,6 +126,12 @@ class Completed(NamedTuple):
 class Raised(NamedTuple):
     assignment: int
     exception: bytes
+
+
+class Starting(NamedTuple):
+    """A task with a time limit is about to start. Its thread waits until that has been told."""
+
+    assignment: int
 
 
 class Seceding(NamedTuple):
@@ -233,12 +254,12 @@ class WorkerCore:
     # Work comes
 
     def _on_run(self, message: Run) -> None:
-        function = message.function
+        function, timed = message.function, message.timed
         if message.blob is not None:
             self._effects.append(Learn(function, message.blob))
         ready = []
         for assignment, key, arguments, inputs, wanted in message.items:
-            job = self.jobs[assignment] = Job(assignment, key, function, arguments, wanted)
+            job = self.jobs[assignment] = Job(assignment, key, function, arguments, wanted, timed)
             if inputs is None or self._gather(job, inputs):
                 ready.append(job)
         self._execute(ready)
@@ -407,6 +428,18 @@ class WorkerCore:
             self._tell(Errors, (event.assignment, event.exception))
         self._let_go(job)
 
+    def _on_starting(self, event: Starting) -> None:
+        job = self.jobs.get(event.assignment)
+        if job is not None:
+            job.started = True
+            self._tell(Started, event.assignment)
+
+    def _on_welcome(self, message: Welcome) -> None:
+        """The scheduler may not have heard it on the last connection, or is another."""
+        for job in self.jobs.values():
+            if job.started:
+                self._tell(Started, job.assignment)
+
     def _on_seceding(self, event: Seceding) -> None:
         if event.assignment in self.jobs:
             self._tell(Seceded, event.assignment)
@@ -508,6 +541,8 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Unload: WorkerCore._on_unload,
     Completed: WorkerCore._on_completed,
     Raised: WorkerCore._on_raised,
+    Starting: WorkerCore._on_starting,
+    Welcome: WorkerCore._on_welcome,
     Seceding: WorkerCore._on_seceding,
     Fetched: WorkerCore._on_fetched,
     Unsendable: WorkerCore._on_unsendable,

@@ -243,7 +243,7 @@ def test_cancelled_futures_stay_cancelled_and_the_key_is_free(env: Env) -> None:
     waiter = Waiter()
     env.handle(Await(waiter, [old]))
     effects = env.handle(CallOff([old]))
-    assert effects == [Tell([Cancel(("x",))]), Wake([waiter])]
+    assert effects == [Tell([Cancel(("x",), False)]), Wake([waiter])]
     (new,) = env.submit("x")
     assert new is not old
     assert (old.status, new.status) == (CANCELLED, PENDING)
@@ -601,3 +601,17 @@ def test_nothing_is_left_once_every_future_is_gone(steps: list[tuple[str, int, i
     env.handle(Dropped(futures))
     assert env.core.entries == {}
     assert env.core.inline_bytes == 0
+
+
+def test_force_also_means_what_was_called_off_before(env: Env) -> None:
+    (first,) = env.submit("x")
+    env.handle(CallOff([first]))
+    effects = env.handle(CallOff([first], True))
+    assert effects == [Tell([Cancel(("x",), True)])]
+
+
+def test_force_does_not_mean_a_key_that_was_submitted_anew(env: Env) -> None:
+    (first,) = env.submit("x")
+    env.handle(CallOff([first]))
+    env.submit("x")
+    assert env.handle(CallOff([first], True)) == []

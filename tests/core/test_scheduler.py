@@ -82,7 +82,7 @@ def env() -> Env:
 
 def test_a_task_runs_and_its_result_is_reported(env: Env) -> None:
     env.submit("C", "x")
-    assert env.take("W", Run) == [Run("f", b"blob", ((1, "x", b"args", None, True),))]
+    assert env.take("W", Run) == [Run("f", b"blob", False, ((1, "x", b"args", None, True),))]
     env.finish("W", 1)
     assert env.take("C", Finished) == [Finished(address("W"), (("x", 28, b"v", None),))]
     assert env.state("x") == MEMORY
@@ -275,7 +275,7 @@ def test_lost_work_can_be_submitted_again(env: Env) -> None:
 
 def test_cancelling_ends_what_depends_on_it_too(env: Env) -> None:
     env.submit("C", "x", ("y", "x"))
-    env.send("C", Cancel(("x",)))
+    env.send("C", Cancel(("x",), False))
     assert env.items("C", Ended) == [("y", "cancelled", "")]
     assert env.items("W", Drop) == [1]
     env.assert_empty()
@@ -285,7 +285,7 @@ def test_what_another_client_wants_is_not_cancelled(env: Env) -> None:
     env.client("D")
     env.submit("C", "x")
     env.submit("D", ("y", "x"))
-    env.send("C", Cancel(("x",)))
+    env.send("C", Cancel(("x",), False))
     assert env.take("C", Ended) == env.take("D", Ended) == []
     assert env.state("x") == PROCESSING
     env.release("D", "y")
@@ -295,7 +295,7 @@ def test_what_another_client_wants_is_not_cancelled(env: Env) -> None:
 def test_a_client_is_not_told_of_what_it_called_off_itself(env: Env) -> None:
     """It may have submitted that anew, and would take it for the end of the new one."""
     env.submit("C", "x", ("y", "x"), ("z", "y"))
-    env.send("C", Cancel(("x", "z")))
+    env.send("C", Cancel(("x", "z"), False))
     assert env.items("C", Ended) == [("y", "cancelled", "")]
 
 
@@ -739,7 +739,7 @@ def test_restart_clears_everything_and_waits_for_the_workers(env: Env) -> None:
     env.submit("C", "x", "y")
     env.submit("D", "z")
     env.send("C", Restart(9))
-    assert env.items("N", Kill) == ["V"]
+    assert env.take("N", Kill) == [Kill(("V",), "the cluster was restarted")]
     assert env.take("W", StartAgain)
     assert env.take("C", Cleared) and env.take("D", Cleared)
     env.assert_empty()
@@ -894,7 +894,7 @@ def test_an_idle_scheduler_ends() -> None:
 
 
 def test_release_of_unknown_keys_is_harmless(env: Env) -> None:
-    env.send("C", Release(("x",)), Cancel(("y",)), Missing((("z", address("W")),)))
+    env.send("C", Release(("x",)), Cancel(("y",), False), Missing((("z", address("W")),)))
     assert env.items("C", Ended) == [("z", "lost", "z is not known to the scheduler")]
 
 

@@ -202,7 +202,7 @@ class World:
         elif action == "release":
             env.release(client, key)
         elif action == "cancel":
-            env.send(client, Cancel((key,)))
+            env.send(client, Cancel((key,), False))
         elif action == "want":
             env.send(client, Want((key,)))
         elif action == "missing" and self.workers:

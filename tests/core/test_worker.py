@@ -23,6 +23,7 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Starting,
     Tell,
     Unsendable,
     WorkerCore,
@@ -39,9 +40,11 @@ from distributed.messages import (
     Returned,
     Run,
     Seceded,
+    Started,
     Stuck,
     Unfetchable,
     Unload,
+    Welcome,
 )
 
 ME, BOB, EVE = "tcp://me:1", "tcp://bob:1", "tcp://eve:1"
@@ -95,7 +98,7 @@ class Env:
 
     def run(self, assignment: int, key: str = "", *inputs: Any) -> list[Any]:
         items = [(assignment, key or f"k{assignment}", b"args", inputs or None, True)]
-        return self.handle(Run("f", None, items))
+        return self.handle(Run("f", None, False, items))
 
     def fetched(self, address: str, *keys: str) -> list[Any]:
         """These come from the peer, and then the request is over."""
@@ -146,7 +149,7 @@ def done(assignment: int) -> Completed:
 
 
 def test_a_task_without_inputs_goes_to_the_threads_at_once(env: Env) -> None:
-    (learn, execute) = env.handle(Run("f", b"blob", [(1, "x", b"args", None, True)]))
+    (learn, execute) = env.handle(Run("f", b"blob", False, [(1, "x", b"args", None, True)]))
     assert learn == Learn("f", b"blob")
     (job,) = execute.jobs
     assert (job.assignment, job.key, job.function, job.arguments) == (1, "x", "f", b"args")
@@ -163,7 +166,7 @@ def test_a_result_is_kept_and_reported(env: Env) -> None:
 
 
 def test_reports_of_one_batch_go_in_one_message(env: Env) -> None:
-    env.handle(Run("f", None, [(n, f"k{n}", b"", None, False) for n in (1, 2, 3)]))
+    env.handle(Run("f", None, False, [(n, f"k{n}", b"", None, False) for n in (1, 2, 3)]))
     for n in (1, 2, 3):
         env.start(n)
     (message,) = env.told(done(1), Completed([(2, 1, 1, None, None), (3, 1, 1, None, None)]))
@@ -336,7 +339,7 @@ def test_data_from_a_client_is_kept_and_reported(env: Env) -> None:
 def test_what_is_given_up_in_the_same_breath_does_not_start(give_up: Any, answer: Any) -> None:
     core = WorkerCore(ME, lambda assignment: False)
     learn, execute, tell = core.handle(
-        [Run("f", b"blob", [(n, f"k{n}", b"", None, False) for n in (1, 2)]), give_up([1])]
+        [Run("f", b"blob", False, [(n, f"k{n}", b"", None, False) for n in (1, 2)]), give_up([1])]
     )
     assert learn == Learn("f", b"blob")
     assert [job.assignment for job in execute.jobs] == [2]
@@ -417,3 +420,33 @@ def test_random_histories_end_with_nothing_left(steps: list[tuple[str, int, int]
     assert env.core.jobs == {} and env.core.inputs == {} and env.core.peers == {}
     env.handle(Free(list(env.core.held)))
     assert env.stored == set()
+
+
+# Time limits
+
+
+def timed(env: Env, *assignments: int) -> None:
+    items = [(n, f"k{n}", b"args", None, True) for n in assignments]
+    env.handle(Run("f", None, True, items))
+    for n in assignments:
+        env.start(n)
+
+
+def test_a_task_with_a_time_limit_says_when_it_starts(env: Env) -> None:
+    timed(env, 1, 2)
+    assert all(job.timed for job in env.core.jobs.values())
+    assert env.told(Starting(1), Starting(2)) == [Started([1, 2])]
+    assert env.told(done(1)) == [Done([(1, 28, 5, b"v", None)])]
+
+
+def test_that_it_has_started_is_said_again_on_a_new_connection(env: Env) -> None:
+    timed(env, 1, 2, 3)
+    env.run(4)
+    env.start(4)
+    env.handle(Starting(1), Starting(2))
+    env.handle(done(2))
+    assert env.told(Welcome("epoch", {})) == [Started([1])]
+
+
+def test_a_start_of_what_has_been_given_up_is_no_news(env: Env) -> None:
+    assert env.told(Starting(1)) == []
