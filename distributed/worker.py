@@ -151,6 +151,7 @@ class Worker:
         self._client: Executor | None = None
         self._client_lock = threading.Lock()
         self._process = psutil.Process()
+        self._epoch = ""  # of the scheduler that has welcomed us
         self._introduced = False  # hello has been said on this connection
         self._registered = False
         self._alone_since: float | None = time.monotonic()
@@ -261,6 +262,7 @@ class Worker:
     def _hello(self, message: Message | None = None) -> None:
         hello = WorkerHello(
             worker=self.id,
+            epoch=self._epoch,
             name=self.name,
             address=self.address.url,
             nthreads=self.nthreads,
@@ -280,6 +282,7 @@ class Worker:
         for name, content in message.files.items():
             self._install(name, content)
         self._registered = True
+        self._epoch = message.epoch
         self._alone_since = None
         logger.info("registered with %s", self.scheduler.url)
         if self._on_registered is not None:

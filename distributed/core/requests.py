@@ -105,6 +105,7 @@ class Requests:
                 self._lifecycle.tasks[key] = task
             if task.function is None and task.state is PROCESSING:
                 drop_assignment(task)  # whoever was to send it may have failed to
+            self._lifecycle.recovery.expected.pop(task, None)
             if task.function is None and task.state is not MEMORY:
                 worker = next(slots)
                 targets.append((key, worker.address, self._expect(task, worker)))
