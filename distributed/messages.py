@@ -313,6 +313,12 @@ class Answer(NamedTuple):
     value: bytes
 
 
+class Files(NamedTuple):
+    """Uploads that were made in an earlier life of the scheduler, and that the `Welcome` did not bring."""
+
+    files: dict[str, bytes]
+
+
 class Heartbeat(NamedTuple):
     """Bytes of resident memory of the sending process."""
 
@@ -439,7 +445,8 @@ MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
     Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
-    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Answer, Heartbeat,
+    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Answer, Files,
+    Heartbeat,
     Run, Drop, Retract, Free, Unload, Acquire, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,
     Get, Part, More,

@@ -57,6 +57,7 @@ from distributed.messages import (
     Drop,
     Ended,
     Errors,
+    Files,
     Forget,
     Goodbye,
     Heartbeat,
@@ -345,6 +346,9 @@ class SchedulerCore:
     def _on_answer(self, worker: Worker, message: Answer) -> None:
         self.requests.answered(worker, message.request, message.ok, message.value)
 
+    def _on_files(self, worker: Worker, message: Files) -> None:
+        self.requests.on_files(worker, message)
+
     def _on_heartbeat(self, worker: Worker, message: Heartbeat) -> None:
         worker.last_seen = self.now
         worker.memory = message.memory
@@ -476,6 +480,10 @@ def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.requests, client, message)
 
 
+def _request_for_workers(handler: Callable[[Requests, Client, Any], None]) -> Handler:
+    return lambda core, client, message: core.requests.take(handler, client, message)
+
+
 def _lock(handler: Callable[[Locks, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.locks, client, message)
 
@@ -493,11 +501,11 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Forget): SchedulerCore._on_forget,
     (Client, Cancel): SchedulerCore._on_cancel,
     (Client, Missing): SchedulerCore._on_missing,
-    (Client, Scatter): _request(Requests.on_scatter),
-    (Client, Replicate): _request(Requests.on_replicate),
+    (Client, Scatter): _request_for_workers(Requests.on_scatter),
+    (Client, Replicate): _request_for_workers(Requests.on_replicate),
     (Client, Ask): _request(Requests.on_ask),
-    (Client, Broadcast): _request(Requests.on_broadcast),
-    (Client, Upload): _request(Requests.on_upload),
+    (Client, Broadcast): _request_for_workers(Requests.on_broadcast),
+    (Client, Upload): _request_for_workers(Requests.on_upload),
     (Client, Restart): SchedulerCore._on_restart,
     (Client, Contend): _lock(Locks.on_contend),
     (Client, Concede): _lock(Locks.on_concede),
@@ -513,6 +521,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Worker, Abandoned): _report(Reports.on_abandoned),
     (Worker, Seceded): _report(Reports.on_seceded),
     (Worker, Answer): SchedulerCore._on_answer,
+    (Worker, Files): SchedulerCore._on_files,
     (Worker, Heartbeat): SchedulerCore._on_heartbeat,
     (Worker, Goodbye): SchedulerCore._on_goodbye,
     (Nanny, Alive): SchedulerCore._on_alive,

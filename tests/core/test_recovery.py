@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from distributed.core.recovery import PAUSE_SECONDS, RECOVERY_SECONDS
-from distributed.messages import Abandoned, Drop, Ended, Finished, Free, Pending, Run, Scatter, Want
+from distributed.messages import (
+    Abandoned,
+    Drop,
+    Ended,
+    Finished,
+    Free,
+    Goodbye,
+    Pending,
+    Reply,
+    Run,
+    Scatter,
+    Want,
+)
 from tests.core.env import Env
 
 OLD = "an earlier epoch"
@@ -181,6 +193,7 @@ def test_data_may_be_scattered_again_meanwhile(env: Env) -> None:
     env.worker("W", epoch=OLD)
     env.client("C", "data", epoch=OLD)
     env.send("C", Want(("data",)))
+    env.tick(PAUSE_SECONDS)
     env.send("C", Scatter(1, (("data", 8),), None))
     assert env.state("data") == "processing"
     over(env)
@@ -194,6 +207,20 @@ def test_data_that_is_lost_in_this_life_is_not_waited_for(env: Env) -> None:
     env.gone("W")
     ((key, how, _),) = env.items("C", Ended)
     assert (key, how) == ("data", "lost")
+
+
+def test_a_request_for_workers_waits_until_they_have_had_time_to_come(env: Env) -> None:
+    env.client("C", epoch=OLD)
+    env.client("B", epoch=OLD)
+    env.send("C", Scatter(1, (("data", 8),), None))
+    env.send("B", Scatter(1, (("other", 8),), None))
+    env.send("B", Goodbye())
+    env.worker("W", epoch=OLD)
+    assert env.take("C", Reply) == []
+    env.tick(PAUSE_SECONDS)
+    (reply,) = env.take("C", Reply)
+    assert reply.ok and reply.value[0][:2] == ("data", "tcp://W:1")
+    assert env.state("other") is None
 
 
 # Work that goes on

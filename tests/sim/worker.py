@@ -221,7 +221,7 @@ class Worker(Process):
             assigned=tuple(self.core.assigned()),
         )
         self.introduced, self.registered = True, False
-        self._dealer.send(encode_parts([hello]))
+        self._tell([hello, *self.core.reminders()])
 
     def _heartbeat(self) -> None:
         if self.registered:
