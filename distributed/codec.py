@@ -20,6 +20,7 @@ from distributed.messages import (
     ClientHello,
     Done,
     Errors,
+    Files,
     Forget,
     Holds,
     Kill,
@@ -283,6 +284,11 @@ def _check_assignments(message: Any) -> None:
     _integers(message.assignments)
 
 
+def _check_files(message: Files) -> None:
+    if not all(type(name) is str and type(c) is bytes for name, c in message.files.items()):
+        raise ProtocolError("Files with a malformed file")
+
+
 def _check_ask(message: Ask) -> None:
     _strings(message.keys or ())
 
@@ -323,6 +329,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Abandoned: _check_assignments,
     Seceded: _check_assignments,
     Started: _check_assignments,
+    Files: _check_files,
     Alive: _check_workers,
     Kill: _check_workers,
 }

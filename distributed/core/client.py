@@ -236,6 +236,7 @@ class ClientCore:
 
     def __init__(self, id: str) -> None:
         self.id = id
+        self.epoch = ""  # of the scheduler that has welcomed us
         self.entries: dict[str, Entry] = {}
         self.functions = Functions()
         self.contenders = Contenders()
@@ -411,7 +412,7 @@ class ClientCore:
         self.functions.sent.clear()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
         locks = self.contenders.listed()
-        self._out.append(ClientHello(self.id, PROTOCOL, PYTHON, wants, locks))
+        self._out.append(ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks))
         ours = [entry for entry in self.entries.values() if entry.recipe is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             end = start + RESUBMIT_TASKS
@@ -561,6 +562,7 @@ class ClientCore:
         self._effects.append(Answered(message.request, message.ok, message.value))
 
     def _on_welcome(self, message: Welcome) -> None:
+        self.epoch = message.epoch
         self._effects.append(Welcomed(message.epoch))
 
     def _on_refused(self, message: Refused) -> None:

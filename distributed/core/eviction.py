@@ -65,9 +65,14 @@ class Evictions:
         if unknown:
             for worker in self._members.workers.values():
                 for assignment, key in worker.assigned.items():
-                    if key in unknown:
+                    if key in unknown and not self._is_claimable(worker, assignment, key):
                         found[worker, assignment] = None
         self.forced += [(now + FORCE_SECONDS, *place) for place in found]
+
+    def _is_claimable(self, worker: Worker, assignment: int, key: Task | str) -> bool:
+        """Whether another client may be about to ask for it, after a restart of ours."""
+        recovery = self._lifecycle.recovery
+        return not isinstance(key, str) or recovery.is_at(worker, assignment, key)
 
     def _end_forced(self, now: float) -> None:
         waiting: list[tuple[float, Worker, int]] = []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from distributed.core.lifecycle import Lifecycle, free
 from distributed.core.requests import Requests
-from distributed.core.states import ACTIVE, MEMORY, PROCESSING, Task, Worker
+from distributed.core.states import ACTIVE, MEMORY, PROCESSING, RELEASED, Task, Worker
 from distributed.messages import (
     Abandoned,
     Done,
@@ -34,7 +34,7 @@ class Reports:
     # Tasks end
 
     def on_done(self, worker: Worker, message: Done) -> None:
-        assigned, finish = worker.assigned, self.lifecycle.finish
+        assigned, finish, recovery = worker.assigned, self.lifecycle.finish, self.queues.recovery
         average = worker.seconds
         for assignment, nbytes, microseconds, value, kind in message.items:
             task = assigned.pop(assignment, None)
@@ -50,6 +50,9 @@ class Reports:
                 else:
                     function.seconds += NEWEST * (seconds - function.seconds)
                 finish(task, worker, nbytes, value, kind)
+            elif recovery.is_at(worker, assignment, task):
+                del recovery.at_work[task]
+                self.adopt(worker, task, nbytes)
             else:
                 self._discard_result(worker, task)
         worker.seconds = average
@@ -154,6 +157,8 @@ class Reports:
                 worker.holds[task] = None
         elif task is not None and task.state in ACTIVE:
             self.lifecycle.take_over(task, worker, size)
+        elif self.queues.recovery.is_under_way and (task is None or task.state is RELEASED):
+            self.queues.recovery.keep(worker, key, size)
         else:
             free(worker, key)
 

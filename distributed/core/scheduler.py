@@ -25,6 +25,8 @@ from distributed.core.requests import Requests, Restarting
 from distributed.core.states import (
     ACTIVE,
     MEMORY,
+    PROCESSING,
+    READY,
     Client,
     Effect,
     Exit,
@@ -56,6 +58,7 @@ from distributed.messages import (
     Drop,
     Ended,
     Errors,
+    Files,
     Forget,
     Goodbye,
     Heartbeat,
@@ -202,6 +205,7 @@ class SchedulerCore:
         _HELLOS[type(hello)](self, peer, hello)
 
     def _on_client_hello(self, peer: Peer, hello: ClientHello) -> None:
+        self._check_epoch(hello.epoch)
         client = self.members.clients.get(hello.client)
         if client is None:
             client = Client(hello.client, peer, self.now)
@@ -225,6 +229,7 @@ class SchedulerCore:
         compare what it has with what we believe."""
         if self.evictions.insist(hello.worker, peer):
             return
+        self._check_epoch(hello.epoch)
         worker = self.members.workers.get(hello.worker)
         if worker is not None and worker.peer == peer:
             # Asked more than once, it says hello more than once. Nothing was lost in between, and what we
@@ -241,11 +246,16 @@ class SchedulerCore:
         worker.functions = set()
         worker.thief = None
         self.members.enter(worker, peer, self.now)
+        self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
         self.queues.join(worker)
         if self._ending:
             worker.out.append(Goodbye())
+
+    def _check_epoch(self, epoch: str) -> None:
+        if epoch and epoch != self.epoch:
+            self.queues.recovery.arrival(self.now, not self.queues.has_assigned)
 
     def _compare_assigned(self, worker: Worker, has: dict[int, str]) -> None:
         for assignment, task in tuple(worker.assigned.items()):
@@ -262,7 +272,18 @@ class SchedulerCore:
                 worker.stock.strays.add(assignment)
             if not isinstance(worker.assigned.get(assignment), Task):
                 worker.assigned[assignment] = key
-                append(worker, Drop, assignment)
+                self._resume_or_drop(worker, assignment, key)
+
+    def _resume_or_drop(self, worker: Worker, assignment: int, key: str) -> None:
+        """The worker is at something that we did not give it, or have given up."""
+        recovery = self.queues.recovery
+        task = self.lifecycle.tasks.get(key)
+        if not recovery.is_under_way or (task is not None and task.state in (MEMORY, PROCESSING)):
+            append(worker, Drop, assignment)
+            return
+        recovery.at_work[key] = (worker, assignment)
+        if task is not None and task.state is READY:
+            self.queues.push(task)
 
     def _compare_holds(self, worker: Worker, has: dict[str, int]) -> None:
         gone = [task for task in tuple(worker.holds) if task.key not in has]
@@ -334,6 +355,9 @@ class SchedulerCore:
     def _on_answer(self, worker: Worker, message: Answer) -> None:
         self.requests.answered(worker, message.request, message.ok, message.value)
 
+    def _on_files(self, worker: Worker, message: Files) -> None:
+        self.requests.on_files(worker, message)
+
     def _on_heartbeat(self, worker: Worker, message: Heartbeat) -> None:
         worker.last_seen = self.now
         worker.memory = message.memory
@@ -350,6 +374,8 @@ class SchedulerCore:
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
         self.evictions.tick(self.now)
+        if self.queues.recovery.is_over(self.now):
+            self.lifecycle.end_recovery()
         self.locks.tick(self.now)
         for client, text in self.complaints.due(self.queues, self.now):
             client.out.append(Warn(text))
@@ -379,13 +405,7 @@ class SchedulerCore:
 
     def _on_want(self, client: Client, message: Want) -> None:
         for key in message.keys:
-            task = self.lifecycle.tasks.get(key)
-            if task is None:
-                reason = f"{key} had been forgotten when its future arrived here"
-                append(client, Ended, (key, "lost", reason))
-            else:
-                self.lifecycle.want(client, task)
-                self.lifecycle.start([task])
+            self.lifecycle.want_key(client, key)
 
     def _on_release(self, client: Client, message: Release) -> None:
         self.lifecycle.release(client, self.lifecycle.known(message.keys))
@@ -473,6 +493,10 @@ def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.requests, client, message)
 
 
+def _request_for_workers(handler: Callable[[Requests, Client, Any], None]) -> Handler:
+    return lambda core, client, message: core.requests.take(handler, client, message)
+
+
 def _lock(handler: Callable[[Locks, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.locks, client, message)
 
@@ -490,11 +514,11 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Forget): SchedulerCore._on_forget,
     (Client, Cancel): SchedulerCore._on_cancel,
     (Client, Missing): SchedulerCore._on_missing,
-    (Client, Scatter): _request(Requests.on_scatter),
-    (Client, Replicate): _request(Requests.on_replicate),
+    (Client, Scatter): _request_for_workers(Requests.on_scatter),
+    (Client, Replicate): _request_for_workers(Requests.on_replicate),
     (Client, Ask): _request(Requests.on_ask),
-    (Client, Broadcast): _request(Requests.on_broadcast),
-    (Client, Upload): _request(Requests.on_upload),
+    (Client, Broadcast): _request_for_workers(Requests.on_broadcast),
+    (Client, Upload): _request_for_workers(Requests.on_upload),
     (Client, Restart): SchedulerCore._on_restart,
     (Client, Contend): _lock(Locks.on_contend),
     (Client, Concede): _lock(Locks.on_concede),
@@ -511,6 +535,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Worker, Seceded): _report(Reports.on_seceded),
     (Worker, Started): _report(Reports.on_started),
     (Worker, Answer): SchedulerCore._on_answer,
+    (Worker, Files): SchedulerCore._on_files,
     (Worker, Heartbeat): SchedulerCore._on_heartbeat,
     (Worker, Goodbye): SchedulerCore._on_goodbye,
     (Nanny, Alive): SchedulerCore._on_alive,

@@ -40,7 +40,6 @@ from distributed.messages import (
     Stuck,
     Unfetchable,
     Unload,
-    Welcome,
 )
 
 # What one request to a peer may ask for: enough to keep the connection busy, little enough that the
@@ -60,6 +59,7 @@ class Job:
         "inputs",
         "key",
         "missing",
+        "seceded",
         "started",
         "timed",
         "wanted",
@@ -84,6 +84,7 @@ class Job:
         self.inputs: tuple[str, ...] = ()
         self.missing = 0
         self.dropped = False  # while it ran; its result counts for nothing
+        self.seceded = False
 
 
 class Input:
@@ -250,6 +251,14 @@ class WorkerCore:
 
     def assigned(self) -> list[tuple[int, str]]:
         return [(job.assignment, job.key) for job in self.jobs.values()]
+
+    def reminders(self) -> list[Message]:
+        """What follows a hello: a message that said it before may have been lost, or was said to another
+        life of the scheduler."""
+        seceded = [job.assignment for job in self.jobs.values() if job.seceded]
+        started = [job.assignment for job in self.jobs.values() if job.started]
+        said = [(Seceded, seceded), (Started, started)]
+        return [kind(assignments) for kind, assignments in said if assignments]
 
     # Work comes
 
@@ -434,14 +443,10 @@ class WorkerCore:
             job.started = True
             self._tell(Started, event.assignment)
 
-    def _on_welcome(self, message: Welcome) -> None:
-        """The scheduler may not have heard it on the last connection, or is another."""
-        for job in self.jobs.values():
-            if job.started:
-                self._tell(Started, job.assignment)
-
     def _on_seceding(self, event: Seceding) -> None:
-        if event.assignment in self.jobs:
+        job = self.jobs.get(event.assignment)
+        if job is not None:
+            job.seceded = True
             self._tell(Seceded, event.assignment)
 
     def _give_back(self, job: Job, missing: list[tuple[str, str]]) -> None:
@@ -542,7 +547,6 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Completed: WorkerCore._on_completed,
     Raised: WorkerCore._on_raised,
     Starting: WorkerCore._on_starting,
-    Welcome: WorkerCore._on_welcome,
     Seceding: WorkerCore._on_seceding,
     Fetched: WorkerCore._on_fetched,
     Unsendable: WorkerCore._on_unsendable,

@@ -295,7 +295,7 @@ def test_a_new_connection_hears_everything_again(env: Env) -> None:
     env.handle(Adopt(["z"], announce=True))
     env.handle(Dropped([x]))
     hello, submit, want = env.told(Connected())
-    assert hello == ClientHello("me", PROTOCOL, PYTHON, ("y", "z"), ())
+    assert hello == ClientHello("me", "", PROTOCOL, PYTHON, ("y", "z"), ())
     assert submit == Submit(
         {"f": b"blob"},
         (("f", None, False, [item("x")]), ("f", None, True, [item("y", "x")])),
@@ -397,7 +397,7 @@ def test_what_is_held_is_announced_before_what_is_waited_for(env: Env) -> None:
     contend(env, "a", waits=False)
     env.handle(Granted("b", 2))
     listed = (("b", 2, True, True), ("a", 1, False, True), ("a", 3, False, False))
-    hello = ClientHello("me", PROTOCOL, PYTHON, (), listed)
+    hello = ClientHello("me", "", PROTOCOL, PYTHON, (), listed)
     assert env.told(Connected()) == [hello]
     assert env.told(HelloAgain()) == [hello]
 

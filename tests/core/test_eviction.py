@@ -22,7 +22,6 @@ from distributed.messages import (
     StartAgain,
     Started,
     Submit,
-    Welcome,
 )
 from tests.core.env import Env, item
 
@@ -217,7 +216,6 @@ def test_a_worker_that_should_have_ended_is_not_let_in(env: Env) -> None:
     env.tick(TICK)
     env.worker("W", nanny="N", peer="W2", assigned=((1, "x"),))
     assert env.take("W2", StartAgain)
-    assert env.take("W2", Welcome) == []
     assert "W" not in env.core.members.workers
 
 
@@ -355,3 +353,39 @@ def test_an_input_that_ends_with_its_worker_is_computed_again(env: Env) -> None:
     env.finish("V", env.runs("V")["x"])
     env.finish("V", env.runs("V")["y"])
     assert env.finished("C") == ["y"]
+
+
+# After a restart of the scheduler
+
+
+@pytest.fixture
+def heir() -> Env:
+    """With a worker that is at x since an earlier life of the scheduler."""
+    env = Env(first_assignment=1000)
+    env.nanny()
+    env.worker("W", nanny="N", assigned=((7, "x"),), epoch="an earlier epoch")
+    return env
+
+
+def test_a_limit_holds_for_what_goes_on_after_a_restart(heir: Env) -> None:
+    heir.send("W", Started((7,)))
+    let_pass(heir, 0.5)
+    heir.client("C", "x", epoch="an earlier epoch")
+    heir.submit("C", "x", options=limit(2.0))
+    let_pass(heir, 1.25)
+    assert kills(heir) == []
+    let_pass(heir, 0.25)
+    assert kills(heir) == ["W"]
+    assert [item[1] for item in heir.items("C", Ended)] == ["timeout"]
+
+
+def test_what_another_client_may_be_about_to_want_is_not_ended(heir: Env) -> None:
+    heir.client("C", epoch="an earlier epoch")
+    cancel(heir, "x")
+    let_pass(heir, 1)
+    assert kills(heir) == []
+    heir.client("D", "x", epoch="an earlier epoch")
+    heir.submit("D", "x")
+    cancel(heir, "x", client="D")
+    let_pass(heir, FORCE_SECONDS)
+    assert kills(heir) == ["W"]

@@ -44,7 +44,6 @@ from distributed.messages import (
     Stuck,
     Unfetchable,
     Unload,
-    Welcome,
 )
 
 ME, BOB, EVE = "tcp://me:1", "tcp://bob:1", "tcp://eve:1"
@@ -445,7 +444,7 @@ def test_that_it_has_started_is_said_again_on_a_new_connection(env: Env) -> None
     env.start(4)
     env.handle(Starting(1), Starting(2))
     env.handle(done(2))
-    assert env.told(Welcome("epoch", {})) == [Started([1])]
+    assert env.core.reminders() == [Started([1])]
 
 
 def test_a_start_of_what_has_been_given_up_is_no_news(env: Env) -> None:

@@ -141,6 +141,7 @@ class Worker(Process):
         self.values: dict[str, int] = {}
         self.events: list[Any] = []
         self.address = address
+        self._epoch = ""
         self.introduced = False
         self.registered = False
         self._on_death = on_death
@@ -196,6 +197,7 @@ class Worker(Process):
             for message in decode(frames[0]):
                 if isinstance(message, Welcome):
                     self.registered = True
+                    self._epoch = message.epoch
                 elif isinstance(message, HelloAgain):
                     self._hello()
                 else:
@@ -205,6 +207,7 @@ class Worker(Process):
     def _hello(self) -> None:
         hello = WorkerHello(
             worker=self.name,
+            epoch=self._epoch,
             name=self.name,
             address=self.address,
             nthreads=self.nthreads,
@@ -218,7 +221,7 @@ class Worker(Process):
             assigned=tuple(self.core.assigned()),
         )
         self.introduced, self.registered = True, False
-        self._dealer.send(encode_parts([hello]))
+        self._tell([hello, *self.core.reminders()])
 
     def _heartbeat(self) -> None:
         if self.registered:
