@@ -285,7 +285,8 @@ class Stuck(NamedTuple):
 
 class Unfetchable(NamedTuple):
     """Assignments given up because inputs could not be had: `(assignment, [(key, address), ...])`, the
-    places that turned out not to have them; no place for an input that is there and `Stuck`."""
+    places that turned out not to have them; no place for an input that is there and `Stuck`. Assignment
+    0 is for what was to be copied."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -315,11 +316,11 @@ class Started(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception."""
+    """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception or a text."""
 
     request: int
     ok: bool
-    value: bytes
+    value: bytes | str
 
 
 class Files(NamedTuple):
@@ -379,6 +380,9 @@ class Acquire(NamedTuple):
 
 
 class Call(NamedTuple):
+    """A pickled call, to be run beside the tasks. On a new connection what has not been answered is asked
+    again, under the same number, and is not run again. The same holds for `PutFile`."""
+
     request: int
     call: bytes
 

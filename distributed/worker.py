@@ -23,6 +23,7 @@ import psutil
 from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
 from distributed.core.worker import (
+    Answered,
     Completed,
     Delete,
     Execute,
@@ -34,6 +35,7 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Serve,
     Starting,
     Tell,
     Unsendable,
@@ -460,8 +462,12 @@ class Worker:
 
     # Calls beside the tasks
 
-    def _on_call(self, message: Call) -> None:
-        threading.Thread(target=self._answer, args=(message,), name="call", daemon=True).start()
+    def _serve(self, effect: Serve) -> None:
+        message = effect.message
+        if isinstance(message, Call):
+            threading.Thread(target=self._answer, args=(message,), name="call", daemon=True).start()
+        else:
+            self._put_file(message)
 
     def _answer(self, message: Call) -> None:
         try:
@@ -469,16 +475,16 @@ class Worker:
             answer = Answer(message.request, True, pickle_bytes(func(*args, **kwargs)))
         except BaseException as error:
             answer = Answer(message.request, False, dump_exception(error))
-        self._post(lambda: self._tell([answer]))
+        self._post(lambda: self._events.append(Answered(answer)))
 
-    def _on_put_file(self, message: PutFile) -> None:
+    def _put_file(self, message: PutFile) -> None:
         try:
             self._install(message.name, message.content)
         except (OSError, ValueError) as error:
             answer = Answer(message.request, False, dump_exception(error))
         else:
             answer = Answer(message.request, True, pickle_bytes(None))
-        self._tell([answer])
+        self._events.append(Answered(answer))
 
     def _install(self, name: str, content: bytes) -> None:
         install_file(self._directory, name, content)
@@ -518,8 +524,6 @@ _HEAR: dict[Any, Callable[[Worker, Any], None]] = {
     HelloAgain: Worker._hello,
     StartAgain: Worker._on_start_again,
     Goodbye: Worker._on_goodbye,
-    Call: Worker._on_call,
-    PutFile: Worker._on_put_file,
 }
 
 _CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {
@@ -530,4 +534,5 @@ _CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {
     Learn: Worker._learn,
     Unload: Worker._unload,
     Fetch: Worker._fetch,
+    Serve: Worker._serve,
 }

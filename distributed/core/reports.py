@@ -96,6 +96,8 @@ class Reports:
                 task.worker = None
             for key, address in missing:
                 self.distrust(key, address)
+            for key in dict.fromkeys(key for key, _ in missing):
+                self.requests.not_copied(worker, key)
             if isinstance(task, Task) and task.state is PROCESSING:
                 self.lifecycle.requeue(task)
         self._ended(worker, (item[0] for item in message.items))

@@ -110,8 +110,9 @@ class SchedulerCore:
 
     `epoch` names this life of the scheduler; `idle_timeout` (seconds) ends it when there has been
     neither a client nor unfinished work for so long. With `lock_grace` (seconds) there may have been an
-    earlier life, whose clients hold locks; see `locks.py`. Assignments are numbered from
-    `first_assignment`, which must be above the numbers of all earlier lives: workers may still be at those.
+    earlier life, whose clients hold locks; see `locks.py`. Assignments, and requests to workers, are
+    numbered from `first_assignment`, which must be above the numbers of all earlier lives: workers may
+    still be at those.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class SchedulerCore:
         self.now = 0.0
         self.queues = Queues(first_assignment)
         self.lifecycle = Lifecycle(self.queues)
-        self.requests = Requests(self.lifecycle)
+        self.requests = Requests(self.lifecycle, first_assignment)
         self.reports = Reports(self.lifecycle, self.requests)
         self.locks = Locks(lock_grace)
         self.members = Members()
@@ -249,6 +250,7 @@ class SchedulerCore:
         self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
+        self.requests.ask_again(worker)
         self.queues.join(worker)
         if self._ending:
             worker.out.append(Goodbye())

@@ -23,15 +23,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from distributed.core.answers import Answers
 from distributed.messages import (
     Abandoned,
     Acquire,
+    Answer,
+    Call,
     Done,
     Drop,
     Errors,
     Free,
     Holds,
     Message,
+    PutFile,
     Retract,
     Returned,
     Run,
@@ -46,6 +50,8 @@ from distributed.messages import (
 # tasks whose inputs come first can start while others are still on their way.
 REQUEST_BYTES = 64 << 20
 REQUEST_KEYS = 1000
+# In a report on data that was wanted here for no assignment.
+NO_ASSIGNMENT = 0
 
 
 class Job:
@@ -169,6 +175,12 @@ class Received(NamedTuple):
     kind: bytes | None
 
 
+class Answered(NamedTuple):
+    """What was to be served has been done."""
+
+    answer: Answer
+
+
 # Effects.
 
 
@@ -206,7 +218,13 @@ class Fetch(NamedTuple):
     keys: list[str]
 
 
-Effect = Tell | Execute | Keep | Delete | Learn | Unload | Fetch
+class Serve(NamedTuple):
+    """Do this beside the tasks, and answer."""
+
+    message: Call | PutFile
+
+
+Effect = Tell | Execute | Keep | Delete | Learn | Unload | Fetch | Serve
 
 
 class WorkerCore:
@@ -221,6 +239,7 @@ class WorkerCore:
         self.held: dict[str, int] = {}  # key -> nbytes
         self.inputs: dict[str, Input] = {}
         self.peers: dict[str, Peer] = {}
+        self.answers = Answers()
         self._claim = claim
         self._users: dict[str, int] = {}  # jobs that need the key here
         self._freed: set[str] = set()  # by the scheduler, but still in use here
@@ -392,6 +411,8 @@ class WorkerCore:
             if wanted.reason is not None:
                 self._tell(Stuck, (key, wanted.reason))
             missing = [(key, address) for address in wanted.tried]
+            if missing and wanted.acquired and not wanted.jobs:
+                self._tell(Unfetchable, (NO_ASSIGNMENT, missing))
             for job in tuple(wanted.jobs):
                 self._give_back(job, missing)
 
@@ -529,6 +550,19 @@ class WorkerCore:
     def _on_unload(self, message: Unload) -> None:
         self._effects.append(message)
 
+    # Beside the tasks
+
+    def _on_request(self, message: Call | PutFile) -> None:
+        if self.answers.is_new(message.request):
+            self._effects.append(Serve(message))
+        elif (answer := self.answers.again(message.request)) is not None:
+            self._out.append(answer)
+
+    def _on_answered(self, event: Answered) -> None:
+        if event.answer.request:
+            self.answers.note(event.answer)
+            self._out.append(event.answer)
+
     def _tell(self, kind: Any, item: Any) -> None:
         last = self._out[-1] if self._out else None
         if type(last) is kind:
@@ -544,6 +578,9 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Retract: WorkerCore._on_retract,
     Free: WorkerCore._on_free,
     Unload: WorkerCore._on_unload,
+    Call: WorkerCore._on_request,
+    PutFile: WorkerCore._on_request,
+    Answered: WorkerCore._on_answered,
     Completed: WorkerCore._on_completed,
     Raised: WorkerCore._on_raised,
     Starting: WorkerCore._on_starting,

@@ -732,6 +732,58 @@ def test_files_reach_workers_that_join_later(env: Env) -> None:
     assert env.core.requests.files == {"m.py": b"x = 1"}
 
 
+def test_what_was_asked_before_a_connection_broke_is_asked_again(env: Env) -> None:
+    env.worker("V", nanny="N")
+    env.send("C", Broadcast(3, b"call", None), Upload(4, "m.py", b"x = 1"))
+    (call,), (put,) = env.take("V", Call), env.take("V", PutFile)
+    for message in (call, put):
+        env.send("W", Answer(message.request, True, b""))
+    env.gone("V")
+    env.worker("V", nanny="N", peer="V2")
+    assert (env.take("V2", Call), env.take("V2", PutFile)) == ([call], [put])
+    env.send("V2", Answer(call.request, True, b""))
+    env.gone("V2")
+    env.worker("V", nanny="N", peer="V3")
+    assert (env.take("V3", Call), env.take("V3", PutFile)) == ([], [put])
+    env.send("V3", Answer(put.request, True, b""))
+    assert [reply.ok for reply in env.take("C", Reply)] == [True, True]
+
+
+def test_copies_are_asked_for_again(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.worker("V", nanny="N")
+    env.send("C", Replicate(3, ("x",), None))
+    asked = env.items("V", Acquire)
+    env.gone("V")
+    env.worker("V", nanny="N", peer="V2")
+    assert env.items("V2", Acquire) == asked == [("x", 28, (address("W"),))]
+    env.send("V2", Holds((("x", 28),)))
+    assert env.take("C", Reply) == [Reply(3, True, None)]
+
+
+def test_what_could_not_be_copied_from_one_is_copied_from_another(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.worker("U", holds=(("x", 28),))
+    env.worker("V", nanny="N")
+    env.send("C", Replicate(3, ("x",), ("V",)))
+    assert env.items("V", Acquire) == [("x", 28, (address("W"), address("U")))]
+    env.send("V", Unfetchable(((0, (("x", address("W")),)),)))
+    assert env.items("V", Acquire) == [("x", 28, (address("U"),))]
+    env.send("V", Unfetchable(((0, (("x", address("U")),)),)))
+    ((_, ok, why),) = env.take("C", Reply)
+    assert (ok, why) == (False, "the data of x was lost while it was being copied")
+
+
+def test_requests_to_workers_have_numbers_above_those_of_earlier_lives() -> None:
+    env = Env(first_assignment=1000)
+    env.client()
+    env.worker()
+    env.send("C", Broadcast(3, b"call", None))
+    assert [call.request for call in env.take("W", Call)] == [1000]
+
+
 def test_restart_clears_everything_and_waits_for_the_workers(env: Env) -> None:
     env.nanny()
     env.worker("V", nanny="N")

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
+from distributed.core.answers import MAX_ANSWER_BYTES, MAX_ANSWERS
 from distributed.core.worker import (
     REQUEST_BYTES,
+    Answered,
     Completed,
     Delete,
     Execute,
@@ -23,6 +25,7 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Serve,
     Starting,
     Tell,
     Unsendable,
@@ -31,11 +34,14 @@ from distributed.core.worker import (
 from distributed.messages import (
     Abandoned,
     Acquire,
+    Answer,
+    Call,
     Done,
     Drop,
     Errors,
     Free,
     Holds,
+    PutFile,
     Retract,
     Returned,
     Run,
@@ -449,3 +455,56 @@ def test_that_it_has_started_is_said_again_on_a_new_connection(env: Env) -> None
 
 def test_a_start_of_what_has_been_given_up_is_no_news(env: Env) -> None:
     assert env.told(Starting(1)) == []
+
+
+# Beside the tasks
+
+
+def test_a_call_is_run_once_and_answered_each_time(env: Env) -> None:
+    call = Call(7, b"call")
+    assert env.handle(call) == [Serve(call)]
+    assert env.handle(call) == []  # it is at it
+    answer = Answer(7, True, b"result")
+    assert env.told(Answered(answer)) == [answer]
+    assert env.told(call) == [answer]
+    assert env.handle(Call(8, b"call")) == [Serve(Call(8, b"call"))]
+
+
+def test_a_file_is_installed_once(env: Env) -> None:
+    put = PutFile(7, "m.py", b"x = 1")
+    assert env.handle(put) == [Serve(put)]
+    env.handle(Answered(Answer(7, True, b"")))
+    assert env.told(put) == [Answer(7, True, b"")]
+
+
+def test_a_file_that_nobody_asks_about_is_installed_and_not_remembered(env: Env) -> None:
+    put = PutFile(0, "m.py", b"x = 1")
+    for _ in range(2):
+        assert env.handle(put) == [Serve(put)]
+        assert env.handle(Answered(Answer(0, True, b""))) == []
+    assert not (env.core.answers.kept or env.core.answers.at_work)
+
+
+def test_what_was_answered_long_ago_is_not_run_again(env: Env) -> None:
+    for number in range(1, MAX_ANSWERS + 3):
+        env.handle(Call(number, b"call"), Answered(Answer(number, True, b"result")))
+    assert len(env.core.answers.kept) == MAX_ANSWERS
+    assert env.told(Call(3, b"call")) == [Answer(3, True, b"result")]
+    (answer,) = env.told(Call(2, b"call"))
+    assert (answer.request, answer.ok) == (2, False)
+    assert "lost with the connection" in answer.value
+
+
+def test_a_large_answer_is_not_kept(env: Env) -> None:
+    large = Answer(1, True, bytes(MAX_ANSWER_BYTES + 1))
+    env.handle(Call(1, b"call"))
+    assert env.told(Answered(large)) == [large]
+    (answer,) = env.told(Call(1, b"call"))
+    assert not answer.ok
+
+
+def test_what_cannot_be_copied_from_anywhere_is_reported(env: Env) -> None:
+    env.handle(Acquire([("x", 8, (BOB, EVE))]))
+    env.handle(*env.ended(BOB))
+    (event,) = env.ended(EVE)
+    assert env.told(event) == [Unfetchable([(0, [("x", BOB), ("x", EVE)])])]

@@ -9,6 +9,7 @@ from typing import Any
 from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
 from distributed.core.worker import (
+    Answered,
     Completed,
     Delete,
     Execute,
@@ -21,6 +22,7 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Serve,
     Tell,
     Unsendable,
     WorkerCore,
@@ -28,10 +30,12 @@ from distributed.core.worker import (
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
+    Answer,
     Goodbye,
     Heartbeat,
     HelloAgain,
     Message,
+    StartAgain,
     Unload,
     Welcome,
     WorkerHello,
@@ -200,6 +204,8 @@ class Worker(Process):
                     self._epoch = message.epoch
                 elif isinstance(message, HelloAgain):
                     self._hello()
+                elif isinstance(message, StartAgain):
+                    self.soon(self.leave)
                 else:
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
@@ -256,6 +262,10 @@ class Worker(Process):
     def _unload(self, effect: Unload) -> None:
         for function in effect.functions:
             self.threads.blobs.pop(function, None)
+
+    def _serve(self, effect: Serve) -> None:
+        answer = Answer(effect.message.request, True, b"")
+        self.soon(lambda: self.post(lambda: self.events.append(Answered(answer))))
 
     def _take_results(self) -> None:
         results, self.threads.results = self.threads.results, []
@@ -330,4 +340,5 @@ _CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {
     Learn: Worker._learn,
     Unload: Worker._unload,
     Fetch: Worker._fetch,
+    Serve: Worker._serve,
 }
