@@ -88,6 +88,7 @@ class Executor(Inspection):
         n_workers: int | None = None,
         threads_per_worker: int | None = None,
         memory_limit: str | float | None = "auto",
+        _worker: str = "",
     ) -> None:
         self._process = os.getpid()
         # Futures of graphs by their keys, as long as somebody else has them.
@@ -104,7 +105,7 @@ class Executor(Inspection):
             )
         try:
             self._address = _address(address, scheduler_file)
-            self._connection = Connection(self._address, timeout)
+            self._connection = Connection(self._address, timeout, _worker)
         except BaseException:
             if self._cluster is not None:
                 self._cluster.close()

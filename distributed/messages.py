@@ -33,7 +33,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 class ClientHello(NamedTuple):
     """If the client was known before, `wants` lists the keys that it still has futures for, and `locks`
     those that it holds and then those that it contends for: `(name, contender, holds, waits)`. `epoch` is
-    that of the last `Welcome`, or empty."""
+    that of the last `Welcome`, or empty; `worker` the id of the worker whose tasks it serves, or empty."""
 
     client: str
     epoch: str
@@ -41,6 +41,7 @@ class ClientHello(NamedTuple):
     python: str
     wants: tuple[Any, ...]
     locks: tuple[Any, ...]
+    worker: str
 
 
 class Submit(NamedTuple):
@@ -220,10 +221,12 @@ class Granted(NamedTuple):
 
 
 class Denied(NamedTuple):
-    """Another has the lock: also said to a client that says hello as its holder and comes too late."""
+    """Another has the lock: also said to a client that says hello as its holder and comes too late. Or
+    there is another reason, a text."""
 
     name: str
     contender: int
+    reason: str
 
 
 class Reply(NamedTuple):

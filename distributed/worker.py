@@ -221,7 +221,7 @@ class Worker:
             if self._client is None:
                 from distributed.executor import Executor
 
-                self._client = Executor(self.scheduler)
+                self._client = Executor(self.scheduler, _worker=self.id)
             return self._client
 
     def _post(self, act: Callable[[], object]) -> None:

@@ -26,7 +26,7 @@ from distributed.messages import (
 )
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
-    "ClientHello": ("C", "epoch", PROTOCOL, PYTHON, ("x",), (("l", 1, True, False),)),
+    "ClientHello": ("C", "epoch", PROTOCOL, PYTHON, ("x",), (("l", 1, True, False),), "W"),
     "Submit": ({"f": b""}, (("f", {"workers": ("a",), "resources": {"GPU": 1.0}, "timeout": 2.5}, True,
                              (("x", b"", ("y",), 0),)),), False),
     "Scatter": (1, (("x", 8),), ("w",)),

@@ -234,8 +234,9 @@ Effect = Tell | Wake | Answered | Welcomed | Rejected | Caution
 class ClientCore:
     """All entries, and the one way to change them: `handle`."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, worker: str = "") -> None:
         self.id = id
+        self.worker = worker  # whose tasks we serve
         self.epoch = ""  # of the scheduler that has welcomed us
         self.entries: dict[str, Entry] = {}
         self.functions = Functions()
@@ -412,7 +413,9 @@ class ClientCore:
         self.functions.sent.clear()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
         locks = self.contenders.listed()
-        self._out.append(ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks))
+        self._out.append(
+            ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks, self.worker)
+        )
         ours = [entry for entry in self.entries.values() if entry.recipe is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             end = start + RESUBMIT_TASKS
@@ -466,7 +469,7 @@ class ClientCore:
         contender = self.contenders.table.get(message.contender)
         if contender is None:
             return
-        reason = ""
+        reason = message.reason
         if contender.status is HOLDING:
             # Two have used what it protects, perhaps at the same time.
             reason = f"the lock {message.name} went to another while we had no connection"

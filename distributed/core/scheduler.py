@@ -210,6 +210,7 @@ class SchedulerCore:
         client = self.members.clients.get(hello.client)
         if client is None:
             client = Client(hello.client, peer, self.now)
+        client.worker = hello.worker
         client.out = [Welcome(self.epoch, {})]
         self.members.enter(client, peer, self.now)
         wants = frozenset(hello.wants)
@@ -350,6 +351,9 @@ class SchedulerCore:
 
     def _on_died(self, nanny: Nanny, message: Died) -> None:
         self.evictions.ended(message.worker)
+        for client in tuple(self.members.clients.values()):
+            if client.worker == message.worker:
+                self._lose_client(client)  # of that process: it cannot come back
         worker = self.members.workers.get(message.worker)
         if worker is not None:
             self._lose_worker(worker, message.reason)

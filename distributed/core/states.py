@@ -175,10 +175,11 @@ class Member:
 
 
 class Client(Member):
-    __slots__ = ("alone", "functions", "unsettled", "wants")
+    __slots__ = ("alone", "functions", "unsettled", "wants", "worker")
 
     def __init__(self, id: str, peer: Peer, now: float) -> None:
         super().__init__(id, peer, now)
+        self.worker = ""  # the id of the worker of whose process it is, if it is
         # Dicts for their order: sets would make runs unrepeatable.
         self.wants: dict[Task, None] = {}
         self.functions: dict[Function, None] = {}
