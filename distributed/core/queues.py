@@ -147,7 +147,7 @@ class Queues:
 
     def rebind(self, task: Task) -> None:
         """The task is stuck, and where is news: so is where its dependents may run."""
-        for dependent in task.dependents or ():
+        for dependent in task.dependents:
             if dependent.state is READY or dependent.state is NO_WORKER:
                 self.discard(dependent)
                 self.push(dependent)
