@@ -23,6 +23,7 @@ from distributed.core.worker import (
     Received,
     Seceding,
     Serve,
+    Starting,
     Tell,
     Unsendable,
     WorkerCore,
@@ -95,6 +96,8 @@ class Threads:
         inputs = [worker.values[key] for key in spec.inputs]  # they have to be here
         play = worker.book.begin(spec, worker)
         seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
+        if job.timed:
+            worker.post(lambda: worker.events.append(Starting(job.assignment)))
         if play.secedes:
             worker.later(seconds * 0.5, lambda: self._secede(job.assignment))
         worker.later(seconds, lambda: self._end(job, spec, play, inputs))
