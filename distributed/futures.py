@@ -136,7 +136,7 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         """Let go of the data now, as if the future had been dropped. It reads 'cancelled' then."""
         entry = self._entry
         if entry.status is not CANCELLED:
-            self._entry = Entry(entry.key, None)
+            self._entry = Entry(entry.key)
             self._entry.status = CANCELLED
             self._entry.ending = "the future was released"
             self._connection.drop(entry)
