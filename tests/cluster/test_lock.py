@@ -17,7 +17,19 @@ from typing import Any
 
 import pytest
 
-from distributed import CancelledError, Executor, LocalCluster, Lock, SchedulerGone, wait
+from distributed import (
+    CancelledError,
+    DistributedError,
+    Executor,
+    LocalCluster,
+    Lock,
+    SchedulerGone,
+    wait,
+)
+from distributed.connection import Waiting
+from distributed.core.client import Contending
+from distributed.core.contenders import Contender
+from distributed.core.locks import MAX_CONTENDERS
 from tests.support import wait_until
 
 
@@ -104,6 +116,19 @@ def test_what_makes_no_sense_is_refused(executor: Executor) -> None:
         with pytest.raises(ValueError, match="a timeout is at least 0"):
             Lock(client=executor).acquire(**arguments)  # type: ignore[arg-type]
     assert Lock().name != Lock().name
+
+
+def test_a_client_with_too_many_locks_is_told(
+    cluster: LocalCluster, executor: Executor, name: str
+) -> None:
+    with Executor(cluster) as greedy:
+        for n in range(MAX_CONTENDERS):
+            contender = Contender(f"{name}-{n}", True, Waiting())
+            greedy._connection.handle(Contending(contender))
+        with pytest.raises(DistributedError, match="let go of some first"):
+            Lock(name, greedy).acquire()
+        assert Lock(name, executor).acquire()  # others are not concerned
+    wait_until(lambda: not Lock(f"{name}-0", executor).locked())
 
 
 def test_a_pickled_lock_is_another_of_the_same_name(executor: Executor, name: str) -> None:
