@@ -137,14 +137,16 @@ class Question:
 class Connection:
     """Connects to the scheduler at `address`.
 
+    `worker` is the id of the worker whose tasks it serves, if it does.
+
     Raises SchedulerGone, an OSError, if that has not answered within `timeout` seconds or refuses.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, worker: str = "") -> None:
         self.address = address
         self._process = os.getpid()
         self.epoch = ""  # names the scheduler that has welcomed us
-        self.core = ClientCore(uuid.uuid4().hex)
+        self.core = ClientCore(uuid.uuid4().hex, worker)
         self._lock = threading.Lock()
         self._outbox: list[Message] = []
         # Filled by `Future.__del__`, which may run anywhere, even under the lock.

@@ -191,7 +191,8 @@ class Nanny:
         if isinstance(message, Kill):
             for ward in self._wards:
                 if ward.worker in message.workers and ward.child is not None:
-                    ward.reason = "the cluster was restarted"
+                    ward.reason = message.reason
+                    logger.info("%s is ended: %s", _called(ward, ward.child), ward.reason)
                     _kill(ward.child)
         elif isinstance(message, HelloAgain):
             self._say(NannyHello(self.id, PROTOCOL, PYTHON))

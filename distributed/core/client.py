@@ -167,7 +167,10 @@ class Unreachable(NamedTuple):
 
 
 class CallOff(NamedTuple):
+    """`force`: also what runs; entries that were called off before are meant as well."""
+
     entries: list[Entry]
+    force: bool = False
 
 
 class Contending(NamedTuple):
@@ -233,8 +236,9 @@ Effect = Tell | Wake | Answered | Welcomed | Rejected | Caution
 class ClientCore:
     """All entries, and the one way to change them: `handle`."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, worker: str = "") -> None:
         self.id = id
+        self.worker = worker  # whose tasks we serve
         self.epoch = ""  # of the scheduler that has welcomed us
         self.entries: dict[str, Entry] = {}
         self.functions = Functions()
@@ -391,8 +395,13 @@ class ClientCore:
 
     def _on_call_off(self, event: CallOff) -> None:
         wanted = [entry for entry in event.entries if entry.known]
-        if wanted:
-            self._out.append(Cancel(tuple(entry.key for entry in wanted)))
+        keys = [entry.key for entry in wanted]
+        if event.force:
+            # Unless the key has been submitted anew.
+            entries = [e for e in event.entries if e.status is CANCELLED]
+            keys += [entry.key for entry in entries if entry.key not in self.entries]
+        if keys:
+            self._out.append(Cancel(tuple(keys), event.force))
         for entry in wanted:
             self._cancel(entry, "")
 
@@ -409,7 +418,9 @@ class ClientCore:
         self.functions.sent.clear()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
         locks = self.contenders.listed()
-        self._out.append(ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks))
+        self._out.append(
+            ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks, self.worker)
+        )
         ours = [entry for entry in self.entries.values() if entry.item is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             end = start + RESUBMIT_TASKS
@@ -461,7 +472,7 @@ class ClientCore:
         contender = self.contenders.table.get(message.contender)
         if contender is None:
             return
-        reason = ""
+        reason = message.reason
         if contender.status is HOLDING:
             # Two have used what it protects, perhaps at the same time.
             reason = f"the lock {message.name} went to another while we had no connection"

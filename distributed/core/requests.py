@@ -38,9 +38,12 @@ Handler: TypeAlias = "Callable[[Requests, Client, Any], None]"
 class Collect:
     """The answers to a `Call` or a `PutFile`: {address: (ok, pickled result, exception or text)}."""
 
-    def __init__(self, client: Client, request: int, workers: list[Worker]) -> None:
+    def __init__(
+        self, client: Client, request: int, workers: list[Worker], message: Call | PutFile
+    ) -> None:
         self.client = client
         self.request = request
+        self.message = message
         self.waiting = dict.fromkeys(workers)
         self.answers: dict[str, tuple[bool, bytes | str]] = {}
 
@@ -89,16 +92,16 @@ class Restarting:
 
 
 class Requests:
-    """Answers them, and keeps those that are open."""
+    """Answers them, and keeps those that are open. What workers are asked for has numbers above `first`."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, first: int) -> None:
         self.files: dict[str, bytes] = {}  # that were uploaded, for workers that join later
         self._lifecycle = lifecycle
         self.collects: dict[int, Collect] = {}
         self.replications: list[Replication] = []
         self.restarts: list[Restarting] = []
         self._postponed: list[tuple[Handler, Client, Any]] = []
-        self._next = 1
+        self._next = first
 
     def take(self, handler: Handler, client: Client, message: Any) -> None:
         """Handle a request for workers; later, if workers of an earlier life are only just arriving."""
@@ -145,11 +148,10 @@ class Requests:
             if task.state is not MEMORY:
                 replication.failure = f"{task.key} cannot be copied: it is {task.state}"
                 break
-            addresses = [holder.address for holder in task.holders]
             for worker in workers:
                 if worker not in task.holders:
                     replication.waiting[(worker, task)] = None
-                    append(worker, Acquire, (task.key, task.nbytes, addresses))
+                    _acquire(worker, task)
         self.replications.append(replication)
 
     def on_ask(self, client: Client, message: Ask) -> None:
@@ -164,12 +166,13 @@ class Requests:
     def on_broadcast(self, client: Client, message: Broadcast) -> None:
         workers = self._choose(client, message.request, message.workers)
         if workers:
-            self._call(client, message.request, message.call, workers)
+            self._collect(client, message.request, workers, Call(self._number(), message.call))
 
     def on_upload(self, client: Client, message: Upload) -> None:
         self.files[message.name] = message.content
         workers = list(self._lifecycle.queues.workers.values())
-        self._put_file(client, message.request, message.name, message.content, workers)
+        put = PutFile(self._number(), message.name, message.content)
+        self._collect(client, message.request, workers, put)
 
     def on_files(self, worker: Worker, message: Files) -> None:
         """A worker brings uploads from an earlier life of the scheduler: for those that are new."""
@@ -194,25 +197,29 @@ class Requests:
             client.out.append(Reply(request, False, text))
         return workers
 
-    def _call(self, client: Client, request: int, call: bytes, workers: list[Worker]) -> None:
-        number = self._collect(client, request, workers)
-        for worker in workers:
-            worker.out.append(Call(number, call))
-        self._settle_collect(number)
-
-    def _put_file(
-        self, client: Client, request: int, name: str, content: bytes, workers: list[Worker]
-    ) -> None:
-        number = self._collect(client, request, workers)
-        for worker in workers:
-            worker.out.append(PutFile(number, name, content))
-        self._settle_collect(number)
-
-    def _collect(self, client: Client, request: int, workers: list[Worker]) -> int:
-        number = self._next
+    def _number(self) -> int:
         self._next += 1
-        self.collects[number] = Collect(client, request, workers)
-        return number
+        return self._next - 1
+
+    def _collect(
+        self, client: Client, request: int, workers: list[Worker], message: Call | PutFile
+    ) -> None:
+        """Ask the workers, and answer the client when all have answered."""
+        self.collects[message.request] = Collect(client, request, workers, message)
+        for worker in workers:
+            worker.out.append(message)
+        self._settle_collect(message.request)
+
+    def ask_again(self, worker: Worker) -> None:
+        """The worker has a new connection: what we asked on the last one, or what it answered, may be
+        lost. It knows by the number what it has done before."""
+        for collect in self.collects.values():
+            if worker in collect.waiting:
+                worker.out.append(collect.message)
+        for replication in self.replications:
+            for place, task in replication.waiting:
+                if place is worker:
+                    _acquire(worker, task)
 
     def answered(self, worker: Worker, number: int, ok: bool, value: bytes | str) -> None:
         collect = self.collects.get(number)
@@ -228,6 +235,13 @@ class Requests:
     def copied(self, worker: Worker, task: Task) -> None:
         for replication in self.replications:
             replication.waiting.pop((worker, task), None)
+
+    def not_copied(self, worker: Worker, key: str) -> None:
+        """The worker could not get the data from anywhere it knew of."""
+        for replication in self.replications:
+            for place, task in replication.waiting:
+                if place is worker and task.key == key and task.state is MEMORY:
+                    _acquire(worker, task)
 
     def settle(self, workers: int, now: float) -> None:
         """Answer whatever does not wait for anything any more. Called after every batch."""
@@ -273,6 +287,10 @@ class Requests:
         self.collects = {n: c for n, c in self.collects.items() if c.client is not client}
         self.replications = [r for r in self.replications if r.client is not client]
         self.restarts = [r for r in self.restarts if r.client is not client]
+
+
+def _acquire(worker: Worker, task: Task) -> None:
+    append(worker, Acquire, (task.key, task.nbytes, [holder.address for holder in task.holders]))
 
 
 def _answer(request: Any, reply: Reply | None, open_: list[Any]) -> None:
