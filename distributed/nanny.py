@@ -192,7 +192,8 @@ class Nanny:
         if isinstance(message, Kill):
             for ward in self._wards:
                 if ward.worker in message.workers and ward.child is not None:
-                    ward.reason = "the cluster was restarted"
+                    ward.reason = message.reason
+                    logger.info("%s is ended: %s", _called(ward, ward.child), ward.reason)
                     kill_group(ward.child.pid)
         elif isinstance(message, HelloAgain):
             self._say(NannyHello(self.id, PROTOCOL, PYTHON))
