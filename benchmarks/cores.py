@@ -1,7 +1,8 @@
 """SchedulerCore without sockets: how many events a second it can handle.
 
 An event is a task that is submitted or a task that is reported: two for each task. Workers answer all they
-are given at once, so each call of `handle` is given a batch from each, as under load.
+are given at once, so each call of `handle` is given a batch from each, as under load. Processor time is
+measured: nothing here waits.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def measure(make: Callable[[int, int], tuple[Graph, Key]], size: int, start: int
     gc.collect()
     gc.freeze()  # what belongs to the measuring, the core's own objects not yet being among it
     while events:
-        begin = time.perf_counter()
+        begin = time.process_time()
         effects = core.handle(events, seconds)
-        seconds += time.perf_counter() - begin
+        seconds += time.process_time() - begin
         events = _reports(effects)
         reported += sum(len(message.items) for _, message in events)  # type: ignore[attr-defined]
         finished += _finished(effects)

@@ -58,6 +58,7 @@ def _half(axis, found: list[Line], unit: str) -> None:  # type: ignore[no-untype
             x, y = zip(*dots, strict=True)
             axis.scatter(x, y, marker=MARKERS[system], color=f"C{number}", label=entry.title)
     axis.set_yticks(list(places), [title for title, _ in found])
+    axis.set_ylim(0.5, max(1, len(found)) + 0.5)
     axis.set_xscale("log")
     axis.set_xlabel(unit)
     axis.grid(axis="both", linewidth=0.3)
