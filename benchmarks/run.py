@@ -138,7 +138,7 @@ def _options() -> Any:
     parser.add_argument("--workloads", default="all", help="by their names, as in map,submit")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the workloads' sizes")
-    parser.add_argument("--budget", type=float, default=15.0, help="seconds")
+    parser.add_argument("--budget", type=float, default=8.0, help="seconds")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds")
     parser.add_argument("--save", type=Path, help="where to keep all figures, as JSON")
     options = parser.parse_args()
