@@ -43,6 +43,7 @@ from distributed.core.worker import (
 )
 from distributed.errors import ProtocolError, SchedulerGone
 from distributed.iterators import repeatable
+from distributed.logs import Seldom
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -162,6 +163,7 @@ class Worker:
         self._registered = False
         self._alone_since: float | None = time.monotonic()
         self._next_complaint = time.monotonic() + 1.0
+        self._may_complain = Seldom(COMPLAINT_SECONDS)
         self._next_heartbeat = 0.0
         self._ending = ""
         self._failure: Exception | None = None
@@ -264,7 +266,7 @@ class Worker:
                 self._introduced = self._registered = False
                 self._alone_since = time.monotonic()
                 self._next_complaint = time.monotonic() + 1.0
-            elif event == REFUSED:
+            elif event == REFUSED and self._may_complain():
                 logger.error("what answers at %s is not a scheduler", self.scheduler.url)
         for frames in self._dealer.receive():
             try:
@@ -303,7 +305,10 @@ class Worker:
         if ours and message.epoch != self._epoch:
             self._tell([Files(ours)])
         for name, content in message.files.items():
-            self._install(name, content)
+            try:
+                self._install(name, content)
+            except (OSError, ValueError) as error:
+                logger.error("the uploaded file %s cannot be used here: %s", name, error)
         self._registered = True
         self._epoch = message.epoch
         self._alone_since = None

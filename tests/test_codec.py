@@ -106,6 +106,7 @@ def test_a_field_of_the_wrong_type_is_refused(kind: Any) -> None:
         Submit({}, (("f", None, True),), False),
         Done(((1, 2),)),
         Done(((1, 2, 3, "value", None),)),
+        messages.Get(1, ({"x": 1},)),
         example(messages.ClientHello)._replace(wants=(1,)),
         example(messages.ClientHello)._replace(locks=(("l", 1, True),)),
         example(messages.ClientHello)._replace(locks=((b"l", 1, True, False),)),

@@ -251,7 +251,6 @@ class ClientCore:
 
     def handle(self, event: Any) -> list[Effect]:
         """Take in one event: a message of the scheduler, or one of the classes above."""
-        self._effects = []
         _HANDLERS[type(event)](self, event)
         if self._out:
             self._effects.append(Tell(self._out))
@@ -259,7 +258,9 @@ class ClientCore:
         if self._woken:
             self._effects.append(Wake(list(self._woken)))
             self._woken = {}
-        return self._effects
+        # Not kept until the next event: a waiter refers to futures.
+        effects, self._effects = self._effects, []
+        return effects
 
     # The user asks
 

@@ -249,7 +249,6 @@ class WorkerCore:
 
     def handle(self, events: Iterable[Any]) -> list[Effect]:
         """Take in a batch of events, decide, and say what to do, in order."""
-        self._effects = []
         for event in events:
             handler = _HANDLERS.get(type(event))
             if handler is not None:
@@ -262,7 +261,9 @@ class WorkerCore:
         if self._out:
             self._effects.append(Tell(self._out))
             self._out = []
-        return self._effects
+        # Not kept until the next event: arguments of jobs may be large.
+        effects, self._effects = self._effects, []
+        return effects
 
     def holds(self) -> list[tuple[str, int]]:
         """What the scheduler should know of when it hears of us again."""
