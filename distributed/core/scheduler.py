@@ -211,7 +211,9 @@ class SchedulerCore:
         if client is None:
             client = Client(hello.client, peer, self.now)
         client.worker = hello.worker
-        client.out = [Welcome(self.epoch, {})]
+        if client.peer != peer:
+            client.out = []  # it was for the last connection
+        client.out.append(Welcome(self.epoch, {}))
         self.members.enter(client, peer, self.now)
         wants = frozenset(hello.wants)
         self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
