@@ -10,10 +10,10 @@ PEER_ray := ray==2.60.0
 PEER_ipyparallel := ipyparallel==9.2.0
 PEER_loky := loky==3.7.0
 
-# How long to hunt
+# How long to hunt, and how long the storms last
 MINUTES ?= 30
 
-.PHONY: help demo demo-arrays demo-dataframes test check lint bench bench-peers bench-collections hunt mutants clean
+.PHONY: help demo demo-arrays demo-dataframes test check lint bench bench-peers bench-collections hunt chaos mutants clean
 
 help:
 	@echo "make demo               count the words of Python's own library on a cluster"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench-peers        our speed beside others', to docs/performance.md, in an hour or two"
 	@echo "make bench-collections  dask's collections, beside dask.distributed and dask's threads"
 	@echo "make hunt MINUTES=30    look for lost work in a simulated cluster, with fresh seeds"
+	@echo "make chaos MINUTES=30   kill, stop and cut the processes of a real one, while it works"
 	@echo "make mutants            whether that finds deliberate bugs"
 	@echo "make clean              remove what the others made"
 
@@ -61,6 +62,11 @@ bench-collections: $(VENV)/installed-test .venv-peer-dask/installed
 
 hunt: $(VENV)/installed-test
 	$(BIN)/python -m tests.sim --minutes $(MINUTES)
+
+# The task that holds the interpreter lock does that for longer than anybody may be silent.
+chaos: $(VENV)/installed-test
+	CHAOS_HOLD_SECONDS=35 $(BIN)/python -m pytest tests/chaos --deselect tests/chaos/test_storm.py
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 mutants: $(VENV)/installed-test
 	$(BIN)/python -m tests.sim.mutants

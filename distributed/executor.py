@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
@@ -28,12 +26,13 @@ from distributed.borrowing import borrow_for
 from distributed.computing import submit_graph
 from distributed.connection import Connection
 from distributed.core.client import CallOff, Calls, Item
-from distributed.errors import DistributedError, LostData, TimeoutError
+from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future, flat_futures, leave_slot, wait_for
 from distributed.gathering import collect
-from distributed.keys import shown_key, wire_key
-from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
+from distributed.inspection import Inspection
+from distributed.keys import wire_key
+from distributed.messages import Broadcast, Replicate, Restart, Scatter, Stop, Upload
 from distributed.recipes import fold_kwargs, fresh_key, function_of
 from distributed.registry import default_client, remember
 from distributed.serialize import dumps, pickle_bytes, unpickle
@@ -58,7 +57,7 @@ REPR_SECONDS = 1.0
 Workers: TypeAlias = "str | Iterable[str] | None"
 
 
-class Executor:
+class Executor(Inspection):
     """Connects this process to a cluster.
 
     `address` is 'host:port', 'tcp://host:port', (host, port), or a LocalCluster; or give the
@@ -89,6 +88,7 @@ class Executor:
         n_workers: int | None = None,
         threads_per_worker: int | None = None,
         memory_limit: str | float | None = "auto",
+        _worker: str = "",
     ) -> None:
         self._process = os.getpid()
         # Futures of graphs by their keys, as long as somebody else has them.
@@ -105,7 +105,7 @@ class Executor:
             )
         try:
             self._address = _address(address, scheduler_file)
-            self._connection = Connection(self._address, timeout)
+            self._connection = Connection(self._address, timeout, _worker)
         except BaseException:
             if self._cluster is not None:
                 self._cluster.close()
@@ -135,6 +135,7 @@ class Executor:
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> Future:
         """Run `func(*args, **kwargs)` on a worker; returns a future at once.
@@ -144,13 +145,16 @@ class Executor:
         addresses or hosts) restricts where it runs; with `allow_other_workers` that is only a wish.
         A task that raises is run again `retries` times. A larger `priority` runs earlier. `resources`,
         as in {'GPU': 1}, are what a worker must have free, and what the task takes of it until it ends.
+        `timeout` is how many seconds it may run: beyond, it fails with a TimeoutError, unless there are
+        retries left, and the process of its worker ends, for a thread cannot be interrupted. What else
+        ran there runs elsewhere.
 
         Raises TypeError if `func` is not callable, SerializationError (a TypeError) if an argument
         cannot be pickled, CancelledError if a future among them was cancelled, TypeError or ValueError
-        for resources that are not positive numbers.
+        for resources or a timeout that are not positive numbers.
         """
         function = function_of(func)
-        options = task_options(workers, allow_other_workers, retries, priority, resources)
+        options = task_options(workers, allow_other_workers, retries, priority, resources, timeout)
         item = call_item(function, args, kwargs, key, pure)
         borrowed = borrow_for(self, [item], (args, kwargs)) if item[2] else None
         calls = Calls({function.id: function.blob}, [(function.id, options, True, [item])])
@@ -169,6 +173,7 @@ class Executor:
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> list[Future]:
         """Run `func` on each of the items; as many futures as the shortest iterable has items.
@@ -183,7 +188,7 @@ class Executor:
         left = {} if folded is not func else kwargs
         calls = enumerate(zip(*iterables, strict=False))
         placed = per_call(workers)
-        others = (allow_other_workers, retries, priority, resources)
+        others = (allow_other_workers, retries, priority, resources, timeout)
         shared = None if placed else task_options(workers, *others)
         futures: list[Future] = []
         while chunk := list(islice(calls, MAP_TASKS)):
@@ -216,6 +221,7 @@ class Executor:
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Compute keys of a dask graph and return their values, in the shape of `keys`.
@@ -231,7 +237,7 @@ class Executor:
         ...     e.get({"x": 1, "y": (sum, ["x", 2])}, ["x", ["y"]])
         [1, [3]]
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources)
+        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
         work = plan(dsk)
         if not sync:
             return shape(keys, submit_graph(self, work, keys, given).__getitem__)
@@ -264,6 +270,7 @@ class Executor:
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections: a future for one, a list of futures for a list or for
@@ -278,7 +285,7 @@ class Executor:
         ...     e.compute(dask.delayed(pow)(2, 10)).result()
         1024
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources)
+        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
         results, single = _several(collections)
         results = [wrap_nested(item) for item in results]
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
@@ -302,6 +309,7 @@ class Executor:
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections, and keep all their parts on the workers: collections of the
@@ -316,7 +324,7 @@ class Executor:
         ...     b.sum().compute()
         10
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources)
+        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
         results, single = _several(collections)
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
         work, persisted = plan_persist([results[place] for place in places], optimize_graph)
@@ -392,13 +400,17 @@ class Executor:
     def _adopt(self, keys: list[str], announce: bool = True) -> list[Future]:
         return [Future(entry, self) for entry in self._connection.adopt(keys, announce)]
 
-    def cancel(self, futures: Any) -> None:
+    def cancel(self, futures: Any, force: bool = False) -> None:
         """Call the work off, and all that waits for it, unless another client wants it.
+
+        What has started runs on, and its result is thrown away. With `force` it ends as well, with the
+        process of its worker, in whose place comes a new one; what else was there runs elsewhere, and is
+        not blamed. It may be called again with `force` for futures that were cancelled before.
 
         Takes futures, dask collections that were persisted, and nested lists of them.
         """
         found = flat_futures(futures, "cancel")
-        self._connection.handle(CallOff([future._entry for future in found]))
+        self._connection.handle(CallOff([future._entry for future in found], force))
 
     # The cluster
 
@@ -429,48 +441,6 @@ class Executor:
             raise ValueError(f"{file}: only .py, .zip and .egg files can be imported by workers")
         content = file.read_bytes()
         _results(self._connection.ask(lambda request: Upload(request, file.name, content)))
-
-    def ncores(self) -> dict[str, int]:
-        """{address: threads} of the workers."""
-        return dict(self._ask("ncores"))
-
-    def who_has(self, futures: Any = None) -> dict[Any, list[str]]:
-        """{key: [addresses]} of the workers that hold the results, of these futures or of all."""
-        found = self._ask("who_has", futures)
-        return {shown_key(key): list(addresses) for key, addresses in found.items()}
-
-    def has_what(self) -> dict[str, list[Any]]:
-        """{address: [keys]} of the results that the workers hold."""
-        return {a: [shown_key(key) for key in keys] for a, keys in self._ask("has_what").items()}
-
-    def nbytes(self, futures: Any = None) -> dict[Any, int]:
-        """{key: bytes} of the results that workers hold, of these futures or of all."""
-        return {shown_key(key): size for key, size in self._ask("nbytes", futures).items()}
-
-    def processing(self) -> dict[str, list[Any]]:
-        """{address: [keys]} of the tasks that the workers have been given."""
-        return {a: [shown_key(key) for key in keys] for a, keys in self._ask("processing").items()}
-
-    def scheduler_info(self) -> dict[str, Any]:
-        """The scheduler's address, its workers, and how many tasks are in which state."""
-        return {"address": self.scheduler_address, **self._ask("scheduler_info")}
-
-    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None:
-        """Block until so many workers have registered. Raises TimeoutError after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = threading.Event()
-        while (present := len(self.ncores())) < n_workers:
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"{present} of {n_workers} workers have registered within {timeout:g} s"
-                )
-            pause.wait(0.02)
-
-    def _ask(self, question: str, futures: Any = None, timeout: float | None = None) -> Any:
-        keys = None
-        if futures is not None:
-            keys = tuple(future.wire for future in flat_futures(futures, question))
-        return self._connection.ask(lambda request: Ask(request, question, keys), timeout)
 
     # The end
 
@@ -547,6 +517,7 @@ def _given(
     retries: int,
     priority: float,
     resources: Mapping[str, float] | None,
+    timeout: float | None,
 ) -> dict[str, Any]:
     return {
         "workers": workers,
@@ -554,6 +525,7 @@ def _given(
         "retries": retries,
         "priority": priority,
         "resources": resources,
+        "timeout": timeout,
     }
 
 
