@@ -137,11 +137,11 @@ class Client(Process):
         self._jobs: deque[Callable[[], object]] = deque()
         self._questions: dict[int, Callable[[bool, Any], object]] = {}
         self._requests = 0
-        self._lost_since: float | None = self.world.now
+        self._lost_since: float | None = self.clock.now()
         self._welcomed = False
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
         self._fetcher = SimFetcher(net, self)
-        self.later(1.0, self._check_connection)
+        self.after(1.0, self._check_connection)
 
     # For the user
 
@@ -248,7 +248,7 @@ class Client(Process):
                 self._lost_since = None
                 self._decide(Connected())
             elif event == DISCONNECTED:
-                self._lost_since = self.world.now
+                self._lost_since = self.clock.now()
                 self._fail_questions()
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
@@ -256,11 +256,11 @@ class Client(Process):
 
     def _check_connection(self) -> None:
         if self._welcomed and self._lost_since is not None:
-            seconds = self.world.now - self._lost_since
+            seconds = self.clock.now() - self._lost_since
             if seconds > SCHEDULER_GONE_SECONDS:
                 self.was_alone = True
                 self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
-        self.later(1.0, self._check_connection)
+        self.after(1.0, self._check_connection)
 
     def _send_outbox(self) -> None:
         if self._outbox:

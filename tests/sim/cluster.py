@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
 
+from tests.sim import scheduler
 from tests.sim.client import Client
 from tests.sim.ledger import Ledger
 from tests.sim.nanny import Nanny
-from tests.sim.net import Net
+from tests.sim.net import Net, Wire
 from tests.sim.scheduler import Scheduler
 from tests.sim.tasks import Book
 from tests.sim.worker import Worker
@@ -22,10 +24,23 @@ OPERATOR_SECONDS = (0.5, 5.0)
 ENOUGH_WORKERS = 4
 
 
-class Cluster:
-    """A scheduler, one to six workers with or without nannies, one to three clients."""
+class Shape(NamedTuple):
+    """Who is there from the beginning, beside the scheduler."""
 
-    def __init__(self, world: World) -> None:
+    nannies: tuple[int, ...]  # how many workers each of them has
+    alone: int  # workers without one
+    clients: int
+
+
+def draw_shape(random: Random) -> Shape:
+    """One to six workers with or without nannies, one to three clients."""
+    nannies = tuple(random.choice((1, 2)) for _ in range(random.choice((0, 1, 2))))
+    alone = random.choice((0, 1, 2)) if nannies else random.choice((1, 2, 3))
+    return Shape(nannies, alone, random.choice((1, 1, 2, 3)))
+
+
+class Cluster:
+    def __init__(self, world: World, shape: Shape) -> None:
         random = world.random
         self.world = world
         self.net = Net(world)
@@ -37,15 +52,12 @@ class Cluster:
         self._started = 0
         self._free_addresses: list[str] = []
         self.nannies: list[Nanny] = []
-        for number in range(random.choice((0, 1, 2))):
-            self.nannies.append(
-                Nanny(self.net, f"n{number}", self.start_worker, random.choice((1, 2)))
-            )
-        for _ in range(random.choice((0, 1, 2)) if self.nannies else random.choice((1, 2, 3))):
-            self._start_alone()
-        count = random.choice((1, 1, 2, 3))
+        for number, workers in enumerate(shape.nannies):
+            self.nannies.append(Nanny(self.net, f"n{number}", self.start_worker, workers))
+        for _ in range(shape.alone):
+            self.start_alone()
         self.users: list[User] = []  # who sit at these
-        self._all_clients = [Client(self.net, self.book, f"c{n}") for n in range(count)]
+        self._all_clients = [Client(self.net, self.book, f"c{n}") for n in range(shape.clients)]
 
     @property
     def workers(self) -> list[Worker]:
@@ -80,9 +92,9 @@ class Cluster:
             return self._free_addresses.pop()
         return f"tcp://{name}:1"
 
-    def _start_alone(self) -> None:
+    def start_alone(self) -> None:
         delay = self.world.random.uniform(*OPERATOR_SECONDS)
-        self.start_worker("", lambda reason: self.world.at(delay, self._start_alone))
+        self.start_worker("", lambda reason: self.world.at(delay, self.start_alone))
 
     def restart_scheduler(self, down: float) -> None:
         """It dies, and comes back after so long."""
@@ -94,10 +106,18 @@ class Cluster:
         self.lives += 1
         self.scheduler = Scheduler(self.net, self.lives)
 
+    def cut(self, wire: Wire, dealer_delay: float, router_delay: float) -> None:
+        """A connection breaks, and its ends notice after so long."""
+        owner = wire.dealer.process
+        if isinstance(owner, Worker) and wire.router.address == scheduler.ADDRESS:
+            self.ledger.worker_losses += 1
+        self.world.say(owner.name, "is cut off from", wire.router.process.name)
+        wire.cut(dealer_delay, router_delay)
+
     def heal(self) -> None:
         """One worker alone would take days for what poison makes it do again and again."""
         for _ in range(len(self.workers), ENOUGH_WORKERS):
-            self._start_alone()
+            self.start_alone()
         for process in self.processes():
             process.resume()
             process.slowness = 1.0

@@ -64,7 +64,7 @@ class Nanny(Process):
     def _tell_who_lives(self) -> None:
         if self._connected:
             self._say(Alive([worker.name for worker in self.workers if not worker.paused]))
-        self.later(ALIVE_SECONDS, self._tell_who_lives)
+        self.after(ALIVE_SECONDS, self._tell_who_lives)
 
     def turn(self) -> None:
         for event in self._dealer.events():

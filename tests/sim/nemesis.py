@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tests.sim import scheduler
 from tests.sim.cluster import Cluster
 from tests.sim.net import Wire
-from tests.sim.worker import Worker
 
 MAX_PAUSE_SECONDS = 60.0
 MAX_DOWN_SECONDS = 15.0
 MAX_APART_SECONDS = 20.0
+MAX_JUMP_SECONDS = 60.0
 SLOWNESS = 100.0
 
 
@@ -57,6 +56,10 @@ class Nemesis:
             self.random.choice((0.1, 1.0, 10.0, MAX_PAUSE_SECONDS)) * self.random.random()
         )
 
+    def jump_clock(self) -> None:
+        process = self.random.choice(self.cluster.processes())
+        process.jump(self.random.choice((1.0, 10.0, MAX_JUMP_SECONDS)) * self.random.random())
+
     def slow(self) -> None:
         process = self.random.choice(self.cluster.processes())
         process.slowness = SLOWNESS
@@ -80,11 +83,7 @@ class Nemesis:
                 self._cut(wire)
 
     def _cut(self, wire: Wire) -> None:
-        owner = wire.dealer.process
-        if isinstance(owner, Worker) and wire.router.address == scheduler.ADDRESS:
-            self.cluster.ledger.worker_losses += 1
-        self.world.say(owner.name, "is cut off from", wire.router.process.name)
-        wire.cut(self._notice_seconds(), self._notice_seconds())
+        self.cluster.cut(wire, self._notice_seconds(), self._notice_seconds())
 
     def _notice_seconds(self) -> float:
         """Mostly one end tells the other; but there may be something in between that does not."""
@@ -124,6 +123,7 @@ _FAULTS = {
     Nemesis.kill_worker: 2.0,
     Nemesis.stop_worker: 4.0,
     Nemesis.pause: 2.0,
+    Nemesis.jump_clock: 3.0,
     Nemesis.slow: 4.0,
     Nemesis.cut: 1.0,
     Nemesis.cut_off: 2.0,

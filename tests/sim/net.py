@@ -65,7 +65,7 @@ class Wire:
         self.dealer = dealer
         self.router = router
         self.peer = b"%d-%s" % (net.peers, dealer.process.name.encode())
-        self.open = True
+        self.alive = True
         self.router_knows = False  # that it is closed
         self.clogged_until = 0.0
         self._under_way: dict[bool, deque[Frames]] = {True: deque(), False: deque()}
@@ -74,16 +74,16 @@ class Wire:
         router.wires[self.peer] = self
 
     def send(self, up: bool, frames: Frames) -> None:
-        if not self.open:
+        if not self.alive:
             return  # one end does not know yet
         world = self.net.world
         self._under_way[up].append(frames)
         due = self._due[up] = max(self._due[up], world.now + self.net.latency())
-        world.at(due - world.now, lambda: self._deliver(up))
+        world.due((self, up), due - world.now, lambda: self._deliver(up))
 
     def _deliver(self, up: bool) -> None:
         """The next one arrives: as often as something was sent, so in order, whatever was held up."""
-        if not self.open:
+        if not self.alive:
             return
         net, until = self.net, self.clogged_until
         if net.apart(self.dealer.process, self.router.process):
@@ -99,9 +99,9 @@ class Wire:
 
     def cut(self, dealer_delay: float, router_delay: float) -> None:
         """The connection breaks; its ends notice after so long."""
-        if not self.open:
+        if not self.alive:
             return
-        self.open = False
+        self.alive = False
         world = self.net.world
         del self.net.wires[self]
         arriving = self._under_way[True]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed.codec import decode, encode_parts
+from distributed.core.states import Worker as Known
 from distributed.core.streams import Item
 from distributed.core.worker import (
     Completed,
@@ -93,7 +94,8 @@ class Threads:
         seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
         if play.secedes:
             worker.later(seconds * 0.5, lambda: self._secede(job.assignment))
-        worker.later(seconds, lambda: self._end(job, spec, play, inputs))
+        label = (worker, job.assignment)
+        worker.due(label, seconds, lambda: self._end(job, spec, play, inputs))
 
     def _secede(self, assignment: int) -> None:
         if assignment in self.running:
@@ -152,7 +154,7 @@ class Worker(Process):
         self._server = Server(self._router, self._collect, self._accept)  # type: ignore[arg-type]
         self.threads = Threads(self, nthreads)
         self.core = WorkerCore(self.address, self.threads.take_back)
-        self.later(HEARTBEAT_SECONDS, self._heartbeat)
+        self.after(HEARTBEAT_SECONDS, self._heartbeat)
 
     def post(self, act: Callable[[], object]) -> None:
         self._posted.append(act)
@@ -223,7 +225,7 @@ class Worker(Process):
     def _heartbeat(self) -> None:
         if self.registered:
             self._tell([Heartbeat(1)])
-        self.later(HEARTBEAT_SECONDS, self._heartbeat)
+        self.after(HEARTBEAT_SECONDS, self._heartbeat)
 
     def _tell(self, batch: list[Message]) -> None:
         if not self.introduced:
@@ -308,6 +310,13 @@ class Worker(Process):
             self.events.append(Received(key, assignment, self.book.specs[key].nbytes, KIND))
 
         self.soon(lambda: self.post(arrive))
+
+    def disagreements(self, known: Known) -> list[Any]:
+        """Where the scheduler believes other things of us than we do."""
+        mine = dict(self.core.holds()), dict(self.core.assigned())
+        theirs = {task.key: None for task in known.holds}, dict.fromkeys(known.assigned)
+        found: list[Any] = [(self.name, "holds", key) for key in mine[0].keys() ^ theirs[0].keys()]
+        return found + [(self.name, "runs", n) for n in mine[1].keys() ^ theirs[1].keys()]
 
     def leftovers(self) -> list[Any]:
         """What should not be there once nobody wants anything."""
