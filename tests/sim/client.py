@@ -100,6 +100,8 @@ class Future:
             self._end(*_outcome(self.entry))  # called off while the data was on its way
         elif isinstance(frames, list):
             self._end("value", unpacked(frames[0]))
+        elif isinstance(frames, str):
+            self._end("unsendable", frames)
         else:
             assert frames is None, frames
             self.client.handle(Unreachable([(self.key, address)]))
@@ -130,6 +132,8 @@ class Client(Process):
         super().__init__(net.world, name)
         self.core = ClientCore(name)
         self.book = book
+        # Since when the scheduler has not heard of us, and which one: its life, and the time on its clock.
+        self.away_since: tuple[int, float] | None = None
         self.was_alone = False  # for so long that what was pending has been given up
         self._outbox: list[Message] = []
         self._dropped: list[Entry] = []
@@ -198,7 +202,7 @@ class Client(Process):
 
     def scatter(self, key: str, end: Callable[[bool], object], attempts: int = 1) -> None:
         """Bring the data of a key that has been adopted. `end` is told whether a worker has it."""
-        if self._lost_since is not None or attempts > SCATTER_ATTEMPTS:
+        if attempts > SCATTER_ATTEMPTS:
             end(False)
             return
 
@@ -217,9 +221,16 @@ class Client(Process):
             else:
                 self.soon(lambda: self.scatter(key, end, attempts + 1))
 
+        self.ask(lambda request: Scatter(request, ((key, 8),), None), on_targets)
+
+    def ask(self, message: Callable[[int], Message], end: Callable[[bool, Any], object]) -> None:
+        """A request. `end(ok, value)` is called with the answer; also if the connection breaks."""
+        if self._lost_since is not None:
+            end(False, "there is no connection")
+            return
         self._requests += 1
-        self._questions[self._requests] = on_targets
-        self._outbox.append(Scatter(self._requests, ((key, 8),), None))
+        self._questions[self._requests] = end
+        self._outbox.append(message(self._requests))
         self.wake()
 
     def close(self) -> None:
@@ -229,6 +240,10 @@ class Client(Process):
         self._send_outbox()
         # What has been sent still arrives.
         self.world.at(1.0, lambda: self.die("closed"))
+
+    def cut_off(self, other: Process) -> None:
+        if isinstance(other, scheduler.Scheduler) and self.away_since is None:
+            self.away_since = (other.life, other.clock.now())
 
     # The loop
 
@@ -285,6 +300,7 @@ class Client(Process):
                 question(effect.ok, effect.value)
         elif isinstance(effect, Welcomed):
             self._welcomed = True
+            self.away_since = None
         else:
             assert isinstance(effect, Caution), effect
 
@@ -298,4 +314,5 @@ class Client(Process):
         core = self.core
         tables = (core.entries, core._unsettled, core.contenders.table, self._dropped)
         found: list[Any] = [(self.name, table) for table in tables if table]
+        found += [(self.name, "has not been answered")] if self._questions else []
         return found + ([core.inline_bytes] if core.inline_bytes else [])

@@ -71,6 +71,11 @@ def _disagreements(cluster: Cluster) -> list[Any]:
     for name, worker in alive.items():
         if name in known:
             found += worker.disagreements(known[name])
+        found += [
+            (name, "has not", file)
+            for file, content in cluster.scheduler.core.requests.files.items()
+            if worker.files.get(file) != content
+        ]
     return found
 
 

@@ -44,6 +44,11 @@ class Nemesis:
         if workers:
             self.random.choice(workers).die("killed")
 
+    def kill_nanny(self) -> None:
+        """Its workers end with it."""
+        if self.cluster.nannies:
+            self.random.choice(tuple(self.cluster.nannies)).die("killed")
+
     def stop_worker(self) -> None:
         """In an orderly way."""
         workers = [worker for worker in self.cluster.workers if not worker.paused]
@@ -121,6 +126,7 @@ def _clog(wire: Wire, seconds: float) -> None:
 # How rare each is: seconds between two, by and large.
 _FAULTS = {
     Nemesis.kill_worker: 2.0,
+    Nemesis.kill_nanny: 8.0,
     Nemesis.stop_worker: 4.0,
     Nemesis.pause: 2.0,
     Nemesis.jump_clock: 3.0,

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from distributed.transport import CONNECTED, DISCONNECTED, UNREACHABLE
+from tests.sim.repeats import Repeats
 from tests.sim.world import Process, World
 
 # Seconds. A message takes at least the first, and on average the second more.
@@ -37,6 +38,7 @@ class Net:
         self.wires: dict[Wire, None] = {}
         self.groups: dict[str, int] = {}
         self.apart_until = 0.0
+        self.repeats: Repeats | None = None
         self.peers = 0
 
     def apart(self, one: Process, other: Process) -> bool:
@@ -92,6 +94,13 @@ class Wire:
             net.world.at(until - net.world.now, lambda: self._deliver(up))
             return
         frames = self._under_way[up].popleft()
+        if net.repeats is not None:
+            frames = net.repeats.of(self, up, list(frames))
+        self.arrive(up, frames)
+
+    def arrive(self, up: bool, frames: Frames) -> None:
+        if not self.alive:
+            return
         if up:
             self.router.take(self.peer, frames)
         else:
@@ -102,6 +111,7 @@ class Wire:
         if not self.alive:
             return
         self.alive = False
+        self.dealer.process.cut_off(self.router.process)
         world = self.net.world
         del self.net.wires[self]
         arriving = self._under_way[True]

@@ -12,8 +12,12 @@ from tests.sim import ending
 from tests.sim.cluster import Cluster, draw_shape
 from tests.sim.graphs import Temper
 from tests.sim.nemesis import Nemesis
+from tests.sim.repeats import Repeats
 from tests.sim.users import User
 from tests.sim.world import World
+
+# Of the runs, so many have messages that come twice.
+REPEATING_SHARE = 0.1
 
 # Seeds that have failed, one a line; replayed by the tests for ever after.
 SEEDS = Path(__file__).with_name("seeds.txt")
@@ -66,6 +70,8 @@ class History:
         temper = Temper(random)
         self.users = [User(self.cluster, temper, client) for client in self.cluster.clients]
         self.cluster.users = self.users
+        if random.random() < REPEATING_SHARE:
+            self.cluster.net.repeats = Repeats()
         self.nemesis = Nemesis(self.cluster)
         self.trouble = random.choice((2.0, 5.0, 10.0, 40.0))  # how long there is work, and faults
 

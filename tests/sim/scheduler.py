@@ -21,6 +21,8 @@ WALKED_TASKS = 6
 class Scheduler(Process):
     def __init__(self, net: Net, life: int) -> None:
         super().__init__(net.world, "scheduler")
+        self.life = life
+        self.started = self.clock.now()
         self.core = SchedulerCore(
             f"epoch {life}",
             lock_grace=LOCK_GRACE_SECONDS,

@@ -36,6 +36,8 @@ class Spec(NamedTuple):
     poison: bool = False  # kills its worker
     secedes: bool = False
     scattered: bool = False
+    stuck: bool = False  # its value cannot leave its worker
+    resources: dict[str, float] = {}  # noqa: RUF012 - of a tuple, which nobody changes
 
     @property
     def arguments(self) -> bytes:
@@ -75,6 +77,13 @@ class Book:
         self.specs[spec.key] = spec
         if not (spec.raises or spec.poison) and all(key in self.values for key in spec.inputs):
             self.values[spec.key] = spec.value(self.values[key] for key in spec.inputs)
+
+    def separable(self, key: str) -> bool:
+        """Whether the inputs of a task may be where they cannot be brought together, or not where it may
+        run."""
+        spec = self.specs[key]
+        stuck = sum(self.specs[name].stuck for name in spec.inputs)
+        return stuck > 1 or (stuck == 1 and bool(spec.resources))
 
     def ancestry(self, key: str) -> Iterator[Spec]:
         """The key's own spec and those of all that it needs."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from distributed.core.client import CANCELLED, Calls, Item
+from tests.sim import asking, locking
 from tests.sim.client import Client, Future
 from tests.sim.cluster import Cluster
 from tests.sim.graphs import Temper, draw_graph, draw_spec
@@ -100,6 +102,7 @@ class User:
     def bring(self, spec: Spec) -> None:
         """Scatter the data of a key."""
         spec = spec._replace(scattered=True, raises=False, poison=False, flaky=0, small=False)
+        spec = spec._replace(stuck=False, resources={})
         self.cluster.book.add(spec)
         future = self.client.adopt(spec.key, False, self.cluster.ledger.tell)
 
@@ -110,6 +113,10 @@ class User:
                 future.drop()
 
         self.client.scatter(spec.key, end)
+
+    def lock(self) -> None:
+        name, waits = self.random.choice(locking.NAMES), self.random.random() < 0.8
+        locking.contend(self.cluster.witness, self.client, name, waits)
 
     # How they do it
 
@@ -178,7 +185,7 @@ def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
     """Tasks that stand together and have all in common."""
     groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
     for order, spec in enumerate(specs):
-        options = {"retries": spec.retries, "priority": spec.priority}
+        options = {"retries": spec.retries, "priority": spec.priority, "resources": spec.resources}
         found = {name: value for name, value in options.items() if value} or None
         head = (spec.function, found, spec.key in wanted)
         if not groups or groups[-1][:3] != head:
@@ -187,7 +194,7 @@ def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
     return groups
 
 
-_ACTS = {
+_ACTS: dict[Callable[[User], object], float] = {
     User.submit_new: 4,
     User.extend: 2,
     User.submit_again: 2,
@@ -197,4 +204,6 @@ _ACTS = {
     User.look_again: 1,
     User.adopt: 1,
     User.scatter: 1,
+    User.lock: 1,
+    **asking.ACTS,
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed.codec import decode, encode_parts
+from distributed.core.resources import TOLERANCE, added_up, needs_of
 from distributed.core.states import Worker as Known
 from distributed.core.streams import Item
 from distributed.core.worker import (
@@ -29,10 +30,14 @@ from distributed.core.worker import (
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
+    Answer,
+    Call,
     Goodbye,
     Heartbeat,
     HelloAgain,
     Message,
+    PutFile,
+    StartAgain,
     Unload,
     Welcome,
     WorkerHello,
@@ -46,6 +51,8 @@ from tests.sim.tasks import BLOBS, KIND, MAX_SECONDS, Book, Play, Spec, packed, 
 from tests.sim.world import Process
 
 HEARTBEAT_SECONDS = 2.0
+# Why it ended, if the scheduler wants a new process in its place.
+START_AGAIN = "start again"
 
 
 class Threads:
@@ -90,12 +97,22 @@ class Threads:
         assert self.blobs.get(job.function) == BLOBS[job.function], (worker.name, job.assignment)
         assert job.arguments == spec.arguments, job.key
         inputs = [worker.values[key] for key in spec.inputs]  # they have to be here
+        self._check_resources()
         play = worker.book.begin(spec, worker)
         seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
         if play.secedes:
             worker.later(seconds * 0.5, lambda: self._secede(job.assignment))
         label = (worker, job.assignment)
         worker.due(label, seconds, lambda: self._end(job, spec, play, inputs))
+
+    def _check_resources(self) -> None:
+        """No more than the worker has is in use by all that runs."""
+        needs = [
+            needs_of(self._worker.book.specs[job.key].resources) for job in self.running.values()
+        ]
+        totals = self._worker.resources
+        for name, used in added_up(needs).items():
+            assert used <= totals.get(name, 0.0) * TOLERANCE, (self._worker.name, name, used)
 
     def _secede(self, assignment: int) -> None:
         if assignment in self.running:
@@ -133,12 +150,15 @@ class Worker(Process):
         name: str,
         address: str,
         nthreads: int,
+        resources: dict[str, float],
         nanny: str = "",
         on_death: Callable[[str], object] = lambda reason: None,
     ) -> None:
         super().__init__(net.world, name)
         self.book = book
         self.nthreads = nthreads
+        self.resources = resources
+        self.files: dict[str, bytes] = {}
         self.nanny = nanny
         self.values: dict[str, int] = {}
         self.events: list[Any] = []
@@ -198,11 +218,25 @@ class Worker(Process):
             for message in decode(frames[0]):
                 if isinstance(message, Welcome):
                     self.registered = True
+                    self.files.update(message.files)
                 elif isinstance(message, HelloAgain):
                     self._hello()
+                elif isinstance(message, StartAgain):
+                    self.die(START_AGAIN)
+                elif isinstance(message, Call):
+                    self._on_call(message)
+                elif isinstance(message, PutFile):
+                    self.files[message.name] = message.content
+                    self._tell([Answer(message.request, True, b"None")])
                 else:
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
+
+    def _on_call(self, message: Call) -> None:
+        ok = self.world.random.random() < 0.9
+        value = self.name.encode() + b" has answered " if ok else b"cannot answer "
+        answer = Answer(message.request, ok, value + message.call)
+        self.soon(lambda: self.post(lambda: self._tell([answer])))
 
     def _hello(self) -> None:
         hello = WorkerHello(
@@ -211,7 +245,7 @@ class Worker(Process):
             address=self.address,
             nthreads=self.nthreads,
             memory_limit=0,
-            resources={},
+            resources=self.resources,
             pid=1,
             nanny=self.nanny,
             protocol=PROTOCOL,
@@ -301,8 +335,13 @@ class Worker(Process):
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
         values = [(key, self.values.get(key)) for key in keys]
-        items: list[Item] = [(k, 0, None if v is None else [packed(v)]) for k, v in values]
+        items: list[Item] = [(key, 0, self._frames(key, value)) for key, value in values]
         self.soon(lambda: self.post(lambda: reply(items)))
+
+    def _frames(self, key: str, value: int | None) -> list[bytes] | str | None:
+        if value is None:
+            return None
+        return f"{key} cannot be pickled" if self.book.specs[key].stuck else [packed(value)]
 
     def _accept(self, key: str, assignment: int, frames: Sequence[Any]) -> None:
         def arrive() -> None:

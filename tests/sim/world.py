@@ -120,6 +120,9 @@ class Process:
         self._woken = False
         self.turn()
 
+    def cut_off(self, other: Process) -> None:
+        """A connection that we have made has just broken. Only the world knows of it yet."""
+
     def later(self, delay: float, act: Callable[[], object]) -> None:
         """Do something of our own after so long, unless we are dead then, or stand still: then after."""
         self.world.at(delay, lambda: self._act(act))
@@ -171,8 +174,9 @@ class Process:
             self.paused = False
             self.world.say(self.name, "goes on")
             held_up, self._held_up = self._held_up, []
-            for act in held_up:
-                self.soon(act)
+            delay = self.world.random.random() * REACTION_SECONDS
+            for act in held_up:  # one after the other
+                self.later(delay, act)
 
     def die(self, reason: str) -> None:
         if self.alive:
