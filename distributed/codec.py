@@ -20,6 +20,7 @@ from distributed.messages import (
     ClientHello,
     Done,
     Errors,
+    Files,
     Forget,
     Holds,
     Message,
@@ -278,6 +279,11 @@ def _check_assignments(message: Any) -> None:
     _integers(message.assignments)
 
 
+def _check_files(message: Files) -> None:
+    if not all(type(name) is str and type(c) is bytes for name, c in message.files.items()):
+        raise ProtocolError("Files with a malformed file")
+
+
 def _check_ask(message: Ask) -> None:
     _strings(message.keys or ())
 
@@ -317,5 +323,6 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Returned: _check_assignments,
     Abandoned: _check_assignments,
     Seceded: _check_assignments,
+    Files: _check_files,
     Alive: _check_workers,
 }

@@ -47,8 +47,13 @@ from distributed.core.contenders import WAITING, Contender
 from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
 from distributed.keys import shown_key, shown_text
 from distributed.messages import (
+    Ask,
     Goodbye,
+    IsLocked,
     Message,
+    Replicate,
+    Scatter,
+    Upload,
 )
 from distributed.transfer import Fetcher
 from distributed.transport import (
@@ -113,10 +118,16 @@ class Callback(Waiter):
         self._queue.put(self._run)
 
 
+# Questions that are asked again when the connection is back: asking twice is as asking once. The others may
+# have been acted on, so that only their caller can know what to do.
+REPEATABLE = (Ask, IsLocked, Replicate, Scatter, Upload)
+
+
 class Question:
     """A request to the scheduler that has not been answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: Message) -> None:
+        self.message = message
         self.answered = threading.Event()
         self.ok = False
         self.value: Any = None
@@ -282,19 +293,19 @@ class Connection:
     def ask(self, message: Callable[[int], Message], timeout: float | None = None) -> Any:
         """Send a request and return the value of the answer.
 
-        Raises DistributedError with the scheduler's words if it refuses, SchedulerGone if the
-        connection breaks, TimeoutError.
+        Raises DistributedError with the scheduler's words if it refuses, SchedulerGone if there is no
+        scheduler for too long or the connection breaks under a request that cannot be repeated,
+        TimeoutError.
         """
         self.check_open()
-        question = Question()
         with self._lock:
-            if self._lost_since is not None:
-                raise SchedulerGone(f"there is no connection to {self.address.url} at the moment")
             self._requests += 1
             request = self._requests
             asked = message(request)
+            if self._lost_since is not None and not isinstance(asked, REPEATABLE):
+                raise SchedulerGone(f"there is no connection to {self.address.url} at the moment")
             encode([asked])  # raises here, where the caller stands, if it is too large
-            self._questions[request] = question
+            question = self._questions[request] = Question(asked)
             self._outbox.append(asked)
         self._poller.wake()
         if not question.answered.wait(timeout):
@@ -404,6 +415,7 @@ class Connection:
         if self._closing:
             return
         with self._lock:
+            self._fail_questions(reason)
             self._decide(Abandon(CANCELLED, reason))
             self._outbox.append(Goodbye())
             self._closing = True
@@ -481,11 +493,13 @@ class Connection:
             self._outbox = []
             self._lost_since = None
             self._decide(Connected())
+            self._outbox += [question.message for question in self._questions.values()]
 
     def _on_disconnected(self) -> None:
         with self._lock:
             self._lost_since = time.monotonic()
-            self._fail_questions(f"the connection to the scheduler at {self.address.url} broke")
+            reason = f"the connection to the scheduler at {self.address.url} broke"
+            self._fail_questions(reason, but=REPEATABLE)
 
     def _check_connection(self) -> None:
         if self._lost_since is None or not self._welcomed.is_set():
@@ -494,7 +508,7 @@ class Connection:
         if seconds > SCHEDULER_GONE_SECONDS:
             reason = f"no scheduler has answered at {self.address.url} for {seconds:.0f} s"
             with self._lock:
-                self._decide(Abandon(LOST, reason))
+                self._end_all(reason)
 
     def _send_outbox(self) -> None:
         if not self._outbox:
@@ -549,11 +563,12 @@ class Connection:
         self._fail_questions(reason)
         self._decide(Abandon(LOST, reason))
 
-    def _fail_questions(self, reason: str) -> None:
-        questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question.failure = SchedulerGone(reason)
-            question.answered.set()
+    def _fail_questions(self, reason: str, but: tuple[Any, ...] = ()) -> None:
+        for request, question in tuple(self._questions.items()):
+            if not isinstance(question.message, but):
+                del self._questions[request]
+                question.failure = SchedulerGone(reason)
+                question.answered.set()
 
 
 def _run_callbacks(callbacks: queue.SimpleQueue[Callable[[], object] | None]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
@@ -28,12 +26,13 @@ from distributed.borrowing import borrow_for
 from distributed.computing import submit_graph
 from distributed.connection import Connection
 from distributed.core.client import CallOff, Calls, Item
-from distributed.errors import DistributedError, LostData, TimeoutError
+from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future, flat_futures, leave_slot, wait_for
 from distributed.gathering import collect
-from distributed.keys import shown_key, wire_key
-from distributed.messages import Ask, Broadcast, Replicate, Restart, Scatter, Stop, Upload
+from distributed.inspection import Inspection
+from distributed.keys import wire_key
+from distributed.messages import Broadcast, Replicate, Restart, Scatter, Stop, Upload
 from distributed.recipes import fold_kwargs, fresh_key, function_of
 from distributed.registry import default_client, remember
 from distributed.serialize import dumps, pickle_bytes, unpickle
@@ -58,7 +57,7 @@ REPR_SECONDS = 1.0
 Workers: TypeAlias = "str | Iterable[str] | None"
 
 
-class Executor:
+class Executor(Inspection):
     """Connects this process to a cluster.
 
     `address` is 'host:port', 'tcp://host:port', (host, port), or a LocalCluster; or give the
@@ -429,48 +428,6 @@ class Executor:
             raise ValueError(f"{file}: only .py, .zip and .egg files can be imported by workers")
         content = file.read_bytes()
         _results(self._connection.ask(lambda request: Upload(request, file.name, content)))
-
-    def ncores(self) -> dict[str, int]:
-        """{address: threads} of the workers."""
-        return dict(self._ask("ncores"))
-
-    def who_has(self, futures: Any = None) -> dict[Any, list[str]]:
-        """{key: [addresses]} of the workers that hold the results, of these futures or of all."""
-        found = self._ask("who_has", futures)
-        return {shown_key(key): list(addresses) for key, addresses in found.items()}
-
-    def has_what(self) -> dict[str, list[Any]]:
-        """{address: [keys]} of the results that the workers hold."""
-        return {a: [shown_key(key) for key in keys] for a, keys in self._ask("has_what").items()}
-
-    def nbytes(self, futures: Any = None) -> dict[Any, int]:
-        """{key: bytes} of the results that workers hold, of these futures or of all."""
-        return {shown_key(key): size for key, size in self._ask("nbytes", futures).items()}
-
-    def processing(self) -> dict[str, list[Any]]:
-        """{address: [keys]} of the tasks that the workers have been given."""
-        return {a: [shown_key(key) for key in keys] for a, keys in self._ask("processing").items()}
-
-    def scheduler_info(self) -> dict[str, Any]:
-        """The scheduler's address, its workers, and how many tasks are in which state."""
-        return {"address": self.scheduler_address, **self._ask("scheduler_info")}
-
-    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None:
-        """Block until so many workers have registered. Raises TimeoutError after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = threading.Event()
-        while (present := len(self.ncores())) < n_workers:
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"{present} of {n_workers} workers have registered within {timeout:g} s"
-                )
-            pause.wait(0.02)
-
-    def _ask(self, question: str, futures: Any = None, timeout: float | None = None) -> Any:
-        keys = None
-        if futures is not None:
-            keys = tuple(future.wire for future in flat_futures(futures, question))
-        return self._connection.ask(lambda request: Ask(request, question, keys), timeout)
 
     # The end
 

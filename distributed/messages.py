@@ -32,9 +32,11 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 class ClientHello(NamedTuple):
     """If the client was known before, `wants` lists the keys that it still has futures for, and `locks`
-    those that it holds and then those that it contends for: `(name, contender, holds, waits)`."""
+    those that it holds and then those that it contends for: `(name, contender, holds, waits)`. `epoch` is
+    that of the last `Welcome`, or empty."""
 
     client: str
+    epoch: str
     protocol: int
     python: str
     wants: tuple[Any, ...]
@@ -236,9 +238,11 @@ class Warn(NamedTuple):
 
 class WorkerHello(NamedTuple):
     """`holds` is `(key, nbytes)` of all it stores, `assigned` the `(assignment, key)` of what it was given
-    and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}."""
+    and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}. `epoch` is
+    that of the last `Welcome`, or empty."""
 
     worker: str
+    epoch: str
     name: str
     address: str
     nthreads: int
@@ -307,6 +311,12 @@ class Answer(NamedTuple):
     request: int
     ok: bool
     value: bytes
+
+
+class Files(NamedTuple):
+    """Uploads that were made in an earlier life of the scheduler, and that the `Welcome` did not bring."""
+
+    files: dict[str, bytes]
 
 
 class Heartbeat(NamedTuple):
@@ -435,7 +445,8 @@ MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
     Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
-    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Answer, Heartbeat,
+    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Answer, Files,
+    Heartbeat,
     Run, Drop, Retract, Free, Unload, Acquire, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,
     Get, Part, More,

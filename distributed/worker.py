@@ -45,6 +45,7 @@ from distributed.messages import (
     PYTHON,
     Answer,
     Call,
+    Files,
     Goodbye,
     Heartbeat,
     HelloAgain,
@@ -146,11 +147,13 @@ class Worker:
         # What other threads have for the loop: functions to call there.
         self._posted: deque[Callable[[], object]] = deque()
         self._events: list[Any] = []
+        self._files: dict[str, bytes] = {}  # that users have uploaded
         self._arrived: dict[int | str, Any] = {}  # values that the core has not decided on
         self._pickling: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._client: Executor | None = None
         self._client_lock = threading.Lock()
         self._process = psutil.Process()
+        self._epoch = ""  # of the scheduler that has welcomed us
         self._introduced = False  # hello has been said on this connection
         self._registered = False
         self._alone_since: float | None = time.monotonic()
@@ -261,6 +264,7 @@ class Worker:
     def _hello(self, message: Message | None = None) -> None:
         hello = WorkerHello(
             worker=self.id,
+            epoch=self._epoch,
             name=self.name,
             address=self.address.url,
             nthreads=self.nthreads,
@@ -274,12 +278,16 @@ class Worker:
             assigned=tuple(self._core.assigned()),
         )
         self._introduced, self._registered = True, False
-        self._dealer.send(encode_parts([hello]))
+        self._tell([hello, *self._core.reminders()])
 
     def _on_welcome(self, message: Welcome) -> None:
+        ours = {name: content for name, content in self._files.items() if name not in message.files}
+        if ours and message.epoch != self._epoch:
+            self._tell([Files(ours)])
         for name, content in message.files.items():
             self._install(name, content)
         self._registered = True
+        self._epoch = message.epoch
         self._alone_since = None
         logger.info("registered with %s", self.scheduler.url)
         if self._on_registered is not None:
@@ -458,6 +466,7 @@ class Worker:
 
     def _install(self, name: str, content: bytes) -> None:
         install_file(self._directory, name, content)
+        self._files[name] = content
         # Functions that were unpickled before refer to what the file replaces.
         self._threads.load_again()
 

@@ -26,7 +26,7 @@ from distributed.messages import (
 )
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
-    "ClientHello": ("C", PROTOCOL, PYTHON, ("x",), (("l", 1, True, False),)),
+    "ClientHello": ("C", "epoch", PROTOCOL, PYTHON, ("x",), (("l", 1, True, False),)),
     "Submit": ({"f": b""}, (("f", {"workers": ("a",), "resources": {"GPU": 1.0}}, True,
                              (("x", b"", ("y",), 0),)),), False),
     "Scatter": (1, (("x", 8),), ("w",)),
@@ -38,7 +38,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "Welcome": ("epoch", {"m.py": b""}),
     "Finished": ("tcp://a:1", (("x", 8, b"v", None),)),
     "Reply": (1, True, {"x": (1, None)}),
-    "WorkerHello": ("W", "w", "tcp://a:1", 1, 0, {"GPU": 1.0}, 1, "N", PROTOCOL, PYTHON,
+    "WorkerHello": ("W", "epoch", "w", "tcp://a:1", 1, 0, {"GPU": 1.0}, 1, "N", PROTOCOL, PYTHON,
                     (("x", 8),), ((1, "x"),)),
     "Done": (((1, 8, 10, None, b"type"),),),
     "Errors": (((1, b"e"),),),

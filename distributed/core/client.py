@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from distributed.core.contenders import DENIED, HOLDING, WAITING, Contender, Contenders
+from distributed.core.functions import Functions
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -30,7 +31,6 @@ from distributed.messages import (
     Ended,
     Failed,
     Finished,
-    Forget,
     Granted,
     HelloAgain,
     Message,
@@ -50,9 +50,6 @@ PENDING, FINISHED, ERROR, CANCELLED, LOST = "pending", "finished", "error", "can
 # Small results that came with the message that they are finished are kept up to this many bytes in
 # all; beyond, they are fetched from their workers like large ones.
 MAX_INLINE_BYTES = 64 << 20
-# Functions without tasks that the scheduler keeps for us, so that a loop of submit and result does not
-# send its function each time.
-MAX_IDLE_FUNCTIONS = 256
 # Tasks in one message when everything is submitted again.
 RESUBMIT_TASKS = 2000
 
@@ -236,14 +233,12 @@ class ClientCore:
 
     def __init__(self, id: str) -> None:
         self.id = id
+        self.epoch = ""  # of the scheduler that has welcomed us
         self.entries: dict[str, Entry] = {}
-        self.functions: dict[str, bytes] = {}
+        self.functions = Functions()
         self.contenders = Contenders()
         self.inline_bytes = 0
-        self._uses: dict[str, int] = {}  # entries that refer to each function
-        self._idle_functions: dict[str, None] = {}
         self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
-        self._sent: set[str] = set()  # functions that the scheduler has
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
         self._effects: list[Effect] = []
@@ -265,16 +260,14 @@ class ClientCore:
     def _on_calls(self, event: Calls) -> None:
         groups = []
         for function, options, wanted, items in event.groups:
-            if function not in self.functions:
-                self.functions[function] = event.functions[function]
-                self._uses[function] = 0
+            self.functions.meet(function, event.functions)
             fresh = [item for item in items if self._enter(function, options, wanted, item)]
             if fresh:
                 groups.append((function, options, wanted, fresh))
-            elif not self._uses[function]:
-                self._idle(function)
+            else:
+                self._out += self.functions.spare(function)
         if groups or self._unsettled:
-            functions = self._unsent(group[0] for group in groups)
+            functions = self.functions.unsent(group[0] for group in groups)
             self._out.append(Submit(functions, tuple(groups), event.more))
         if not event.more and self._unsettled:
             self._settle()
@@ -295,7 +288,7 @@ class ClientCore:
                 entry.status = PENDING
         if entry.recipe is None:  # new, or came from elsewhere
             entry.recipe = Recipe(function, arguments, dependencies, order, options)
-            self._use(function)
+            self.functions.use(function)
             if dependencies:
                 self._link(entry, dependencies)
         if wanted:
@@ -360,7 +353,7 @@ class ClientCore:
         for dependency in dependencies:
             dependency.dependents -= 1
         if entry.recipe is not None:
-            self._disuse(entry.recipe.function)
+            self._out += self.functions.disuse(entry.recipe.function)
             entry.recipe = None
         return dependencies
 
@@ -408,10 +401,10 @@ class ClientCore:
 
     def _on_connected(self, event: Connected | HelloAgain) -> None:
         """Say who we are and all that we want; the scheduler may know it already, or may be new."""
-        self._sent.clear()
+        self.functions.sent.clear()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
         locks = self.contenders.listed()
-        self._out.append(ClientHello(self.id, PROTOCOL, PYTHON, wants, locks))
+        self._out.append(ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks))
         ours = [entry for entry in self.entries.values() if entry.recipe is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             end = start + RESUBMIT_TASKS
@@ -430,7 +423,7 @@ class ClientCore:
                 groups.append((*head, []))
             item = (entry.key, recipe.arguments, recipe.dependencies, recipe.order)
             groups[-1][3].append(item)
-        functions = self._unsent(group[0] for group in groups)
+        functions = self.functions.unsent(group[0] for group in groups)
         self._out.append(Submit(functions, tuple(groups), more))
 
     def _on_abandon(self, event: Abandon) -> None:
@@ -561,6 +554,7 @@ class ClientCore:
         self._effects.append(Answered(message.request, message.ok, message.value))
 
     def _on_welcome(self, message: Welcome) -> None:
+        self.epoch = message.epoch
         self._effects.append(Welcomed(message.epoch))
 
     def _on_refused(self, message: Refused) -> None:
@@ -568,33 +562,6 @@ class ClientCore:
 
     def _on_warn(self, message: Warn) -> None:
         self._effects.append(Caution(message.text))
-
-    # Functions
-
-    def _unsent(self, functions: Iterable[str]) -> dict[str, bytes]:
-        fresh = {id: self.functions[id] for id in functions if id not in self._sent}
-        self._sent.update(fresh)
-        return fresh
-
-    def _use(self, function: str) -> None:
-        self._uses[function] += 1
-        self._idle_functions.pop(function, None)
-
-    def _disuse(self, function: str) -> None:
-        self._uses[function] -= 1
-        if not self._uses[function]:
-            self._idle(function)
-
-    def _idle(self, function: str) -> None:
-        """Nothing uses the function now; forget those that have been idle longest."""
-        self._idle_functions[function] = None
-        if len(self._idle_functions) <= MAX_IDLE_FUNCTIONS:
-            return
-        oldest = next(iter(self._idle_functions))
-        del self._idle_functions[oldest], self.functions[oldest], self._uses[oldest]
-        if oldest in self._sent:
-            self._sent.discard(oldest)
-            self._out.append(Forget((oldest,)))
 
 
 _HANDLERS: dict[Any, Any] = {

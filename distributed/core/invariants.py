@@ -40,6 +40,7 @@ def check(core: SchedulerCore) -> None:
     _check_locks(core)
     _check_pools(core)
     _check_stuck(core)
+    _check_recovery(core)
 
 
 def _check_graph(core: SchedulerCore, task: Task) -> None:
@@ -60,7 +61,9 @@ def _check_state(core: SchedulerCore, task: Task) -> None:
     assert (state is MEMORY) == bool(task.holders), task
     assert (state is ERRED) == (task.error is not None), task
     assert (state is PROCESSING) == (task.worker is not None), task
-    assert (state is NO_WORKER) == (task in core.queues.no_worker), task
+    expected = task in core.queues.recovery.expected
+    waits = task in core.queues.no_worker or (expected and bool(task.wanters or task.users))
+    assert (state is NO_WORKER) == waits, task
     if state is WAITING:
         assert task.missing == len(missing) > 0, (task, task.missing, missing)
         assert not any(d.state in (RELEASED, ERRED) for d in missing), (task, missing)
@@ -70,7 +73,7 @@ def _check_state(core: SchedulerCore, task: Task) -> None:
         assert not missing, (task, missing)
     if state is READY:
         assert _queued(core, task), task
-    if state is NO_WORKER:
+    if state is NO_WORKER and not expected:
         assert not any(may_run(task, worker) for worker in core.queues.workers.values()), task
 
 
@@ -210,3 +213,21 @@ def _check_confined(core: SchedulerCore, task: Task, dependency: Task) -> None:
         elif not task.options.resources:
             assert not any(is_live(e) and e[1] is task for e in worker.queue), (task, worker)
     assert not any(is_live(entry) and entry[1] is task for entry in core.queues.common), task
+
+
+def _check_recovery(core: SchedulerCore) -> None:
+    recovery = core.queues.recovery
+    assert recovery.is_under_way or not (
+        recovery.unclaimed or recovery.at_work or recovery.expected
+    )
+    for key, holders in recovery.unclaimed.items():
+        found = core.lifecycle.tasks.get(key)
+        assert found is None or found.state in (RELEASED, ERRED), found
+        assert holders, key
+        for worker in holders:
+            assert core.members.workers.get(worker.id) is worker, worker
+    for task in recovery.expected:
+        assert core.lifecycle.tasks.get(task.key) is task, task
+        assert task.function is None and task.state in (NO_WORKER, RELEASED), task
+    for key, (worker, _) in recovery.at_work.items():
+        assert core.members.workers.get(worker.id) is worker, (key, worker)

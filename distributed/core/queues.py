@@ -21,6 +21,7 @@ from distributed.core.placement import (
     wait_seconds,
 )
 from distributed.core.pools import Entry, Pools, head, is_live
+from distributed.core.recovery import Recovery
 from distributed.core.states import NO_WORKER, PROCESSING, READY, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.messages import Retract, Run
@@ -55,7 +56,8 @@ class Queues:
         self.open: dict[Worker, None] = {}
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
-        self._next_assignment = first_assignment
+        self.recovery = Recovery()
+        self._first_assignment = self._next_assignment = first_assignment
         self.now = 0.0
 
     # Workers come and go
@@ -103,6 +105,8 @@ class Queues:
 
     def push(self, task: Task) -> None:
         """Queue a task whose inputs are all in memory; its state becomes ready or no-worker."""
+        if self.recovery.at_work and self._resume(task):
+            return
         if self.stuck.reasons and not self._confine(task):
             self._set_aside(task)
             return
@@ -151,6 +155,19 @@ class Queues:
                 # If it is there, it must not be taken elsewhere; if not, it will come back.
                 self.stuck.confine(dependent)
 
+    def _resume(self, task: Task) -> bool:
+        """Whether a worker has been at it since an earlier life of the scheduler."""
+        worker, assignment = self.recovery.at_work.pop(task.key, (None, 0))
+        if worker is None or worker.assigned.get(assignment) != task.key:
+            return False
+        worker.stock.strays.discard(assignment)
+        if task.options.resources:
+            worker.stock.take(assignment, task.options.resources)
+        self._book(worker, task, assignment)
+        if task.options.resources:
+            self.pools.prune(task)
+        return True
+
     def _push_to(self, worker: Worker | None, task: Task) -> None:
         task.state = READY
         if worker is None:
@@ -169,6 +186,11 @@ class Queues:
 
     # Work is handed out
 
+    @property
+    def has_assigned(self) -> bool:
+        """Whether any work has been given out yet."""
+        return self._next_assignment != self._first_assignment
+
     def new_assignment(self) -> int:
         self._next_assignment += 1
         return self._next_assignment - 1
@@ -177,6 +199,8 @@ class Queues:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""
         self.now = now
         if not (self.common or self.backlogged or self.pools.seekers):
+            return
+        if now < self.recovery.paused_until:
             return
         while self._assign_round(prefetch=False):
             pass
@@ -244,18 +268,12 @@ class Queues:
             worker = self._nearest(worker, task)
             worker.stock.take(assignment, task.options.resources)
             self.pools.prune(task)
-        busy = worker.busy
-        if not busy:
+        if not worker.busy:
             worker.reported_at = self.now
-        task.state = PROCESSING
-        task.worker = worker
-        task.assignment = assignment
-        worker.assigned[assignment] = task
-        # Back to the end of the line, and into the books of those who hold a stock.
+        self._book(worker, task, assignment)
+        # Back to the end of the line.
         self.open.pop(worker, None)
         self.open[worker] = None
-        if busy >= worker.nthreads:
-            self.stocked[worker] = None
         inputs = tuple(_inputs(task, worker)) if task.dependencies else None
         item = (assignment, task.key, task.arguments, inputs, bool(task.wanters))
         last = worker.out[-1] if worker.out else None
@@ -267,6 +285,14 @@ class Queues:
             worker.functions.add(function.id)
             blob = function.blob
         worker.out.append(Run(function.id, blob, [item]))
+
+    def _book(self, worker: Worker, task: Task, assignment: int) -> None:
+        task.state = PROCESSING
+        task.worker = worker
+        task.assignment = assignment
+        worker.assigned[assignment] = task
+        if worker.busy > worker.nthreads:
+            self.stocked[worker] = None
 
     def _nearest(self, worker: Worker, task: Task) -> Worker:
         """Where to run a task that the worker has taken from a pool: rather than there on a worker that

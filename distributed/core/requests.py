@@ -6,8 +6,9 @@ a worker that dies as an answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeAlias
 
 from distributed.core.lifecycle import Lifecycle, append, drop_assignment
 from distributed.core.queries import QUERIES
@@ -17,6 +18,7 @@ from distributed.messages import (
     Ask,
     Broadcast,
     Call,
+    Files,
     PutFile,
     Replicate,
     Reply,
@@ -26,6 +28,11 @@ from distributed.messages import (
 
 # A restart that has not brought the workers back by then is reported as failed.
 RESTART_SECONDS = 30.0
+# The number of a request whose answer nobody waits for.
+NOBODY = 0
+
+
+Handler: TypeAlias = "Callable[[Requests, Client, Any], None]"
 
 
 class Collect:
@@ -90,7 +97,16 @@ class Requests:
         self.collects: dict[int, Collect] = {}
         self.replications: list[Replication] = []
         self.restarts: list[Restarting] = []
+        self._postponed: list[tuple[Handler, Client, Any]] = []
         self._next = 1
+
+    def take(self, handler: Handler, client: Client, message: Any) -> None:
+        """Handle a request for workers; later, if workers of an earlier life are only just arriving."""
+        queues = self._lifecycle.queues
+        if queues.now < queues.recovery.paused_until:
+            self._postponed.append((handler, client, message))
+        else:
+            handler(self, client, message)
 
     def on_scatter(self, client: Client, message: Scatter) -> None:
         workers = self._choose(client, message.request, message.workers)
@@ -105,6 +121,7 @@ class Requests:
                 self._lifecycle.tasks[key] = task
             if task.function is None and task.state is PROCESSING:
                 drop_assignment(task)  # whoever was to send it may have failed to
+            self._lifecycle.recovery.expected.pop(task, None)
             if task.function is None and task.state is not MEMORY:
                 worker = next(slots)
                 targets.append((key, worker.address, self._expect(task, worker)))
@@ -153,6 +170,15 @@ class Requests:
         self.files[message.name] = message.content
         workers = list(self._lifecycle.queues.workers.values())
         self._put_file(client, message.request, message.name, message.content, workers)
+
+    def on_files(self, worker: Worker, message: Files) -> None:
+        """A worker brings uploads from an earlier life of the scheduler: for those that are new."""
+        for name, content in message.files.items():
+            if name not in self.files:
+                self.files[name] = content
+                others = [w for w in self._lifecycle.queues.workers.values() if w is not worker]
+                for other in others:
+                    other.out.append(PutFile(NOBODY, name, content))
 
     def _choose(self, client: Client, request: int, names: tuple[str, ...] | None) -> list[Worker]:
         """The workers that the names mean (None: all). If there are none, the client is told."""
@@ -205,6 +231,10 @@ class Requests:
 
     def settle(self, workers: int, now: float) -> None:
         """Answer whatever does not wait for anything any more. Called after every batch."""
+        if self._postponed and now >= self._lifecycle.queues.recovery.paused_until:
+            postponed, self._postponed = self._postponed, []
+            for handler, client, message in postponed:
+                handler(self, client, message)
         if self.replications:
             open_: list[Any] = []
             for replication in self.replications:
@@ -239,6 +269,7 @@ class Requests:
                 replication.failure = failure
 
     def client_lost(self, client: Client) -> None:
+        self._postponed = [item for item in self._postponed if item[1] is not client]
         self.collects = {n: c for n, c in self.collects.items() if c.client is not client}
         self.replications = [r for r in self.replications if r.client is not client]
         self.restarts = [r for r in self.restarts if r.client is not client]

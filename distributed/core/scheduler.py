@@ -13,18 +13,19 @@ from distributed.core.complaints import Complaints
 from distributed.core.lifecycle import (
     Lifecycle,
     append,
-    free,
     report_error,
     report_finished,
 )
 from distributed.core.locks import Locks
 from distributed.core.members import DOOMED, Members
 from distributed.core.queues import Queues
+from distributed.core.reports import Reports
 from distributed.core.requests import Requests, Restarting
 from distributed.core.states import (
     ACTIVE,
     MEMORY,
     PROCESSING,
+    READY,
     Client,
     Effect,
     Exit,
@@ -56,6 +57,7 @@ from distributed.messages import (
     Drop,
     Ended,
     Errors,
+    Files,
     Forget,
     Goodbye,
     Heartbeat,
@@ -99,8 +101,6 @@ SILENCE_SECONDS_WITHOUT_NANNY = 300.0
 # The end waits so long for workers and nannies to say goodbye: what a connection has received and its
 # owner has not read is lost when the other side closes it.
 END_SECONDS = 2.0
-# Weight of the newest task in the moving averages of how long tasks take.
-NEWEST = 0.2
 
 Handler = Callable[["SchedulerCore", Any, Any], None]
 
@@ -127,6 +127,7 @@ class SchedulerCore:
         self.queues = Queues(first_assignment)
         self.lifecycle = Lifecycle(self.queues)
         self.requests = Requests(self.lifecycle)
+        self.reports = Reports(self.lifecycle, self.requests)
         self.locks = Locks(lock_grace)
         self.members = Members()
         self.complaints = Complaints()
@@ -203,6 +204,7 @@ class SchedulerCore:
         _HELLOS[type(hello)](self, peer, hello)
 
     def _on_client_hello(self, peer: Peer, hello: ClientHello) -> None:
+        self._check_epoch(hello.epoch)
         client = self.members.clients.get(hello.client)
         if client is None:
             client = Client(hello.client, peer, self.now)
@@ -223,6 +225,7 @@ class SchedulerCore:
     def _on_worker_hello(self, peer: Peer, hello: WorkerHello) -> None:
         """A new worker, or one that we know on a new connection: messages may have been lost, so
         compare what it has with what we believe."""
+        self._check_epoch(hello.epoch)
         worker = self.members.workers.get(hello.worker)
         if worker is not None and worker.peer == peer:
             # Asked more than once, it says hello more than once. Nothing was lost in between, and what we
@@ -239,11 +242,16 @@ class SchedulerCore:
         worker.functions = set()
         worker.thief = None
         self.members.enter(worker, peer, self.now)
+        self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
         self.queues.join(worker)
         if self._ending:
             worker.out.append(Goodbye())
+
+    def _check_epoch(self, epoch: str) -> None:
+        if epoch and epoch != self.epoch:
+            self.queues.recovery.arrival(self.now, not self.queues.has_assigned)
 
     def _compare_assigned(self, worker: Worker, has: dict[int, str]) -> None:
         for assignment, task in tuple(worker.assigned.items()):
@@ -259,25 +267,24 @@ class SchedulerCore:
                 worker.stock.strays.add(assignment)
             if not isinstance(worker.assigned.get(assignment), Task):
                 worker.assigned[assignment] = key
-                append(worker, Drop, assignment)
+                self._resume_or_drop(worker, assignment, key)
+
+    def _resume_or_drop(self, worker: Worker, assignment: int, key: str) -> None:
+        """The worker is at something that we did not give it, or have given up."""
+        recovery = self.queues.recovery
+        task = self.lifecycle.tasks.get(key)
+        if not recovery.is_under_way or (task is not None and task.state in (MEMORY, PROCESSING)):
+            append(worker, Drop, assignment)
+            return
+        recovery.at_work[key] = (worker, assignment)
+        if task is not None and task.state is READY:
+            self.queues.push(task)
 
     def _compare_holds(self, worker: Worker, has: dict[str, int]) -> None:
         gone = [task for task in tuple(worker.holds) if task.key not in has]
         self.lifecycle.lose([t for t in gone if self.lifecycle.remove_holder(t, worker)])
         for key, size in has.items():
-            self._adopt(worker, key, size)
-
-    def _adopt(self, worker: Worker, key: str, size: int) -> None:
-        """The worker holds data, expected or not: count it, or have it deleted."""
-        task = self.lifecycle.tasks.get(key)
-        if task is not None and task.state is MEMORY:
-            if worker not in task.holders:
-                task.holders = (*task.holders, worker)
-                worker.holds[task] = None
-        elif task is not None and task.state in ACTIVE:
-            self.lifecycle.take_over(task, worker, size)
-        else:
-            free(worker, key)
+            self.reports.adopt(worker, key, size)
 
     def _refuse(self, peer: Peer, member: Any, reason: str) -> None:
         self._loose.append(Send(peer, [Refused(reason)]))
@@ -336,6 +343,12 @@ class SchedulerCore:
         if worker is not None:
             self._lose_worker(worker, message.reason)
 
+    def _on_answer(self, worker: Worker, message: Answer) -> None:
+        self.requests.answered(worker, message.request, message.ok, message.value)
+
+    def _on_files(self, worker: Worker, message: Files) -> None:
+        self.requests.on_files(worker, message)
+
     def _on_heartbeat(self, worker: Worker, message: Heartbeat) -> None:
         worker.last_seen = self.now
         worker.memory = message.memory
@@ -351,6 +364,8 @@ class SchedulerCore:
         for nanny in tuple(self.members.nannies.values()):
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
+        if self.queues.recovery.is_over(self.now):
+            self.lifecycle.end_recovery()
         self.locks.tick(self.now)
         for client, text in self.complaints.due(self.queues, self.now):
             client.out.append(Warn(text))
@@ -380,13 +395,7 @@ class SchedulerCore:
 
     def _on_want(self, client: Client, message: Want) -> None:
         for key in message.keys:
-            task = self.lifecycle.tasks.get(key)
-            if task is None:
-                reason = f"{key} had been forgotten when its future arrived here"
-                append(client, Ended, (key, "lost", reason))
-            else:
-                self.lifecycle.want(client, task)
-                self.lifecycle.start([task])
+            self.lifecycle.want_key(client, key)
 
     def _on_release(self, client: Client, message: Release) -> None:
         self.lifecycle.release(client, self.lifecycle.known(message.keys))
@@ -403,7 +412,7 @@ class SchedulerCore:
 
     def _on_missing(self, client: Client, message: Missing) -> None:
         for key, address in message.items:
-            self._distrust(key, address)
+            self.reports.distrust(key, address)
             task = self.lifecycle.tasks.get(key)
             if task is None or task not in client.wants:
                 append(client, Ended, (key, "lost", f"{key} is not known to the scheduler"))
@@ -413,19 +422,6 @@ class SchedulerCore:
                 append(client, Pending, key)
             else:
                 report_error(client, task)
-
-    def _distrust(self, key: str, address: str) -> None:
-        """Somebody could not get the data from where we said it is."""
-        task = self.lifecycle.tasks.get(key)
-        if task is None or task.state is not MEMORY:
-            return
-        for worker in task.holders:
-            if worker.address == address:
-                free(worker, key)
-                if self.lifecycle.remove_holder(task, worker):
-                    self.requests.task_lost(task)
-                    self.lifecycle.lose([task])
-                return
 
     def _on_restart(self, client: Client, message: Restart) -> None:
         reason = "the cluster was restarted"
@@ -459,118 +455,6 @@ class SchedulerCore:
             else:
                 member.out.append(Goodbye())
 
-    # Workers speak
-
-    def _on_done(self, worker: Worker, message: Done) -> None:
-        assigned, finish = worker.assigned, self.lifecycle.finish
-        average = worker.seconds
-        for assignment, nbytes, microseconds, value, kind in message.items:
-            task = assigned.pop(assignment, None)
-            if task is None:
-                self._on_arrived(worker, assignment, nbytes, kind)
-            elif isinstance(task, Task):
-                seconds = microseconds * 1e-6
-                average += NEWEST * (seconds - average)
-                function = task.function
-                assert function is not None
-                if function.seconds is None:
-                    function.seconds = seconds
-                else:
-                    function.seconds += NEWEST * (seconds - function.seconds)
-                finish(task, worker, nbytes, value, kind)
-            else:
-                self._discard_result(worker, task)
-        worker.seconds = average
-        self._ended(worker, (item[0] for item in message.items))
-
-    def _ended(self, worker: Worker, assignments: Iterable[int]) -> None:
-        worker.reported_at = self.now
-        stock = worker.stock
-        if worker.seceded or stock.taken or stock.strays:
-            ended = tuple(assignments)
-            worker.seceded.difference_update(ended)
-            stock.give_back(ended)
-        self.queues.relieved(worker)
-
-    def _on_arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:
-        """Scattered data is there, or a report is stale."""
-        task = worker.incoming.pop(assignment, None)
-        if task is not None:
-            self.lifecycle.finish(task, worker, nbytes, None, kind)
-
-    def _discard_result(self, worker: Worker, key: str) -> None:
-        """A result came that had been given up; delete it, unless the worker has or makes a newer."""
-        task = self.lifecycle.tasks.get(key)
-        if task is None or (worker not in task.holders and task.worker is not worker):
-            free(worker, key)
-
-    def _on_errors(self, worker: Worker, message: Errors) -> None:
-        for assignment, exception in message.items:
-            task = worker.assigned.pop(assignment, None)
-            if not isinstance(task, Task):
-                continue
-            task.worker = None
-            if task.retries > 0:
-                task.retries -= 1
-                self.lifecycle.requeue(task)
-            else:
-                self.lifecycle.fail(task, ("raised", exception))
-        self._ended(worker, (item[0] for item in message.items))
-
-    def _on_holds(self, worker: Worker, message: Holds) -> None:
-        for key, nbytes in message.items:
-            self._adopt(worker, key, nbytes)
-            task = self.lifecycle.tasks.get(key)
-            if task is not None:
-                self.requests.copied(worker, task)
-
-    def _on_stuck(self, worker: Worker, message: Stuck) -> None:
-        for key, reason in message.items:
-            task = self.lifecycle.tasks.get(key)
-            if task is not None:
-                self.queues.stuck.add(task, reason)
-                self.queues.rebind(task)
-                self.requests.task_stuck(task, reason)
-
-    def _on_unfetchable(self, worker: Worker, message: Unfetchable) -> None:
-        for assignment, missing in message.items:
-            task = worker.assigned.pop(assignment, None)
-            if isinstance(task, Task):
-                task.worker = None
-            for key, address in missing:
-                self._distrust(key, address)
-            if isinstance(task, Task) and task.state is PROCESSING:
-                self.lifecycle.requeue(task)
-        self._ended(worker, (item[0] for item in message.items))
-
-    def _on_returned(self, worker: Worker, message: Returned) -> None:
-        back = []
-        for assignment in message.assignments:
-            task = worker.assigned.pop(assignment, None)
-            if not isinstance(task, Task):
-                continue
-            task.worker = None
-            if all(dependency.state is MEMORY for dependency in task.dependencies):
-                back.append(task)
-            else:
-                self.lifecycle.requeue(task)
-        self.queues.returned(worker, back)
-        self._ended(worker, message.assignments)
-
-    def _on_abandoned(self, worker: Worker, message: Abandoned) -> None:
-        for assignment in message.assignments:
-            task = worker.assigned.pop(assignment, None)
-            if isinstance(task, Task):
-                self.lifecycle.requeue(task)
-        self._ended(worker, message.assignments)
-
-    def _on_seceded(self, worker: Worker, message: Seceded) -> None:
-        worker.seceded.update(a for a in message.assignments if a in worker.assigned)
-        self.queues.relieved(worker)
-
-    def _on_answer(self, worker: Worker, message: Answer) -> None:
-        self.requests.answered(worker, message.request, message.ok, message.value)
-
 
 def _running(worker: Worker) -> list[Task]:
     """The tasks that its threads were at. Assignments start in their order, so those are the oldest
@@ -588,8 +472,16 @@ def _since(moment: float | None, now: float) -> float:
     return 0.0 if moment is None else now - moment
 
 
+def _report(handler: Callable[[Reports, Worker, Any], None]) -> Handler:
+    return lambda core, worker, message: handler(core.reports, worker, message)
+
+
 def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.requests, client, message)
+
+
+def _request_for_workers(handler: Callable[[Requests, Client, Any], None]) -> Handler:
+    return lambda core, client, message: core.requests.take(handler, client, message)
 
 
 def _lock(handler: Callable[[Locks, Client, Any], None]) -> Handler:
@@ -609,26 +501,27 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Forget): SchedulerCore._on_forget,
     (Client, Cancel): SchedulerCore._on_cancel,
     (Client, Missing): SchedulerCore._on_missing,
-    (Client, Scatter): _request(Requests.on_scatter),
-    (Client, Replicate): _request(Requests.on_replicate),
+    (Client, Scatter): _request_for_workers(Requests.on_scatter),
+    (Client, Replicate): _request_for_workers(Requests.on_replicate),
     (Client, Ask): _request(Requests.on_ask),
-    (Client, Broadcast): _request(Requests.on_broadcast),
-    (Client, Upload): _request(Requests.on_upload),
+    (Client, Broadcast): _request_for_workers(Requests.on_broadcast),
+    (Client, Upload): _request_for_workers(Requests.on_upload),
     (Client, Restart): SchedulerCore._on_restart,
     (Client, Contend): _lock(Locks.on_contend),
     (Client, Concede): _lock(Locks.on_concede),
     (Client, IsLocked): _lock(Locks.on_is_locked),
     (Client, Stop): SchedulerCore._on_stop,
     (Client, Goodbye): SchedulerCore._on_goodbye,
-    (Worker, Done): SchedulerCore._on_done,
-    (Worker, Errors): SchedulerCore._on_errors,
-    (Worker, Holds): SchedulerCore._on_holds,
-    (Worker, Stuck): SchedulerCore._on_stuck,
-    (Worker, Unfetchable): SchedulerCore._on_unfetchable,
-    (Worker, Returned): SchedulerCore._on_returned,
-    (Worker, Abandoned): SchedulerCore._on_abandoned,
-    (Worker, Seceded): SchedulerCore._on_seceded,
+    (Worker, Done): _report(Reports.on_done),
+    (Worker, Errors): _report(Reports.on_errors),
+    (Worker, Holds): _report(Reports.on_holds),
+    (Worker, Stuck): _report(Reports.on_stuck),
+    (Worker, Unfetchable): _report(Reports.on_unfetchable),
+    (Worker, Returned): _report(Reports.on_returned),
+    (Worker, Abandoned): _report(Reports.on_abandoned),
+    (Worker, Seceded): _report(Reports.on_seceded),
     (Worker, Answer): SchedulerCore._on_answer,
+    (Worker, Files): SchedulerCore._on_files,
     (Worker, Heartbeat): SchedulerCore._on_heartbeat,
     (Worker, Goodbye): SchedulerCore._on_goodbye,
     (Nanny, Alive): SchedulerCore._on_alive,

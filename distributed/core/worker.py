@@ -55,6 +55,7 @@ class Job:
         "inputs",
         "key",
         "missing",
+        "seceded",
         "wanted",
     )
 
@@ -69,6 +70,7 @@ class Job:
         self.inputs: tuple[str, ...] = ()
         self.missing = 0
         self.dropped = False  # while it ran; its result counts for nothing
+        self.seceded = False
 
 
 class Input:
@@ -229,6 +231,12 @@ class WorkerCore:
 
     def assigned(self) -> list[tuple[int, str]]:
         return [(job.assignment, job.key) for job in self.jobs.values()]
+
+    def reminders(self) -> list[Message]:
+        """What follows a hello: a message that said it before may have been lost, or was said to another
+        life of the scheduler."""
+        seceded = [job.assignment for job in self.jobs.values() if job.seceded]
+        return [Seceded(seceded)] if seceded else []
 
     # Work comes
 
@@ -408,7 +416,9 @@ class WorkerCore:
         self._let_go(job)
 
     def _on_seceding(self, event: Seceding) -> None:
-        if event.assignment in self.jobs:
+        job = self.jobs.get(event.assignment)
+        if job is not None:
+            job.seceded = True
             self._tell(Seceded, event.assignment)
 
     def _give_back(self, job: Job, missing: list[tuple[str, str]]) -> None:

@@ -16,7 +16,6 @@ from distributed.core.client import (
     ERROR,
     FINISHED,
     LOST,
-    MAX_IDLE_FUNCTIONS,
     MAX_INLINE_BYTES,
     PENDING,
     RESUBMIT_TASKS,
@@ -42,6 +41,7 @@ from distributed.core.client import (
     Welcomed,
 )
 from distributed.core.contenders import CONCEDED, DENIED, HOLDING, WAITING, Contender
+from distributed.core.functions import MAX_IDLE_FUNCTIONS
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -117,9 +117,9 @@ class Env:
         inline = [e.inline for e in core.entries.values() if e.inline is not None]
         assert core.inline_bytes == sum(map(len, inline))
         recipes = [e.recipe.function for e in core.entries.values() if e.recipe is not None]
-        assert all(function in core.functions for function in recipes)
-        idle = core.functions.keys() - set(recipes)
-        assert idle == core._idle_functions.keys()
+        assert all(function in core.functions.blobs for function in recipes)
+        idle = core.functions.blobs.keys() - set(recipes)
+        assert idle == core.functions._idle.keys()
         assert len(idle) <= MAX_IDLE_FUNCTIONS
 
 
@@ -295,7 +295,7 @@ def test_a_new_connection_hears_everything_again(env: Env) -> None:
     env.handle(Adopt(["z"], announce=True))
     env.handle(Dropped([x]))
     hello, submit, want = env.told(Connected())
-    assert hello == ClientHello("me", PROTOCOL, PYTHON, ("y", "z"), ())
+    assert hello == ClientHello("me", "", PROTOCOL, PYTHON, ("y", "z"), ())
     assert submit == Submit(
         {"f": b"blob"},
         (("f", None, False, [item("x")]), ("f", None, True, [item("y", "x")])),
@@ -397,7 +397,7 @@ def test_what_is_held_is_announced_before_what_is_waited_for(env: Env) -> None:
     contend(env, "a", waits=False)
     env.handle(Granted("b", 2))
     listed = (("b", 2, True, True), ("a", 1, False, True), ("a", 3, False, False))
-    hello = ClientHello("me", PROTOCOL, PYTHON, (), listed)
+    hello = ClientHello("me", "", PROTOCOL, PYTHON, (), listed)
     assert env.told(Connected()) == [hello]
     assert env.told(HelloAgain()) == [hello]
 

@@ -803,7 +803,7 @@ def test_a_client_that_was_cut_off_finds_its_results(env: Env) -> None:
     env.finish("W", 1)
     env.gone("C")
     env.tick(CLIENT_GRACE_SECONDS - 1)
-    env.send("C2", ClientHello("C", PROTOCOL, PYTHON, ("x",), ()))
+    env.send("C2", ClientHello("C", "", PROTOCOL, PYTHON, ("x",), ()))
     assert env.state("y") is None  # released meanwhile
     env.submit("C2", "x")
     assert env.finished("C2") == ["x"]
@@ -828,7 +828,7 @@ def test_a_stranger_is_asked_to_say_hello(env: Env) -> None:
 
 @pytest.mark.parametrize(
     "hello",
-    [ClientHello("X", PROTOCOL + 1, PYTHON, (), ()), NannyHello("X", PROTOCOL, "2.7")],
+    [ClientHello("X", "", PROTOCOL + 1, PYTHON, (), ()), NannyHello("X", PROTOCOL, "2.7")],
 )
 def test_other_versions_are_refused(env: Env, hello: Any) -> None:
     env.send("X", hello)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed.codec import decode, encode_parts
+from distributed.connection import REPEATABLE
 from distributed.core.client import (
     CANCELLED,
     ERROR,
@@ -139,7 +140,7 @@ class Client(Process):
         self._dropped: list[Entry] = []
         self._release_is_due = False
         self._jobs: deque[Callable[[], object]] = deque()
-        self._questions: dict[int, Callable[[bool, Any], object]] = {}
+        self._questions: dict[int, tuple[Message, Callable[[bool, Any], object]]] = {}
         self._requests = 0
         self._lost_since: float | None = self.clock.now()
         self._welcomed = False
@@ -224,13 +225,14 @@ class Client(Process):
         self.ask(lambda request: Scatter(request, ((key, 8),), None), on_targets)
 
     def ask(self, message: Callable[[int], Message], end: Callable[[bool, Any], object]) -> None:
-        """A request. `end(ok, value)` is called with the answer; also if the connection breaks."""
-        if self._lost_since is not None:
+        """A request. `end(ok, value)` is called with the answer; with a text if there is none."""
+        asked = message(self._requests + 1)
+        if self._lost_since is not None and not isinstance(asked, REPEATABLE):
             end(False, "there is no connection")
             return
         self._requests += 1
-        self._questions[self._requests] = end
-        self._outbox.append(message(self._requests))
+        self._questions[self._requests] = (asked, end)
+        self._outbox.append(asked)
         self.wake()
 
     def close(self) -> None:
@@ -262,9 +264,10 @@ class Client(Process):
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
+                self._outbox += [question for question, _ in self._questions.values()]
             elif event == DISCONNECTED:
                 self._lost_since = self.clock.now()
-                self._fail_questions()
+                self._fail_questions("the connection broke", but=REPEATABLE)
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 self._decide(message)
@@ -274,6 +277,7 @@ class Client(Process):
             seconds = self.clock.now() - self._lost_since
             if seconds > SCHEDULER_GONE_SECONDS:
                 self.was_alone = True
+                self._fail_questions("there is no scheduler")
                 self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
         self.after(1.0, self._check_connection)
 
@@ -295,19 +299,20 @@ class Client(Process):
             for waiter in effect.waiters:
                 waiter.wake()  # type: ignore[attr-defined]
         elif isinstance(effect, Answered):
-            question = self._questions.pop(effect.request, None)
-            if question is not None:
-                question(effect.ok, effect.value)
+            _, answered = self._questions.pop(effect.request, (None, None))
+            if answered is not None:
+                answered(effect.ok, effect.value)
         elif isinstance(effect, Welcomed):
             self._welcomed = True
             self.away_since = None
         else:
             assert isinstance(effect, Caution), effect
 
-    def _fail_questions(self) -> None:
-        questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question(False, "the connection broke")
+    def _fail_questions(self, reason: str, but: tuple[Any, ...] = ()) -> None:
+        for request, (asked, answered) in tuple(self._questions.items()):
+            if not isinstance(asked, but):
+                del self._questions[request]
+                answered(False, reason)
 
     def leftovers(self) -> list[Any]:
         """What should not be there once all futures are dropped."""

@@ -14,6 +14,7 @@ from typing import Any
 from distributed.core.client import ClientCore
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.queues import Queues
+from distributed.core.reports import Reports
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import PROCESSING, Task, Worker
 from distributed.core.worker import Job, WorkerCore
@@ -28,12 +29,12 @@ Replaced = tuple[Any, str, Any]  # an object, the name of a thing in it, and wha
 def no_attempt_check() -> Replaced:
     """The result of an attempt that had been given up counts for the one that runs now."""
 
-    def discard_result(core: SchedulerCore, worker: Worker, key: str) -> None:
-        task = core.lifecycle.tasks.get(key)
+    def discard_result(reports: Reports, worker: Worker, key: str) -> None:
+        task = reports.lifecycle.tasks.get(key)
         if task is not None and task.state is PROCESSING:
-            core.lifecycle.finish(task, worker, 28, None, None)
+            reports.lifecycle.finish(task, worker, 28, None, None)
 
-    return SchedulerCore, "_discard_result", discard_result
+    return Reports, "_discard_result", discard_result
 
 
 def forgotten_location() -> Replaced:

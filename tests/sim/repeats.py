@@ -31,6 +31,7 @@ from distributed.messages import (
     Ended,
     Errors,
     Failed,
+    Files,
     Finished,
     Forget,
     Free,
@@ -87,7 +88,7 @@ ALWAYS = (
 # After what came later they would take it back: an old Release the wish for what has been submitted again.
 AT_ONCE = (
     ClientHello, WorkerHello, Submit, Want, Release, Cancel, Scatter, Holds, Ended, Cleared, Pending, Free,
-    Unload, Upload, PutFile, StartAgain,
+    Unload, Upload, PutFile, Files, StartAgain,
 )  # fmt: skip
 NEVER = (
     # The scheduler gives each number once, on the connection that it has; a worker does not look for it

@@ -32,6 +32,7 @@ from distributed.messages import (
     PYTHON,
     Answer,
     Call,
+    Files,
     Goodbye,
     Heartbeat,
     HelloAgain,
@@ -163,6 +164,7 @@ class Worker(Process):
         self.values: dict[str, int] = {}
         self.events: list[Any] = []
         self.address = address
+        self._epoch = ""
         self.introduced = False
         self.registered = False
         self._on_death = on_death
@@ -217,8 +219,7 @@ class Worker(Process):
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 if isinstance(message, Welcome):
-                    self.registered = True
-                    self.files.update(message.files)
+                    self._on_welcome(message)
                 elif isinstance(message, HelloAgain):
                     self._hello()
                 elif isinstance(message, StartAgain):
@@ -232,6 +233,14 @@ class Worker(Process):
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
 
+    def _on_welcome(self, message: Welcome) -> None:
+        ours = {name: c for name, c in self.files.items() if name not in message.files}
+        if ours and message.epoch != self._epoch:
+            self._tell([Files(ours)])
+        self.files.update(message.files)
+        self.registered = True
+        self._epoch = message.epoch
+
     def _on_call(self, message: Call) -> None:
         ok = self.world.random.random() < 0.9
         value = self.name.encode() + b" has answered " if ok else b"cannot answer "
@@ -241,6 +250,7 @@ class Worker(Process):
     def _hello(self) -> None:
         hello = WorkerHello(
             worker=self.name,
+            epoch=self._epoch,
             name=self.name,
             address=self.address,
             nthreads=self.nthreads,
@@ -254,7 +264,7 @@ class Worker(Process):
             assigned=tuple(self.core.assigned()),
         )
         self.introduced, self.registered = True, False
-        self._dealer.send(encode_parts([hello]))
+        self._tell([hello, *self.core.reminders()])
 
     def _heartbeat(self) -> None:
         if self.registered:
