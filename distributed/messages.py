@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 PROTOCOL = 1
 # Functions are pickled by one interpreter and run by another: bytecode differs between minor versions.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+# In place of an assignment: no task is about it.
+COPY = 0
 
 
 # Client to scheduler ---------------------------------------------------------------------------
@@ -282,7 +284,8 @@ class Stuck(NamedTuple):
 
 class Unfetchable(NamedTuple):
     """Assignments given up because inputs could not be had: `(assignment, [(key, address), ...])`, the
-    places that turned out not to have them; no place for an input that is there and `Stuck`."""
+    places that turned out not to have them; no place for an input that is there and `Stuck`. The
+    assignment is COPY for what was to be a copy here (`Acquire`)."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -379,7 +382,7 @@ class PutFile(NamedTuple):
 
 
 class StartAgain(NamedTuple):
-    """Replace yourself by a new process (a worker without a nanny)."""
+    """Replace yourself by a new process, or end, if a nanny brings one."""
 
 
 # Nanny and scheduler ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from distributed.core.lifecycle import Lifecycle, free
 from distributed.core.requests import Requests
 from distributed.core.states import ACTIVE, MEMORY, PROCESSING, RELEASED, Task, Worker
 from distributed.messages import (
+    COPY,
     Abandoned,
     Done,
     Errors,
@@ -100,6 +101,8 @@ class Reports:
                 self.distrust(key, address)
             if isinstance(task, Task) and task.state is PROCESSING:
                 self.lifecycle.requeue(task)
+            if assignment == COPY:
+                self.requests.copy_failed(worker, [key for key, _ in missing])
         self._ended(worker, (item[0] for item in message.items))
 
     def on_returned(self, worker: Worker, message: Returned) -> None:
@@ -167,6 +170,5 @@ class Reports:
             if worker.address == address:
                 free(worker, key)
                 if self.lifecycle.remove_holder(task, worker):
-                    self.requests.task_lost(task)
                     self.lifecycle.lose([task])
                 return

@@ -6,7 +6,7 @@ a worker that dies as an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from itertools import cycle
 from typing import Any, TypeAlias
 
@@ -38,9 +38,12 @@ Handler: TypeAlias = "Callable[[Requests, Client, Any], None]"
 class Collect:
     """The answers to a `Call` or a `PutFile`: {address: (ok, pickled result, exception or text)}."""
 
-    def __init__(self, client: Client, request: int, workers: list[Worker]) -> None:
+    def __init__(
+        self, client: Client, request: int, message: Call | PutFile, workers: list[Worker]
+    ) -> None:
         self.client = client
         self.request = request
+        self.message = message
         self.waiting = dict.fromkeys(workers)
         self.answers: dict[str, tuple[bool, bytes | str]] = {}
 
@@ -61,6 +64,12 @@ class Replication:
         self.request = request
         self.waiting: dict[tuple[Worker, Task], None] = {}
         self.failure = ""
+
+    def look(self) -> None:
+        """Whether the data to be copied is still there."""
+        for _, task in self.waiting:
+            if task.state is not MEMORY:
+                self.failure = f"the data of {task.key} was lost while it was being copied"
 
     def reply(self) -> Reply | None:
         if self.failure:
@@ -145,11 +154,10 @@ class Requests:
             if task.state is not MEMORY:
                 replication.failure = f"{task.key} cannot be copied: it is {task.state}"
                 break
-            addresses = [holder.address for holder in task.holders]
             for worker in workers:
                 if worker not in task.holders:
                     replication.waiting[(worker, task)] = None
-                    append(worker, Acquire, (task.key, task.nbytes, addresses))
+                    _order_copy(worker, task)
         self.replications.append(replication)
 
     def on_ask(self, client: Client, message: Ask) -> None:
@@ -164,12 +172,13 @@ class Requests:
     def on_broadcast(self, client: Client, message: Broadcast) -> None:
         workers = self._choose(client, message.request, message.workers)
         if workers:
-            self._call(client, message.request, message.call, workers)
+            self._collect(client, message.request, Call(self._number(), message.call), workers)
 
     def on_upload(self, client: Client, message: Upload) -> None:
         self.files[message.name] = message.content
         workers = list(self._lifecycle.queues.workers.values())
-        self._put_file(client, message.request, message.name, message.content, workers)
+        order = PutFile(self._number(), message.name, message.content)
+        self._collect(client, message.request, order, workers)
 
     def on_files(self, worker: Worker, message: Files) -> None:
         """A worker brings uploads from an earlier life of the scheduler: for those that are new."""
@@ -194,25 +203,17 @@ class Requests:
             client.out.append(Reply(request, False, text))
         return workers
 
-    def _call(self, client: Client, request: int, call: bytes, workers: list[Worker]) -> None:
-        number = self._collect(client, request, workers)
-        for worker in workers:
-            worker.out.append(Call(number, call))
-        self._settle_collect(number)
-
-    def _put_file(
-        self, client: Client, request: int, name: str, content: bytes, workers: list[Worker]
-    ) -> None:
-        number = self._collect(client, request, workers)
-        for worker in workers:
-            worker.out.append(PutFile(number, name, content))
-        self._settle_collect(number)
-
-    def _collect(self, client: Client, request: int, workers: list[Worker]) -> int:
-        number = self._next
+    def _number(self) -> int:
         self._next += 1
-        self.collects[number] = Collect(client, request, workers)
-        return number
+        return self._next - 1
+
+    def _collect(
+        self, client: Client, request: int, message: Call | PutFile, workers: list[Worker]
+    ) -> None:
+        self.collects[message.request] = Collect(client, request, message, workers)
+        for worker in workers:
+            worker.out.append(message)
+        self._settle_collect(message.request)
 
     def answered(self, worker: Worker, number: int, ok: bool, value: bytes | str) -> None:
         collect = self.collects.get(number)
@@ -229,6 +230,16 @@ class Requests:
         for replication in self.replications:
             replication.waiting.pop((worker, task), None)
 
+    def copy_failed(self, worker: Worker, keys: Collection[str]) -> None:
+        """The worker could not get these from where we said they are: say where else."""
+        for task in dict.fromkeys(task for to, task in self._copies() if to is worker):
+            if task.key in keys and task.state is MEMORY:
+                _order_copy(worker, task)
+
+    def _copies(self) -> Iterator[tuple[Worker, Task]]:
+        """That are still to come."""
+        return (pair for replication in self.replications for pair in replication.waiting)
+
     def settle(self, workers: int, now: float) -> None:
         """Answer whatever does not wait for anything any more. Called after every batch."""
         if self._postponed and now >= self._lifecycle.queues.recovery.paused_until:
@@ -238,6 +249,7 @@ class Requests:
         if self.replications:
             open_: list[Any] = []
             for replication in self.replications:
+                replication.look()
                 _answer(replication, replication.reply(), open_)
             self.replications = open_
         if self.restarts:
@@ -255,24 +267,38 @@ class Requests:
                 if pair[0] is worker:
                     del replication.waiting[pair]
 
-    def task_lost(self, task: Task) -> None:
-        """The data to be copied is gone."""
-        self._fail_copies(task, f"the data of {task.key} was lost while it was being copied")
+    def worker_back(self, worker: Worker) -> None:
+        """It is here on a new connection: what was said on the old one, by it or by us, may be lost."""
+        for number, collect in tuple(self.collects.items()):
+            if worker not in collect.waiting:
+                continue
+            if isinstance(collect.message, PutFile):
+                worker.out.append(collect.message)  # which it may do twice, other than a call
+            else:
+                collect.answer(
+                    worker, False, "the connection to it broke: it may have run the call"
+                )
+                self._settle_collect(number)
+        for task in dict.fromkeys(task for to, task in self._copies() if to is worker):
+            if task.state is MEMORY:
+                _order_copy(worker, task)
 
     def task_stuck(self, task: Task, reason: str) -> None:
         """The data to be copied cannot leave its worker."""
-        self._fail_copies(task, f"{task.key} cannot be copied: {reason}")
-
-    def _fail_copies(self, task: Task, failure: str) -> None:
         for replication in self.replications:
             if any(pair[1] is task for pair in replication.waiting):
-                replication.failure = failure
+                replication.failure = f"{task.key} cannot be copied: {reason}"
 
     def client_lost(self, client: Client) -> None:
         self._postponed = [item for item in self._postponed if item[1] is not client]
         self.collects = {n: c for n, c in self.collects.items() if c.client is not client}
         self.replications = [r for r in self.replications if r.client is not client]
         self.restarts = [r for r in self.restarts if r.client is not client]
+
+
+def _order_copy(worker: Worker, task: Task) -> None:
+    addresses = [holder.address for holder in task.holders]
+    append(worker, Acquire, (task.key, task.nbytes, addresses))
 
 
 def _answer(request: Any, reply: Reply | None, open_: list[Any]) -> None:

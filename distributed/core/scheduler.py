@@ -208,8 +208,8 @@ class SchedulerCore:
         client = self.members.clients.get(hello.client)
         if client is None:
             client = Client(hello.client, peer, self.now)
-        client.out = [Welcome(self.epoch, {})]
         self.members.enter(client, peer, self.now)
+        client.out.append(Welcome(self.epoch, {}))
         wants = frozenset(hello.wants)
         self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
         self.lifecycle.settle(client)
@@ -219,8 +219,8 @@ class SchedulerCore:
 
     def _on_nanny_hello(self, peer: Peer, hello: NannyHello) -> None:
         nanny = self.members.nannies.get(hello.nanny) or Nanny(hello.nanny, peer, self.now)
-        nanny.out = [Welcome(self.epoch, {})]
         self.members.enter(nanny, peer, self.now)
+        nanny.out.append(Welcome(self.epoch, {}))
 
     def _on_worker_hello(self, peer: Peer, hello: WorkerHello) -> None:
         """A new worker, or one that we know on a new connection: messages may have been lost, so
@@ -238,13 +238,14 @@ class SchedulerCore:
             worker.pid = hello.pid
             worker.memory_limit = hello.memory_limit
             worker.stock.totals = dict(hello.resources)
-        worker.out = [Welcome(self.epoch, self.requests.files)]
+        self.members.enter(worker, peer, self.now)
+        worker.out.append(Welcome(self.epoch, self.requests.files))
         worker.functions = set()
         worker.thief = None
-        self.members.enter(worker, peer, self.now)
         self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
+        self.requests.worker_back(worker)
         self.queues.join(worker)
         if self._ending:
             worker.out.append(Goodbye())
@@ -324,9 +325,6 @@ class SchedulerCore:
         self.members.leave(worker)
         guilty = _running(worker) if blame else ()
         self.requests.worker_lost(worker, reason)
-        for task in worker.holds:
-            if len(task.holders) == 1:
-                self.requests.task_lost(task)
         self.lifecycle.lose_worker(worker, reason, guilty)
 
     def _on_goodbye(self, member: Member, message: Goodbye) -> None:
@@ -428,11 +426,11 @@ class SchedulerCore:
         workers = list(self.members.workers.values())
         for worker in workers:
             peer = worker.peer
+            # Both: it may be too busy to hear, and the nanny may be cut off.
+            self._loose.append(Send(peer, [StartAgain()]))
             nanny = self.members.nannies.get(worker.nanny)
             if nanny is not None:
                 append(nanny, Kill, worker.id)
-            else:
-                self._loose.append(Send(peer, [StartAgain()]))
             self._lose_worker(worker, reason, blame=False)
             self.members.doom(peer)
         for other in self.members.clients.values():

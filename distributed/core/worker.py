@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from distributed.messages import (
+    COPY,
     Abandoned,
     Acquire,
     Done,
@@ -370,6 +371,8 @@ class WorkerCore:
             if wanted.reason is not None:
                 self._tell(Stuck, (key, wanted.reason))
             missing = [(key, address) for address in wanted.tried]
+            if wanted.acquired and missing:
+                self._tell(Unfetchable, (COPY, missing))
             for job in tuple(wanted.jobs):
                 self._give_back(job, missing)
 
