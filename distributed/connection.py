@@ -249,7 +249,8 @@ class Connection:
     def drop(self, entry: Entry) -> None:
         """One future less. Takes no lock: garbage is collected at any moment."""
         self._dropped.append(entry)
-        if len(self._dropped) >= MAX_DROPPED and not self._closing:
+        # Woken once for so many; if that should be missed, the next release is soon anyway.
+        if len(self._dropped) == MAX_DROPPED and not self._closing:
             self._poller.wake()
 
     def handle_later(self, event: Any) -> None:

@@ -46,11 +46,11 @@ def check(core: SchedulerCore) -> None:
 def _check_graph(core: SchedulerCore, task: Task) -> None:
     for dependency in task.dependencies:
         assert core.lifecycle.tasks.get(dependency.key) is dependency, (task, dependency)
-        assert task in (dependency.dependents or ()), (task, dependency)
-    for dependent in task.dependents or ():
+        assert task in dependency.dependents, (task, dependency)
+    for dependent in task.dependents:
         assert core.lifecycle.tasks.get(dependent.key) is dependent, (task, dependent)
         assert task in dependent.dependencies, (task, dependent)
-    users = sum(dependent.state in ACTIVE for dependent in task.dependents or ())
+    users = sum(dependent.state in ACTIVE for dependent in task.dependents)
     assert task.users == users, (task, task.users, users)
 
 
@@ -202,7 +202,7 @@ def _check_stuck(core: SchedulerCore) -> None:
     assert not stuck.homeless, stuck.homeless
     for task in stuck.reasons:
         assert core.lifecycle.tasks.get(task.key) is task, task
-        for dependent in task.dependents or ():
+        for dependent in task.dependents:
             if dependent.state is READY:
                 _check_confined(core, dependent, task)
 

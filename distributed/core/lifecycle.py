@@ -162,9 +162,7 @@ class Lifecycle:
             dependency = self.tasks.get(key)
             if dependency is None:
                 dependency = self._meet(key)
-            if dependency.dependents is None:
-                dependency.dependents = {}
-            dependency.dependents[task] = None
+            dependency.add_dependent(task)
             found.append(dependency)
         task.dependencies = tuple(found)
 
@@ -181,8 +179,7 @@ class Lifecycle:
     def _unlink(self, task: Task) -> tuple[Task, ...]:
         dependencies, task.dependencies = task.dependencies, ()
         for dependency in dependencies:
-            assert dependency.dependents is not None
-            dependency.dependents.pop(task, None)
+            dependency.remove_dependent(task)
         return dependencies
 
     # A task is wanted
@@ -263,7 +260,7 @@ class Lifecycle:
             worker.holds[task] = None
         for client in task.wanters:
             report_finished(client, task)
-        self._one_input_more(task.dependents or ())
+        self._one_input_more(task.dependents)
         return True
 
     def _one_input_more(self, dependents: Iterable[Task]) -> None:
@@ -338,7 +335,7 @@ class Lifecycle:
             task.error = error
             for client in task.wanters:
                 report_error(client, task)
-            for dependent in task.dependents or ():
+            for dependent in task.dependents:
                 if dependent.state is WAITING:
                     stack.append(dependent)
             idle.append(task)
@@ -413,7 +410,7 @@ class Lifecycle:
         for task in tasks:
             task.state = RELEASED
             task.nbytes = 0
-            for dependent in task.dependents or ():
+            for dependent in task.dependents:
                 if dependent.state in UNASSIGNED:
                     dependent.missing += 1
                     self.queues.discard(dependent)
@@ -475,7 +472,7 @@ class Lifecycle:
         closure = {task: None}
         stack = [task]
         while stack:
-            for dependent in stack.pop().dependents or ():
+            for dependent in stack.pop().dependents:
                 if dependent.state in ACTIVE and dependent not in closure:
                     closure[dependent] = None
                     stack.append(dependent)

@@ -22,7 +22,7 @@ from distributed.core.placement import (
 )
 from distributed.core.pools import Entry, Pools, head, is_live
 from distributed.core.recovery import Recovery
-from distributed.core.states import NO_WORKER, PROCESSING, READY, Task, Worker
+from distributed.core.states import NO_WORKER, PROCESSING, READY, Function, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.messages import Retract, Run
 
@@ -147,7 +147,7 @@ class Queues:
 
     def rebind(self, task: Task) -> None:
         """The task is stuck, and where is news: so is where its dependents may run."""
-        for dependent in task.dependents or ():
+        for dependent in task.dependents:
             if dependent.state is READY or dependent.state is NO_WORKER:
                 self.discard(dependent)
                 self.push(dependent)
@@ -220,16 +220,34 @@ class Queues:
                     continue
             if not prefetch and worker.busy >= worker.nthreads:
                 continue
-            for _ in range(share):
-                task = self._next(worker)
-                if task is None:
-                    break
-                self._assign_to(worker, task)
+            if self._feed(worker, share):
                 given = True
         return given
 
-    def _next(self, worker: Worker) -> Task | None:
-        """Take the most urgent task that the worker has room for."""
+    def _feed(self, worker: Worker, share: int) -> bool:
+        """Give the worker up to so many of the most urgent tasks, while it has room; true if any."""
+        function: Function | None = None
+        room = 0  # for so many more of that function
+        for given in range(share):
+            queue = self._best(worker)
+            if queue is None:
+                task = self._steal(worker)
+                if task is None:
+                    return given > 0
+            else:
+                task = queue[0][1]
+                if not room or task.function is not function or task.deaths:
+                    room, function = _room(worker, task), task.function
+                    if not room:
+                        self.open.pop(worker, None)
+                        return given > 0
+                room -= 1
+                heappop(queue)
+            self._assign_to(worker, task)
+        return True
+
+    def _best(self, worker: Worker) -> list[Entry] | None:
+        """The queue whose first task is the most urgent of those for the worker."""
         own, common = head(worker.queue), head(self.common)
         if own is None:
             self.backlogged.pop(worker, None)
@@ -241,21 +259,17 @@ class Queues:
             pool = self.pools.best(worker)
             if pool is not None and (own is None or pool[0] < own):
                 own, queue = pool[0], pool
-        if own is None:
-            return self._steal(worker) if worker.busy < worker.nthreads else None
-        if not _has_room(worker, own[1]):
-            self.open.pop(worker, None)
-            return None
-        heappop(queue)
-        return own[1]
+        return None if own is None else queue
 
     def _steal(self, thief: Worker) -> Task | None:
         """Take a task from another worker's queue if it can start here sooner, all moving included."""
+        if thief.busy >= thief.nthreads:
+            return None
         for victim in tuple(islice(self.backlogged, MAX_VICTIMS)):
             entry = head(victim.queue)
             if entry is None:
                 self.backlogged.pop(victim, None)
-            elif _better_at(thief, victim, entry[1], self.now) and _has_room(thief, entry[1]):
+            elif _better_at(thief, victim, entry[1], self.now) and _room(thief, entry[1]):
                 heappop(victim.queue)
                 return entry[1]
         return None
@@ -268,8 +282,6 @@ class Queues:
             worker = self._nearest(worker, task)
             worker.stock.take(assignment, task.options.resources)
             self.pools.prune(task)
-        if not worker.busy:
-            worker.reported_at = self.now
         self._book(worker, task, assignment)
         # Back to the end of the line.
         self.open.pop(worker, None)
@@ -287,12 +299,15 @@ class Queues:
         worker.out.append(Run(function.id, blob, [item]))
 
     def _book(self, worker: Worker, task: Task, assignment: int) -> None:
+        busy = worker.busy
+        if not busy:
+            worker.reported_at = self.now
+        elif busy >= worker.nthreads:
+            self.stocked[worker] = None
         task.state = PROCESSING
         task.worker = worker
         task.assignment = assignment
         worker.assigned[assignment] = task
-        if worker.busy > worker.nthreads:
-            self.stocked[worker] = None
 
     def _nearest(self, worker: Worker, task: Task) -> Worker:
         """Where to run a task that the worker has taken from a pool: rather than there on a worker that
@@ -313,7 +328,7 @@ class Queues:
             and worker.busy < worker.nthreads
             and may_run(task, worker)
             and worker.stock.fits(task.options.resources)
-            and _has_room(worker, task)
+            and _room(worker, task) > 0
         )
 
     # Work is taken back
@@ -355,17 +370,17 @@ class Queues:
                 self.push(task)
 
 
-def _has_room(worker: Worker, task: Task) -> bool:
-    """Whether to assign the task now, or keep it here until the worker has done more.
+def _room(worker: Worker, task: Task) -> int:
+    """How many tasks like this one to assign now; others are kept here until the worker has done more.
 
     A task under which a worker has died runs alone: if another dies, it is clear who did it.
     """
     busy = worker.busy
     if busy == 0:
-        return True
+        return 1
     if task.deaths or _runs_suspect(worker):
-        return False
-    return busy < worker.nthreads or busy < worker.nthreads + _prefetch(worker, task)
+        return 0
+    return max(0, worker.nthreads + _prefetch(worker, task) - busy)
 
 
 def _runs_suspect(worker: Worker) -> bool:

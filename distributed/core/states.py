@@ -79,6 +79,10 @@ class Options(NamedTuple):
 
 DEFAULT_OPTIONS = Options()
 
+# Up to so many dependents stand in a tuple: a dict of one takes four times the memory. (With more, taking
+# one out of a tuple takes longer than out of a dict.)
+MAX_TUPLE = 8
+
 # Why a task ended without a result: how ('raised', 'lost', 'killed', 'cancelled', 'stuck'), and
 # the pickled exception or a text.
 Error = tuple[str, "bytes | str"]
@@ -136,7 +140,7 @@ class Task:
         self.options = options
         self.state = RELEASED
         self.dependencies: tuple[Task, ...] = ()
-        self.dependents: dict[Task, None] | None = None
+        self.dependents: tuple[Task, ...] | dict[Task, None] = ()
         self.missing = 0
         self.users = 0
         # Tuples: mostly one long, then shared by all tasks (`Worker.alone`, `Client.alone`).
@@ -148,6 +152,22 @@ class Task:
         self.error: Error | None = None
         self.retries = options.retries
         self.deaths = 0  # of workers that were running it
+
+    def add_dependent(self, task: Task) -> None:
+        dependents = self.dependents
+        if type(dependents) is dict:
+            dependents[task] = None
+        elif len(dependents) < MAX_TUPLE:
+            self.dependents = (*dependents, task)
+        else:
+            self.dependents = dict.fromkeys((*dependents, task))
+
+    def remove_dependent(self, task: Task) -> None:
+        dependents = self.dependents
+        if type(dependents) is dict:
+            dependents.pop(task, None)
+        else:
+            self.dependents = tuple(other for other in dependents if other is not task)
 
     def __lt__(self, other: Task) -> bool:
         # Heaps hold (priority, task); two clients' orders may coincide within a priority.

@@ -116,7 +116,7 @@ class Env:
             assert entry.dependents == users.get(entry, 0), entry
         inline = [e.inline for e in core.entries.values() if e.inline is not None]
         assert core.inline_bytes == sum(map(len, inline))
-        recipes = [e.recipe.function for e in core.entries.values() if e.recipe is not None]
+        recipes = [e.group.function for e in core.entries.values() if e.group is not None]
         assert all(function in core.functions.blobs for function in recipes)
         idle = core.functions.blobs.keys() - set(recipes)
         assert idle == core.functions._idle.keys()
