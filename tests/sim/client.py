@@ -232,7 +232,7 @@ class Client(Process):
             return
         self._requests += 1
         self._questions[self._requests] = (asked, end)
-        self._outbox.append(asked)
+        self._outbox.append(self.core.current(asked))
         self.wake()
 
     def close(self) -> None:
@@ -264,7 +264,7 @@ class Client(Process):
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
-                self._outbox += [question for question, _ in self._questions.values()]
+                self._outbox += [self.core.current(asked) for asked, _ in self._questions.values()]
             elif event == DISCONNECTED:
                 self._lost_since = self.clock.now()
                 self._fail_questions("the connection broke", but=REPEATABLE)
