@@ -40,7 +40,7 @@ class Report(NamedTuple):
 
 
 def run(seed: int, traced: bool = False) -> Report:
-    start = time.perf_counter()
+    start = time.process_time()
     history = History(seed, traced)
     failure = ""
     try:
@@ -56,7 +56,7 @@ def run(seed: int, traced: bool = False) -> Report:
         events=world.events,
         looks=history.cluster.ledger.looks,
         virtual=world.now,
-        seconds=time.perf_counter() - start,
+        seconds=time.process_time() - start,
         faults=history.nemesis.done,
         trace=world.trace,
     )

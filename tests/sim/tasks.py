@@ -68,6 +68,7 @@ class Book:
 
     def __init__(self, random: Random) -> None:
         self.specs: dict[str, Spec] = {}
+        self.numbers: dict[str, int] = {}  # in the order in which they were drawn
         self.values: dict[str, int] = {}  # of those that can be computed
         self.failed: dict[str, int] = {}  # flaky ones: how often
         self._random = random
@@ -75,6 +76,7 @@ class Book:
     def add(self, spec: Spec) -> None:
         """Inputs first."""
         self.specs[spec.key] = spec
+        self.numbers[spec.key] = len(self.numbers)
         if not (spec.raises or spec.poison) and all(key in self.values for key in spec.inputs):
             self.values[spec.key] = spec.value(self.values[key] for key in spec.inputs)
 

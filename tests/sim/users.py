@@ -166,7 +166,8 @@ class User:
             needed[key] = None
             stack += spec.inputs
         # In the order in which they were drawn inputs come first.
-        specs = [spec for key, spec in self.cluster.book.specs.items() if key in needed]
+        book = self.cluster.book
+        specs = [book.specs[key] for key in sorted(needed, key=book.numbers.__getitem__)]
         calls = self._calls(specs, targets)
         self.world.say(self.client.name, "submits", sorted(targets))
         for future in self.client.submit(calls, self.cluster.ledger.tell):
