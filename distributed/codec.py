@@ -22,7 +22,9 @@ from distributed.messages import (
     Errors,
     Files,
     Forget,
+    Get,
     Holds,
+    Kill,
     Message,
     Missing,
     Release,
@@ -30,6 +32,7 @@ from distributed.messages import (
     Returned,
     Scatter,
     Seceded,
+    Started,
     Stuck,
     Submit,
     Unfetchable,
@@ -185,7 +188,7 @@ def check_options(options: dict[str, Any]) -> None:
 
     `priority` (larger runs earlier), `retries`, `workers` (names, addresses or hosts that may run
     it), `loose` (they are a wish, not a condition), `resources` ({name: amount} of what a worker must
-    have free to run it).
+    have free to run it), `timeout` (seconds that each attempt may take).
     """
     for name, value in options.items():
         if name not in _OPTION_TYPES:
@@ -194,6 +197,8 @@ def check_options(options: dict[str, Any]) -> None:
             raise ProtocolError(f"option {name} with a {type(value).__name__}")
     if not abs(options.get("priority", 0)) < inf:
         raise ProtocolError("a priority that is not a finite number")
+    if not 0 < options.get("timeout", 1) < inf:
+        raise ProtocolError("a time limit that is not a positive number")
     _strings(options.get("workers", ()))
     _amounts(options.get("resources", {}))
 
@@ -204,6 +209,7 @@ _OPTION_TYPES: dict[str, Any] = {
     "workers": (tuple, list),
     "loose": bool,
     "resources": dict,
+    "timeout": (int, float),
 }
 
 
@@ -308,6 +314,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Want: _check_keys,
     Release: _check_keys,
     Cancel: _check_keys,
+    Get: _check_keys,
     Forget: lambda message: _strings(message.functions),
     Missing: _shaped(str, str),
     Scatter: _check_scatter,
@@ -323,6 +330,8 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Returned: _check_assignments,
     Abandoned: _check_assignments,
     Seceded: _check_assignments,
+    Started: _check_assignments,
     Files: _check_files,
     Alive: _check_workers,
+    Kill: _check_workers,
 }

@@ -46,6 +46,7 @@ from distributed.core.client import (
 from distributed.core.contenders import WAITING, Contender
 from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
 from distributed.keys import shown_key, shown_text
+from distributed.logs import Seldom
 from distributed.messages import (
     Ask,
     Goodbye,
@@ -75,6 +76,8 @@ TURN_SECONDS = 0.1
 # A call sends for itself if nothing has been sent for so long. Calls in quicker succession are left to the
 # thread, which makes one message of several.
 ALONE_SECONDS = 0.0002
+# How often it is said again that something else answers in the place of the scheduler.
+COMPLAINT_SECONDS = 10.0
 # Dropped futures are released together, so often or when there are so many: one by one they would cost
 # as much as the tasks that made them.
 RELEASE_SECONDS = 0.1
@@ -137,14 +140,16 @@ class Question:
 class Connection:
     """Connects to the scheduler at `address`.
 
+    `worker` is the id of the worker whose tasks it serves, if it does.
+
     Raises SchedulerGone, an OSError, if that has not answered within `timeout` seconds or refuses.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, worker: str = "") -> None:
         self.address = address
         self._process = os.getpid()
         self.epoch = ""  # names the scheduler that has welcomed us
-        self.core = ClientCore(uuid.uuid4().hex)
+        self.core = ClientCore(uuid.uuid4().hex, worker)
         self._lock = threading.Lock()
         self._outbox: list[Message] = []
         # Filled by `Future.__del__`, which may run anywhere, even under the lock.
@@ -163,6 +168,7 @@ class Connection:
         # Whoever touches a socket holds this; who holds this may ask for `_lock`, not the other way round.
         self._sockets = threading.Lock()
         self._sent_at = 0.0
+        self._may_complain = Seldom(COMPLAINT_SECONDS)
         self._poller = Poller(self._sockets)
         self._dealer = Dealer(self._context, address)
         self._poller.add(self._dealer)
@@ -476,7 +482,7 @@ class Connection:
                 self._on_connected()
             elif event == DISCONNECTED:
                 self._on_disconnected()
-            elif event == REFUSED:
+            elif event == REFUSED and self._may_complain():
                 logger.warning("what answers at %s is not a scheduler", self.address.url)
         for frames in self._dealer.receive():
             try:
@@ -582,3 +588,4 @@ def _run_callbacks(callbacks: queue.SimpleQueue[Callable[[], object] | None]) ->
             run()
         except Exception:
             logger.exception("a callback of a future has failed")
+        del run  # it refers to the future, whose data is kept as long as that

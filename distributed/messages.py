@@ -25,8 +25,6 @@ from typing import Any, NamedTuple
 PROTOCOL = 1
 # Functions are pickled by one interpreter and run by another: bytecode differs between minor versions.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-# In place of an assignment: no task is about it.
-COPY = 0
 
 
 # Client to scheduler ---------------------------------------------------------------------------
@@ -35,7 +33,7 @@ COPY = 0
 class ClientHello(NamedTuple):
     """If the client was known before, `wants` lists the keys that it still has futures for, and `locks`
     those that it holds and then those that it contends for: `(name, contender, holds, waits)`. `epoch` is
-    that of the last `Welcome`, or empty."""
+    that of the last `Welcome`, or empty; `worker` the id of the worker whose tasks it serves, or empty."""
 
     client: str
     epoch: str
@@ -43,6 +41,7 @@ class ClientHello(NamedTuple):
     python: str
     wants: tuple[Any, ...]
     locks: tuple[Any, ...]
+    worker: str
 
 
 class Submit(NamedTuple):
@@ -78,7 +77,10 @@ class Forget(NamedTuple):
 
 
 class Cancel(NamedTuple):
+    """Call the work off, and what waits for it. `force`: also what runs, with the process of its worker."""
+
     keys: tuple[Any, ...]
+    force: bool
 
 
 class Missing(NamedTuple):
@@ -193,8 +195,8 @@ class Failed(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'stuck' (it has inputs that
-    cannot be brought together)."""
+    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'timeout', 'stuck' (it has
+    inputs that cannot be brought together)."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -219,10 +221,12 @@ class Granted(NamedTuple):
 
 
 class Denied(NamedTuple):
-    """Another has the lock: also said to a client that says hello as its holder and comes too late."""
+    """Another has the lock: also said to a client that says hello as its holder and comes too late. Or
+    there is another reason, a text."""
 
     name: str
     contender: int
+    reason: str
 
 
 class Reply(NamedTuple):
@@ -284,8 +288,8 @@ class Stuck(NamedTuple):
 
 class Unfetchable(NamedTuple):
     """Assignments given up because inputs could not be had: `(assignment, [(key, address), ...])`, the
-    places that turned out not to have them; no place for an input that is there and `Stuck`. The
-    assignment is COPY for what was to be a copy here (`Acquire`)."""
+    places that turned out not to have them; no place for an input that is there and `Stuck`. Assignment
+    0 is for what was to be copied."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -308,12 +312,18 @@ class Seceded(NamedTuple):
     assignments: tuple[Any, ...] | list[Any]
 
 
+class Started(NamedTuple):
+    """These have a time limit, and are about to start. Said again on a new connection."""
+
+    assignments: tuple[Any, ...] | list[Any]
+
+
 class Answer(NamedTuple):
-    """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception."""
+    """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception or a text."""
 
     request: int
     ok: bool
-    value: bytes
+    value: bytes | str
 
 
 class Files(NamedTuple):
@@ -333,10 +343,12 @@ class Heartbeat(NamedTuple):
 
 class Run(NamedTuple):
     """Work for one function; `blob` comes the first time. An item is
-    `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses)`."""
+    `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses)`. `timed`:
+    these have a time limit, and start only once `Started` has been said."""
 
     function: str
     blob: bytes | None
+    timed: bool
     items: tuple[Any, ...] | list[Any]
 
 
@@ -371,6 +383,9 @@ class Acquire(NamedTuple):
 
 
 class Call(NamedTuple):
+    """A pickled call, to be run beside the tasks. On a new connection what has not been answered is asked
+    again, under the same number, and is not run again. The same holds for `PutFile`."""
+
     request: int
     call: bytes
 
@@ -382,7 +397,7 @@ class PutFile(NamedTuple):
 
 
 class StartAgain(NamedTuple):
-    """Replace yourself by a new process, or end, if a nanny brings one."""
+    """Replace yourself by a new process (a worker without a nanny)."""
 
 
 # Nanny and scheduler ---------------------------------------------------------------------------
@@ -411,6 +426,7 @@ class Kill(NamedTuple):
     """To a nanny: end the processes of these workers and start new ones."""
 
     workers: tuple[Any, ...] | list[Any]
+    reason: str
 
 
 # Data channel: worker to worker, client to worker ----------------------------------------------
@@ -448,8 +464,8 @@ MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
     Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
-    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Answer, Files,
-    Heartbeat,
+    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Started,
+    Answer, Files, Heartbeat,
     Run, Drop, Retract, Free, Unload, Acquire, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,
     Get, Part, More,

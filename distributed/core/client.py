@@ -168,7 +168,10 @@ class Unreachable(NamedTuple):
 
 
 class CallOff(NamedTuple):
+    """`force`: also what runs; entries that were called off before are meant as well."""
+
     entries: list[Entry]
+    force: bool = False
 
 
 class Contending(NamedTuple):
@@ -234,8 +237,9 @@ Effect = Tell | Wake | Answered | Welcomed | Rejected | Caution
 class ClientCore:
     """All entries, and the one way to change them: `handle`."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, worker: str = "") -> None:
         self.id = id
+        self.worker = worker  # whose tasks we serve
         self.epoch = ""  # of the scheduler that has welcomed us
         self.entries: dict[str, Entry] = {}
         self.functions = Functions()
@@ -248,7 +252,6 @@ class ClientCore:
 
     def handle(self, event: Any) -> list[Effect]:
         """Take in one event: a message of the scheduler, or one of the classes above."""
-        self._effects = []
         _HANDLERS[type(event)](self, event)
         if self._out:
             self._effects.append(Tell(self._out))
@@ -256,7 +259,9 @@ class ClientCore:
         if self._woken:
             self._effects.append(Wake(list(self._woken)))
             self._woken = {}
-        return self._effects
+        # Not kept until the next event: a waiter refers to futures.
+        effects, self._effects = self._effects, []
+        return effects
 
     def current(self, question: Message) -> Message:
         """What is left of a request by the time that it is sent, or sent again. The scheduler takes data to
@@ -400,8 +405,13 @@ class ClientCore:
 
     def _on_call_off(self, event: CallOff) -> None:
         wanted = [entry for entry in event.entries if entry.known]
-        if wanted:
-            self._out.append(Cancel(tuple(entry.key for entry in wanted)))
+        keys = [entry.key for entry in wanted]
+        if event.force:
+            # Unless the key has been submitted anew.
+            entries = [e for e in event.entries if e.status is CANCELLED]
+            keys += [entry.key for entry in entries if entry.key not in self.entries]
+        if keys:
+            self._out.append(Cancel(tuple(keys), event.force))
         for entry in wanted:
             self._cancel(entry, "")
 
@@ -418,7 +428,9 @@ class ClientCore:
         self.functions.sent.clear()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
         locks = self.contenders.listed()
-        self._out.append(ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks))
+        self._out.append(
+            ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks, self.worker)
+        )
         ours = [entry for entry in self.entries.values() if entry.item is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             end = start + RESUBMIT_TASKS
@@ -470,7 +482,7 @@ class ClientCore:
         contender = self.contenders.table.get(message.contender)
         if contender is None:
             return
-        reason = ""
+        reason = message.reason
         if contender.status is HOLDING:
             # Two have used what it protects, perhaps at the same time.
             reason = f"the lock {message.name} went to another while we had no connection"

@@ -110,6 +110,7 @@ def _check_worker(core: SchedulerCore, worker: Worker) -> None:
                 assert assigned.worker is worker, (worker, assigned)
                 assert assigned.assignment == assignment, (worker, assigned)
     assert worker.seceded <= worker.assigned.keys(), worker
+    assert worker.started.keys() <= worker.assigned.keys(), worker
 
 
 def _check_stock(worker: Worker) -> None:
@@ -170,13 +171,23 @@ def _check_queues(core: SchedulerCore) -> None:
 
 
 def _check_locks(core: SchedulerCore) -> None:
+    indexed = {
+        (name, (client, number))
+        for client, known in core.locks.contenders.items()
+        for name, number in known
+    }
+    found = set()
     for name, lock in core.locks.table.items():
         if lock.holder is None:
             assert lock.waiting, name
             assert not core.locks.grace_is_over, name
         assert lock.holder not in lock.waiting, name
-        for client, _ in (*lock.waiting, *filter(None, [lock.holder])):
+        contenders = (*lock.waiting, *filter(None, [lock.holder]))
+        for client, _ in contenders:
             assert core.members.clients.get(client.id) is client, (name, client)
+        found |= {(name, contender) for contender in contenders}
+    assert found == indexed
+    assert all(core.locks.contenders.values())
 
 
 def _check_pools(core: SchedulerCore) -> None:

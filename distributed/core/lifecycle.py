@@ -55,6 +55,8 @@ class Lifecycle:
         self.tasks: dict[str, Task] = {}
         self.functions: dict[str, Function] = {}
         self.generation = 0
+        # While a cancellation is forced: what was assigned and is not any more.
+        self.dropped: list[tuple[Worker, int]] | None = None
 
     # A task is known
 
@@ -314,6 +316,15 @@ class Lifecycle:
         if idle:
             self.let_go(idle)
 
+    def fail_attempt(self, task: Task, error: Error) -> None:
+        """It was processing, and that has failed: it runs again, if its caller asked for that."""
+        task.worker = None
+        if task.retries > 0:
+            task.retries -= 1
+            self.requeue(task)
+        else:
+            self.fail(task, error)
+
     def take_over(self, task: Task, worker: Worker, nbytes: int) -> None:
         """A result of an active task turns up where it was not being made."""
         if task.state is PROCESSING:
@@ -368,6 +379,8 @@ class Lifecycle:
     def _deactivate(self, task: Task) -> tuple[Task, ...]:
         """Stop working on it. Returns its inputs, which have one user less."""
         if task.state is PROCESSING:
+            if self.dropped is not None and task.worker is not None:
+                self.dropped.append((task.worker, task.assignment))
             drop_assignment(task)
         else:
             self.queues.discard(task)
@@ -435,6 +448,7 @@ class Lifecycle:
         worker.assigned.clear()
         worker.incoming.clear()
         worker.seceded.clear()
+        worker.started.clear()
         for task in arriving:
             task.worker = None
             self.fail(task, ("lost", f"worker {worker.name} died while it received {task.key}"))
@@ -515,6 +529,7 @@ def _options(options: dict[str, Any] | None) -> Options:
         retries=options.get("retries", 0),
         workers=tuple(options.get("workers", ())),
         loose=options.get("loose", False),
+        timeout=options.get("timeout", 0),
         resources=needs_of(options.get("resources", {})),
     )
 
@@ -530,9 +545,8 @@ def _inherited_error(task: Task) -> Error | None:
 
 
 def _killed(task: Task, worker: Worker, reason: str) -> str:
-    name = worker.address if worker.name == worker.address else f"{worker.name} at {worker.address}"
     return (
-        f"{task.key} was running on {task.deaths} workers that died, the last of them {name} "
+        f"{task.key} was running on {task.deaths} workers that died, the last of them {worker.named} "
         f"({reason}). It does not run again."
     )
 

@@ -288,15 +288,16 @@ class Queues:
         self.open[worker] = None
         inputs = tuple(_inputs(task, worker)) if task.dependencies else None
         item = (assignment, task.key, task.arguments, inputs, bool(task.wanters))
+        timed = task.options.timeout > 0
         last = worker.out[-1] if worker.out else None
-        if type(last) is Run and last.function == function.id:
+        if type(last) is Run and last.function == function.id and last.timed is timed:
             last.items.append(item)  # type: ignore[union-attr]
             return
         blob = None
         if function.id not in worker.functions:
             worker.functions.add(function.id)
             blob = function.blob
-        worker.out.append(Run(function.id, blob, [item]))
+        worker.out.append(Run(function.id, blob, timed, [item]))
 
     def _book(self, worker: Worker, task: Task, assignment: int) -> None:
         busy = worker.busy

@@ -8,13 +8,13 @@ from distributed.core.lifecycle import Lifecycle, free
 from distributed.core.requests import Requests
 from distributed.core.states import ACTIVE, MEMORY, PROCESSING, RELEASED, Task, Worker
 from distributed.messages import (
-    COPY,
     Abandoned,
     Done,
     Errors,
     Holds,
     Returned,
     Seceded,
+    Started,
     Stuck,
     Unfetchable,
 )
@@ -61,10 +61,12 @@ class Reports:
     def _ended(self, worker: Worker, assignments: Iterable[int]) -> None:
         worker.reported_at = self.queues.now
         stock = worker.stock
-        if worker.seceded or stock.taken or stock.strays:
+        if worker.seceded or worker.started or stock.taken or stock.strays:
             ended = tuple(assignments)
             worker.seceded.difference_update(ended)
             stock.give_back(ended)
+            for assignment in ended:
+                worker.started.pop(assignment, None)
         self.queues.relieved(worker)
 
     def _arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:
@@ -84,12 +86,7 @@ class Reports:
             task = worker.assigned.pop(assignment, None)
             if not isinstance(task, Task):
                 continue
-            task.worker = None
-            if task.retries > 0:
-                task.retries -= 1
-                self.lifecycle.requeue(task)
-            else:
-                self.lifecycle.fail(task, ("raised", exception))
+            self.lifecycle.fail_attempt(task, ("raised", exception))
         self._ended(worker, (item[0] for item in message.items))
 
     def on_unfetchable(self, worker: Worker, message: Unfetchable) -> None:
@@ -99,10 +96,10 @@ class Reports:
                 task.worker = None
             for key, address in missing:
                 self.distrust(key, address)
+            for key in dict.fromkeys(key for key, _ in missing):
+                self.requests.not_copied(worker, key)
             if isinstance(task, Task) and task.state is PROCESSING:
                 self.lifecycle.requeue(task)
-            if assignment == COPY:
-                self.requests.copy_failed(worker, [key for key, _ in missing])
         self._ended(worker, (item[0] for item in message.items))
 
     def on_returned(self, worker: Worker, message: Returned) -> None:
@@ -129,6 +126,12 @@ class Reports:
     def on_seceded(self, worker: Worker, message: Seceded) -> None:
         worker.seceded.update(a for a in message.assignments if a in worker.assigned)
         self.queues.relieved(worker)
+
+    def on_started(self, worker: Worker, message: Started) -> None:
+        """Kept for what is not known yet, too: after a restart of ours its task may still be to come."""
+        for assignment in message.assignments:
+            if assignment in worker.assigned:
+                worker.started.setdefault(assignment, self.queues.now)
 
     # Data comes and goes
 

@@ -6,7 +6,7 @@ a worker that dies as an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any, TypeAlias
 
@@ -39,7 +39,7 @@ class Collect:
     """The answers to a `Call` or a `PutFile`: {address: (ok, pickled result, exception or text)}."""
 
     def __init__(
-        self, client: Client, request: int, message: Call | PutFile, workers: list[Worker]
+        self, client: Client, request: int, workers: list[Worker], message: Call | PutFile
     ) -> None:
         self.client = client
         self.request = request
@@ -98,16 +98,16 @@ class Restarting:
 
 
 class Requests:
-    """Answers them, and keeps those that are open."""
+    """Answers them, and keeps those that are open. What workers are asked for has numbers above `first`."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, first: int) -> None:
         self.files: dict[str, bytes] = {}  # that were uploaded, for workers that join later
         self._lifecycle = lifecycle
         self.collects: dict[int, Collect] = {}
         self.replications: list[Replication] = []
         self.restarts: list[Restarting] = []
         self._postponed: list[tuple[Handler, Client, Any]] = []
-        self._next = 1
+        self._next = first
 
     def take(self, handler: Handler, client: Client, message: Any) -> None:
         """Handle a request for workers; later, if workers of an earlier life are only just arriving."""
@@ -157,7 +157,7 @@ class Requests:
             for worker in workers:
                 if worker not in task.holders:
                     replication.waiting[(worker, task)] = None
-                    _order_copy(worker, task)
+                    _acquire(worker, task)
         self.replications.append(replication)
 
     def on_ask(self, client: Client, message: Ask) -> None:
@@ -172,13 +172,13 @@ class Requests:
     def on_broadcast(self, client: Client, message: Broadcast) -> None:
         workers = self._choose(client, message.request, message.workers)
         if workers:
-            self._collect(client, message.request, Call(self._number(), message.call), workers)
+            self._collect(client, message.request, workers, Call(self._number(), message.call))
 
     def on_upload(self, client: Client, message: Upload) -> None:
         self.files[message.name] = message.content
         workers = list(self._lifecycle.queues.workers.values())
-        order = PutFile(self._number(), message.name, message.content)
-        self._collect(client, message.request, order, workers)
+        put = PutFile(self._number(), message.name, message.content)
+        self._collect(client, message.request, workers, put)
 
     def on_files(self, worker: Worker, message: Files) -> None:
         """A worker brings uploads from an earlier life of the scheduler: for those that are new."""
@@ -208,12 +208,24 @@ class Requests:
         return self._next - 1
 
     def _collect(
-        self, client: Client, request: int, message: Call | PutFile, workers: list[Worker]
+        self, client: Client, request: int, workers: list[Worker], message: Call | PutFile
     ) -> None:
-        self.collects[message.request] = Collect(client, request, message, workers)
+        """Ask the workers, and answer the client when all have answered."""
+        self.collects[message.request] = Collect(client, request, workers, message)
         for worker in workers:
             worker.out.append(message)
         self._settle_collect(message.request)
+
+    def ask_again(self, worker: Worker) -> None:
+        """The worker has a new connection: what we asked on the last one, or what it answered, may be
+        lost. It knows by the number what it has done before."""
+        for collect in self.collects.values():
+            if worker in collect.waiting:
+                worker.out.append(collect.message)
+        for replication in self.replications:
+            for place, task in replication.waiting:
+                if place is worker:
+                    _acquire(worker, task)
 
     def answered(self, worker: Worker, number: int, ok: bool, value: bytes | str) -> None:
         collect = self.collects.get(number)
@@ -230,15 +242,12 @@ class Requests:
         for replication in self.replications:
             replication.waiting.pop((worker, task), None)
 
-    def copy_failed(self, worker: Worker, keys: Collection[str]) -> None:
-        """The worker could not get these from where we said they are: say where else."""
-        for task in dict.fromkeys(task for to, task in self._copies() if to is worker):
-            if task.key in keys and task.state is MEMORY:
-                _order_copy(worker, task)
-
-    def _copies(self) -> Iterator[tuple[Worker, Task]]:
-        """That are still to come."""
-        return (pair for replication in self.replications for pair in replication.waiting)
+    def not_copied(self, worker: Worker, key: str) -> None:
+        """The worker could not get the data from anywhere it knew of."""
+        for replication in self.replications:
+            for place, task in replication.waiting:
+                if place is worker and task.key == key and task.state is MEMORY:
+                    _acquire(worker, task)
 
     def settle(self, workers: int, now: float) -> None:
         """Answer whatever does not wait for anything any more. Called after every batch."""
@@ -267,22 +276,6 @@ class Requests:
                 if pair[0] is worker:
                     del replication.waiting[pair]
 
-    def worker_back(self, worker: Worker) -> None:
-        """It is here on a new connection: what was said on the old one, by it or by us, may be lost."""
-        for number, collect in tuple(self.collects.items()):
-            if worker not in collect.waiting:
-                continue
-            if isinstance(collect.message, PutFile):
-                worker.out.append(collect.message)  # which it may do twice, other than a call
-            else:
-                collect.answer(
-                    worker, False, "the connection to it broke: it may have run the call"
-                )
-                self._settle_collect(number)
-        for task in dict.fromkeys(task for to, task in self._copies() if to is worker):
-            if task.state is MEMORY:
-                _order_copy(worker, task)
-
     def task_stuck(self, task: Task, reason: str) -> None:
         """The data to be copied cannot leave its worker."""
         for replication in self.replications:
@@ -296,9 +289,8 @@ class Requests:
         self.restarts = [r for r in self.restarts if r.client is not client]
 
 
-def _order_copy(worker: Worker, task: Task) -> None:
-    addresses = [holder.address for holder in task.holders]
-    append(worker, Acquire, (task.key, task.nbytes, addresses))
+def _acquire(worker: Worker, task: Task) -> None:
+    append(worker, Acquire, (task.key, task.nbytes, [holder.address for holder in task.holders]))
 
 
 def _answer(request: Any, reply: Reply | None, open_: list[Any]) -> None:

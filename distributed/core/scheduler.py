@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed.core.complaints import Complaints
+from distributed.core.eviction import Evictions
 from distributed.core.lifecycle import (
     Lifecycle,
     append,
@@ -64,7 +65,6 @@ from distributed.messages import (
     HelloAgain,
     Holds,
     IsLocked,
-    Kill,
     Message,
     Missing,
     NannyHello,
@@ -76,7 +76,7 @@ from distributed.messages import (
     Returned,
     Scatter,
     Seceded,
-    StartAgain,
+    Started,
     Stop,
     Stuck,
     Submit,
@@ -110,8 +110,9 @@ class SchedulerCore:
 
     `epoch` names this life of the scheduler; `idle_timeout` (seconds) ends it when there has been
     neither a client nor unfinished work for so long. With `lock_grace` (seconds) there may have been an
-    earlier life, whose clients hold locks; see `locks.py`. Assignments are numbered from
-    `first_assignment`, which must be above the numbers of all earlier lives: workers may still be at those.
+    earlier life, whose clients hold locks; see `locks.py`. Assignments, and requests to workers, are
+    numbered from `first_assignment`, which must be above the numbers of all earlier lives: workers may
+    still be at those.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class SchedulerCore:
         self.now = 0.0
         self.queues = Queues(first_assignment)
         self.lifecycle = Lifecycle(self.queues)
-        self.requests = Requests(self.lifecycle)
+        self.requests = Requests(self.lifecycle, first_assignment)
         self.reports = Reports(self.lifecycle, self.requests)
         self.locks = Locks(lock_grace)
         self.members = Members()
@@ -135,6 +136,7 @@ class SchedulerCore:
         self._ending = ""  # why the cluster is about to end
         self._end_at = 0.0
         self._loose: list[Send] = []  # to peers that are not members
+        self.evictions = Evictions(self.members, self.lifecycle, self._lose_evicted, self._loose)
 
     def handle(self, events: Iterable[tuple[Peer, Message]], now: float) -> list[Effect]:
         """Take in a batch of events, decide, and say what to do.
@@ -208,6 +210,7 @@ class SchedulerCore:
         client = self.members.clients.get(hello.client)
         if client is None:
             client = Client(hello.client, peer, self.now)
+        client.worker = hello.worker
         self.members.enter(client, peer, self.now)
         client.out.append(Welcome(self.epoch, {}))
         wants = frozenset(hello.wants)
@@ -221,10 +224,13 @@ class SchedulerCore:
         nanny = self.members.nannies.get(hello.nanny) or Nanny(hello.nanny, peer, self.now)
         self.members.enter(nanny, peer, self.now)
         nanny.out.append(Welcome(self.epoch, {}))
+        self.evictions.remind(nanny)
 
     def _on_worker_hello(self, peer: Peer, hello: WorkerHello) -> None:
         """A new worker, or one that we know on a new connection: messages may have been lost, so
         compare what it has with what we believe."""
+        if self.evictions.insist(hello.worker, peer):
+            return
         self._check_epoch(hello.epoch)
         worker = self.members.workers.get(hello.worker)
         if worker is not None and worker.peer == peer:
@@ -245,7 +251,7 @@ class SchedulerCore:
         self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
-        self.requests.worker_back(worker)
+        self.requests.ask_again(worker)
         self.queues.join(worker)
         if self._ending:
             worker.out.append(Goodbye())
@@ -260,6 +266,7 @@ class SchedulerCore:
                 continue
             del worker.assigned[assignment]
             worker.seceded.discard(assignment)
+            worker.started.pop(assignment, None)
             worker.stock.give_back((assignment,))
             if isinstance(task, Task):
                 self.lifecycle.requeue(task)
@@ -327,6 +334,9 @@ class SchedulerCore:
         self.requests.worker_lost(worker, reason)
         self.lifecycle.lose_worker(worker, reason, guilty)
 
+    def _lose_evicted(self, worker: Worker, reason: str) -> None:
+        self._lose_worker(worker, reason, blame=False)
+
     def _on_goodbye(self, member: Member, message: Goodbye) -> None:
         self._remove(member, "it said goodbye")
 
@@ -337,6 +347,10 @@ class SchedulerCore:
                 worker.last_seen = self.now
 
     def _on_died(self, nanny: Nanny, message: Died) -> None:
+        self.evictions.ended(message.worker)
+        for client in tuple(self.members.clients.values()):
+            if client.worker == message.worker:
+                self._lose_client(client)  # of that process: it cannot come back
         worker = self.members.workers.get(message.worker)
         if worker is not None:
             self._lose_worker(worker, message.reason)
@@ -362,6 +376,7 @@ class SchedulerCore:
         for nanny in tuple(self.members.nannies.values()):
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
+        self.evictions.tick(self.now)
         if self.queues.recovery.is_over(self.now):
             self.lifecycle.end_recovery()
         self.locks.tick(self.now)
@@ -405,6 +420,16 @@ class SchedulerCore:
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
         called_off = frozenset(message.keys)
+        if not message.force:
+            self._call_off(client, called_off, message)
+            return
+        unknown = called_off.difference(self.lifecycle.tasks)
+        dropped = self.lifecycle.dropped = []
+        self._call_off(client, called_off, message)
+        self.lifecycle.dropped = None
+        self.evictions.force(dropped, unknown, self.now)
+
+    def _call_off(self, client: Client, called_off: frozenset[str], message: Cancel) -> None:
         for task in self.lifecycle.known(message.keys):
             self.lifecycle.cancel(client, task, called_off)
 
@@ -425,14 +450,7 @@ class SchedulerCore:
         reason = "the cluster was restarted"
         workers = list(self.members.workers.values())
         for worker in workers:
-            peer = worker.peer
-            # Both: it may be too busy to hear, and the nanny may be cut off.
-            self._loose.append(Send(peer, [StartAgain()]))
-            nanny = self.members.nannies.get(worker.nanny)
-            if nanny is not None:
-                append(nanny, Kill, worker.id)
-            self._lose_worker(worker, reason, blame=False)
-            self.members.doom(peer)
+            self.evictions.replace(worker, reason)
         for other in self.members.clients.values():
             self.lifecycle.release(other, tuple(other.wants))
             self.lifecycle.settle(other)
@@ -518,6 +536,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Worker, Returned): _report(Reports.on_returned),
     (Worker, Abandoned): _report(Reports.on_abandoned),
     (Worker, Seceded): _report(Reports.on_seceded),
+    (Worker, Started): _report(Reports.on_started),
     (Worker, Answer): SchedulerCore._on_answer,
     (Worker, Files): SchedulerCore._on_files,
     (Worker, Heartbeat): SchedulerCore._on_heartbeat,

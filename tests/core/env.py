@@ -78,10 +78,16 @@ class Env:
     # Members
 
     def client(
-        self, id: str = "C", *wants: str, peer: str = "", locks: Any = (), epoch: str = ""
+        self,
+        id: str = "C",
+        *wants: str,
+        peer: str = "",
+        locks: Any = (),
+        epoch: str = "",
+        worker: str = "",
     ) -> str:
         peer = peer or id
-        self.send(peer, ClientHello(id, epoch, PROTOCOL, PYTHON, wants, locks))
+        self.send(peer, ClientHello(id, epoch, PROTOCOL, PYTHON, wants, locks, worker))
         assert self.take(peer, Welcome)
         return peer
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 
 from distributed.core.states import Gone
+from distributed.core.worker import NO_ASSIGNMENT
 from distributed.messages import (
-    COPY,
     PROTOCOL,
     PYTHON,
     Acquire,
-    Answer,
     Ask,
-    Broadcast,
-    Call,
     ClientHello,
     Free,
     Holds,
@@ -55,28 +52,6 @@ def replicate(env: Env) -> None:
     assert env.items("W", Acquire) == [("x", 28, (address("V"),))]
 
 
-def test_a_call_under_which_the_connection_breaks_is_answered(env: Env) -> None:
-    env.send("C", Broadcast(5, b"call", None))
-    (call,) = env.take("W", Call)
-    env.send("V", Answer(call.request, True, b"V"))
-    break_connection(env, "W")
-    assert env.take("W again", Call) == []  # it may have run
-    (reply,) = env.take("C", Reply)
-    assert reply.value[address("V")] == (True, b"V")
-    ok, reason = reply.value[address("W")]
-    assert not ok and "the connection to it broke" in reason
-
-
-def test_a_file_under_which_the_connection_breaks_is_put_again(env: Env) -> None:
-    env.send("C", Upload(5, "m.py", b"x = 1"))
-    (put,) = env.take("W", PutFile)
-    env.send("V", Answer(put.request, True, b""))
-    break_connection(env, "W")
-    assert env.take("W again", PutFile) == [put]
-    env.send("W again", Answer(put.request, True, b""))
-    assert env.take("C", Reply)[0].ok
-
-
 def test_a_file_for_a_worker_that_is_cut_off_waits_for_it(env: Env) -> None:
     env.gone("W")
     env.send("C", Upload(5, "m.py", b"x = 1"))
@@ -96,7 +71,7 @@ def test_a_copy_is_looked_for_elsewhere(env: Env) -> None:
     replicate(env)
     env.worker("U", nanny="N")
     env.send("U", Holds([("x", 28)]))
-    env.send("W", Unfetchable([(COPY, [("x", address("V"))])]))
+    env.send("W", Unfetchable([(NO_ASSIGNMENT, [("x", address("V"))])]))
     assert env.items("W", Acquire) == [("x", 28, (address("U"),))]
     env.send("W", Holds([("x", 28)]))
     assert env.take("C", Reply) == [Reply(5, True, None)]
@@ -104,7 +79,7 @@ def test_a_copy_is_looked_for_elsewhere(env: Env) -> None:
 
 def test_a_copy_of_what_turns_out_to_be_nowhere_is_not_waited_for(env: Env) -> None:
     replicate(env)
-    env.send("W", Unfetchable([(COPY, [("x", address("V"))])]))
+    env.send("W", Unfetchable([(NO_ASSIGNMENT, [("x", address("V"))])]))
     assert env.items("V", Free) == ["x"]
     assert env.runs("V") or env.runs("W")
     assert "was lost" in env.take("C", Reply)[0].value
@@ -117,16 +92,16 @@ def test_a_copy_of_what_nobody_wants_any_more_is_not_waited_for(env: Env) -> Non
 
 
 def test_a_client_that_says_hello_again_gets_the_answers_that_are_on_their_way(env: Env) -> None:
-    hello = ClientHello("C", "epoch", PROTOCOL, PYTHON, (), ())
+    hello = ClientHello("C", "epoch", PROTOCOL, PYTHON, (), (), "")
     env.send("C", Ask(5, "ncores", None), hello)
     assert env.take("C", Reply)[0].request == 5
 
 
 def test_a_nanny_that_says_hello_again_still_hears_whom_to_kill(env: Env) -> None:
-    env.now += 1
+    reason = "the cluster was restarted"
     events = [(b"C", Restart(5)), (b"N", NannyHello("N", PROTOCOL, PYTHON))]
     sent = {e.peer: e.batch for e in env.core.handle(events, env.now)}  # type: ignore[union-attr]
-    assert Kill(["W", "V"]) in sent[b"N"]
+    assert Kill(["W"], reason) in sent[b"N"] and Kill(["V"], reason) in sent[b"N"]
 
 
 def test_a_worker_is_told_to_start_again_even_if_its_nanny_is(env: Env) -> None:

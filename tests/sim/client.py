@@ -171,8 +171,8 @@ class Client(Process):
         self.handle(Adopt([key], announce))
         return Future(self, self.core.entries[key], tell)
 
-    def cancel(self, futures: list[Future]) -> None:
-        self.handle(CallOff([future.entry for future in futures]))
+    def cancel(self, futures: list[Future], force: bool) -> None:
+        self.handle(CallOff([future.entry for future in futures], force))
 
     def drop(self, entry: Entry) -> None:
         self._dropped.append(entry)

@@ -12,6 +12,8 @@ LARGE = 1 << 20
 # What tasks ask for; and ENOUGH of it for any of them.
 NEEDS = ({"GPU": 0.5}, {"GPU": 1.0}, {"GPU": 2.0}, {"GPU": 1.0, "MEM": 0.1})
 ENOUGH = {"GPU": 2.0, "MEM": 0.3}
+# Some of the long tasks take longer than this, and all of them on a worker that is slow.
+TIME_LIMITS = (1.0, 10.0)
 
 # For each task of a graph the positions of its inputs, all before it.
 Shape = list[tuple[int, ...]]
@@ -67,6 +69,7 @@ class Temper:
         self.large = random.choice((0.0, 0.1))
         self.stuck = random.choice((0.0, 0.05))
         self.needy = random.choice((0.0, 0.2))
+        self.limited = random.choice((0.0, 0.0, 0.1))
         self.urgent = random.choice((0.0, 0.3))
 
 
@@ -75,6 +78,7 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
         return random.random() < share
 
     long = chance(temper.long)
+    timeout = random.choice(TIME_LIMITS) if chance(temper.limited) else 0
     retries = random.choice((0, 0, 0, 2))
     stuck = chance(temper.stuck)
     return Spec(
@@ -88,11 +92,13 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
         retries=retries,
         priority=random.randint(-1, 1) if chance(temper.urgent) else 0,
         raises=chance(temper.raising),
-        flaky=random.randint(1, 2) if chance(temper.flaky) else 0,
+        # Retries that are used up by a time limit would be missed.
+        flaky=random.randint(1, 2) if chance(temper.flaky) and not timeout else 0,
         poison=chance(temper.poison),
         secedes=chance(temper.seceding),
         stuck=stuck,
         resources=dict(random.choice(NEEDS)) if chance(temper.needy) else {},
+        timeout=timeout,
     )
 
 

@@ -12,6 +12,9 @@ from distributed.core.lifecycle import MAX_DEATHS
 from tests.sim.client import Future
 from tests.sim.tasks import Book
 
+# How a future ends for good.
+_FINAL = ("raised", "killed", "stuck", "timeout", "cancelled")
+
 
 class Ledger:
     def __init__(self, book: Book) -> None:
@@ -43,7 +46,7 @@ class Ledger:
         before = self.futures[future]
         # A value can be lost, and what was lost can be submitted again. What has ended can still read as
         # cancelled, if that was asked for: to a new scheduler it is submitted again, as an input of others.
-        final = before is not None and before[0] in ("raised", "killed", "stuck", "cancelled")
+        final = before is not None and before[0] in _FINAL
         final = final and how != "cancelled"
         assert not final or before == (how, what), f"{where} was {before}, now {how} {what!r}"
         self.futures[future] = (how, what)
@@ -71,6 +74,10 @@ class Ledger:
         the scheduler guesses which of the tasks on a worker was it."""
         poisoned = any(spec.poison for spec in self.book.ancestry(future.key))
         return poisoned or self.worker_losses >= MAX_DEATHS
+
+    def _over_time(self, future: Future, what: Any) -> bool:
+        """It, or what it needs, has a time limit. Any task may take long: its worker may be slow."""
+        return any(spec.timeout for spec in self.book.ancestry(future.key))
 
     def _lost(self, future: Future, what: Any) -> bool:
         """It, or what it needs, was scattered or came from another client, so that it could not be
@@ -102,4 +109,5 @@ _RULES: dict[str, Any] = {
     "lost": Ledger._lost,
     "stuck": Ledger._stuck,
     "unsendable": Ledger._unsendable,
+    "timeout": Ledger._over_time,
 }

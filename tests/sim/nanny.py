@@ -99,7 +99,7 @@ class Nanny(Process):
     def _kill(self, message: Kill) -> None:
         for worker in tuple(self.workers):
             if worker.name in message.workers:
-                worker.die("the cluster was restarted")
+                worker.die(message.reason)
 
     def _say(self, message: Message) -> None:
         self._dealer.send((encode([message]),))

@@ -60,6 +60,7 @@ from distributed.messages import (
     Scatter,
     Seceded,
     StartAgain,
+    Started,
     Stop,
     Stuck,
     Submit,
@@ -78,17 +79,17 @@ if TYPE_CHECKING:
 # At any time: they name an assignment, a contender or a request, whose number is not used again; or are
 # about a process; or say what can be had again if it was not so.
 ALWAYS = (
-    Done, Errors, Unfetchable, Returned, Abandoned, Seceded, Drop, Retract, Acquire, Stuck, Missing,
+    Started, Done, Errors, Unfetchable, Returned, Abandoned, Seceded, Drop, Retract, Acquire, Stuck, Missing,
     Finished, Failed, Forget,
     Contend, Concede, Granted, Denied, IsLocked,
     Ask, Replicate, Reply, Answer,
-    NannyHello, Alive, Died, Heartbeat, Kill, Welcome, HelloAgain, Warn,
+    NannyHello, Alive, Died, Heartbeat, Kill, HelloAgain, Warn,
 )  # fmt: skip
 # Only before anything else: they say what is true, or wanted, at this point of a stream that is in order.
 # After what came later they would take it back: an old Release the wish for what has been submitted again.
 AT_ONCE = (
     ClientHello, WorkerHello, Submit, Want, Release, Cancel, Scatter, Holds, Ended, Cleared, Pending, Free,
-    Unload, Upload, PutFile, Files, StartAgain,
+    Unload, Welcome, Upload, PutFile, Files, StartAgain,
 )  # fmt: skip
 NEVER = (
     # The scheduler gives each number once, on the connection that it has; a worker does not look for it

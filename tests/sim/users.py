@@ -79,8 +79,9 @@ class User:
     def call_off(self, futures: list[Future]) -> None:
         for future in futures:
             self.cluster.ledger.called_off(self.client.name, future.key)
-        self.world.say(self.client.name, "calls off", [future.key for future in futures])
-        self.client.cancel(futures)
+        force = self.random.random() < 0.3
+        self.world.say(self.client.name, "calls off", ([f.key for f in futures], force))
+        self.client.cancel(futures, force)
 
     def look_again(self) -> None:
         for future in self._some():
@@ -186,7 +187,12 @@ def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
     """Tasks that stand together and have all in common."""
     groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
     for order, spec in enumerate(specs):
-        options = {"retries": spec.retries, "priority": spec.priority, "resources": spec.resources}
+        options = {
+            "retries": spec.retries,
+            "priority": spec.priority,
+            "timeout": spec.timeout,
+            "resources": spec.resources,
+        }
         found = {name: value for name, value in options.items() if value} or None
         head = (spec.function, found, spec.key in wanted)
         if not groups or groups[-1][:3] != head:

@@ -11,6 +11,7 @@ from distributed.core.resources import TOLERANCE, added_up, needs_of
 from distributed.core.states import Worker as Known
 from distributed.core.streams import Item
 from distributed.core.worker import (
+    Answered,
     Completed,
     Delete,
     Execute,
@@ -23,6 +24,8 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Serve,
+    Starting,
     Tell,
     Unsendable,
     WorkerCore,
@@ -31,7 +34,6 @@ from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Answer,
-    Call,
     Files,
     Goodbye,
     Heartbeat,
@@ -101,6 +103,8 @@ class Threads:
         self._check_resources()
         play = worker.book.begin(spec, worker)
         seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
+        if job.timed:
+            worker.post(lambda: worker.events.append(Starting(job.assignment)))
         if play.secedes:
             worker.later(seconds * 0.5, lambda: self._secede(job.assignment))
         label = (worker, job.assignment)
@@ -187,11 +191,11 @@ class Worker(Process):
             super().die(reason)
             self._on_death(reason)
 
-    def leave(self) -> None:
+    def leave(self, reason: str = "goodbye") -> None:
         """Ended in an orderly way by whoever started it."""
         if self.registered:
             self._dealer.send(encode_parts([Goodbye()]))
-        self.die("goodbye")
+        self.die(reason)
 
     # The loop
 
@@ -209,6 +213,8 @@ class Worker(Process):
         for effect in self.core.handle(events):
             _CARRY_OUT[type(effect)](self, effect)
         self._arrived.clear()
+        if self.events:
+            self.wake()
 
     def _hear(self) -> None:
         for event in self._dealer.events():
@@ -223,12 +229,7 @@ class Worker(Process):
                 elif isinstance(message, HelloAgain):
                     self._hello()
                 elif isinstance(message, StartAgain):
-                    self.die(START_AGAIN)
-                elif isinstance(message, Call):
-                    self._on_call(message)
-                elif isinstance(message, PutFile):
-                    self.files[message.name] = message.content
-                    self._tell([Answer(message.request, True, b"None")])
+                    self.soon(lambda: self.leave(START_AGAIN))
                 else:
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
@@ -240,12 +241,6 @@ class Worker(Process):
         self.files.update(message.files)
         self.registered = True
         self._epoch = message.epoch
-
-    def _on_call(self, message: Call) -> None:
-        ok = self.world.random.random() < 0.9
-        value = self.name.encode() + b" has answered " if ok else b"cannot answer "
-        answer = Answer(message.request, ok, value + message.call)
-        self.soon(lambda: self.post(lambda: self._tell([answer])))
 
     def _hello(self) -> None:
         hello = WorkerHello(
@@ -299,6 +294,17 @@ class Worker(Process):
     def _unload(self, effect: Unload) -> None:
         for function in effect.functions:
             self.threads.blobs.pop(function, None)
+
+    def _serve(self, effect: Serve) -> None:
+        message = effect.message
+        if isinstance(message, PutFile):
+            self.files[message.name] = message.content
+            self.events.append(Answered(Answer(message.request, True, b"")))
+            return
+        ok = self.world.random.random() < 0.9
+        value = self.name.encode() + b" has answered " if ok else b"cannot answer "
+        answer = Answer(message.request, ok, value + message.call)
+        self.soon(lambda: self.post(lambda: self.events.append(Answered(answer))))
 
     def _take_results(self) -> None:
         results, self.threads.results = self.threads.results, []
@@ -385,4 +391,5 @@ _CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {
     Learn: Worker._learn,
     Unload: Worker._unload,
     Fetch: Worker._fetch,
+    Serve: Worker._serve,
 }
