@@ -57,10 +57,10 @@ def measure(make: Callable[[int, int], tuple[Graph, Key]], size: int, start: int
 
 
 def _hellos() -> list[Event]:
-    hellos: list[Event] = [(CLIENT, ClientHello("c", PROTOCOL, PYTHON, (), ()))]
+    hellos: list[Event] = [(CLIENT, ClientHello("c", "", PROTOCOL, PYTHON, (), (), ""))]
     for number in range(WORKERS):
         name, address = f"w{number}", f"tcp://127.0.0.1:{number + 1}"
-        worker = (name, name, address, 1, 0, {}, 0, "", PROTOCOL, PYTHON, (), ())
+        worker = (name, "", name, address, 1, 0, {}, 0, "", PROTOCOL, PYTHON, (), ())
         hellos.append((name.encode(), WorkerHello(*worker)))
     return hellos
 

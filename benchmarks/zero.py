@@ -120,6 +120,7 @@ def _answers(message: Message) -> list[Message]:
 def _hello(number: int) -> WorkerHello:
     return WorkerHello(
         worker=f"zero-{number}",
+        epoch="",
         name=f"zero-{number}",
         address=f"tcp://127.0.0.1:{number + 1}",  # where nobody asks for data: it comes with the report
         nthreads=1,
