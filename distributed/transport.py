@@ -255,11 +255,17 @@ class Dealer(Channel):
     """A connection to the Router at an address, opened again whenever it breaks. Raises ValueError for
     what can be the address of nothing.
 
+    With `silence` it also breaks if the other process has not been heard of for so many seconds, because it
+    is stopped or its machine is off. libzmq's own threads ask and answer, whatever the others do. Only for
+    messages that take less time than that on the wire.
+
     Nothing is queued while there is no connection: `send` says so. After each `CONNECTED` the other
     side sees a new peer, that must say hello, and nothing is received that came before the break.
     """
 
-    def __init__(self, context: zmq.Context[Any], address: Address) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], address: Address, silence: float | None = None
+    ) -> None:
         super().__init__(
             context,
             zmq.DEALER,
@@ -271,6 +277,10 @@ class Dealer(Channel):
         self._socket.set(zmq.RECONNECT_IVL, 50 + random.randrange(100))
         self._socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         self._socket.set(zmq.CONNECT_TIMEOUT, 4000)
+        if silence is not None:
+            interval = int(1000 * silence / 6)
+            self._socket.set(zmq.HEARTBEAT_IVL, interval)
+            self._socket.set(zmq.HEARTBEAT_TIMEOUT, int(1000 * silence) - interval)
         try:
             self._socket.connect(address.url)
         except zmq.ZMQError as error:

@@ -12,10 +12,14 @@ from random import Random
 from typing import NamedTuple
 
 from distributed import Executor, SchedulerGone
+from distributed.core.scheduler import SILENCE_SECONDS
 from distributed.processes import python_command
 from tests.chaos import garbage
 from tests.chaos.cluster import Cluster, send_signal
 from tests.chaos.ledger import Ledger
+
+# A process that stands still for longer may be given up.
+LONG_SECONDS = 0.8 * SILENCE_SECONDS
 
 
 class Mix(NamedTuple):
@@ -86,9 +90,12 @@ class Nemesis:
         return self._stop(self.cluster.scheduler.pid, "scheduler stopped")
 
     def _stop(self, pid: int, kind: str) -> str:
+        seconds = self.random.random() * self.mix.stop
+        if seconds > LONG_SECONDS:
+            kind += " for long"
         self._note(kind)
         if send_signal(pid, signal.SIGSTOP):
-            self._pause(self.mix.stop)
+            self.over.wait(seconds)
             send_signal(pid, signal.SIGCONT)
         return self._note(kind)
 

@@ -63,12 +63,12 @@ def nonsense(host: str, port: int, random: Random, count: int = 50) -> None:
         sock.set(zmq.SNDTIMEO, int(SOCKET_SECONDS * 1000))
         sock.set(zmq.RCVTIMEO, 50)
         sock.connect(f"tcp://{host}:{port}")
-        hello = random.choice((None, client_hello(random), nanny_hello(random)))
+        kind = random.choice((None, ClientHello, NannyHello))
         try:
-            if hello is not None:
-                sock.send(batch(hello))
+            if kind is not None:
+                sock.send(batch(hello(random, kind)))
             for _ in range(count):
-                sock.send_multipart(frames(random, HELLOS if hello is None else ORDERS))
+                sock.send_multipart(frames(random, HELLOS if kind is None else ORDERS))
             _read_for(sock, SOCKET_SECONDS / 10)
         except zmq.Again:
             pass  # nobody is there at the moment
@@ -89,12 +89,18 @@ def batch(*messages: tuple[Any, ...]) -> bytes:
     return packed
 
 
-def client_hello(random: Random) -> ClientHello:
-    return ClientHello(f"chaos-{random.getrandbits(60)}", PROTOCOL, PYTHON, (), ())
+def hello(random: Random, kind: Any) -> tuple[Any, ...]:
+    """A proper one of the kind, from somebody whom nobody knows."""
+    fields = {
+        name: _PROPER.get(name, _PROPER_TYPES.get(hint, ()))
+        for name, hint in get_type_hints(kind).items()
+    }
+    found: tuple[Any, ...] = kind(*[f"chaos-{random.getrandbits(60)}", *list(fields.values())[1:]])
+    return found
 
 
-def nanny_hello(random: Random) -> NannyHello:
-    return NannyHello(f"chaos-{random.getrandbits(60)}", PROTOCOL, PYTHON)
+_PROPER = {"protocol": PROTOCOL, "python": PYTHON, "address": "tcp://127.0.0.1:1", "nthreads": 1}
+_PROPER_TYPES: dict[Any, Any] = {str: "", int: 0, dict[str, float]: {}}
 
 
 def frames(random: Random, without: set[int]) -> list[bytes]:

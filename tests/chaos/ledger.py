@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
-from distributed import Future, KilledWorker, LostData, SchedulerGone
+from distributed import DistributedError, Future, KilledWorker, LostData, SchedulerGone
 from distributed.core.lifecycle import MAX_DEATHS
 from tests.support import wait_until
 
@@ -30,8 +30,6 @@ LOSING = (
 )
 # Faults that break the connection between the client and the scheduler.
 SEVERING = ("scheduler killed", "client link cut")
-# To be removed when the data that workers hold outlives the scheduler.
-SCATTERED_DATA_DIES_WITH_THE_SCHEDULER = True
 # What a fault leads to may be seen so long after it: by then everybody has noticed.
 AFTERMATH_SECONDS = 5.0
 
@@ -44,8 +42,8 @@ class Promise:
     """What is expected of a future, or of a call that returns a value.
 
     Either it has the `value` (None: any), or `error` is what its task raises. `scattered`: data that cannot
-    be computed again is among what it needs. `deadly`: it, or what it needs, ends its worker. `asks`: a
-    question to the scheduler is part of it, which is not asked again if the connection breaks.
+    be computed again is among what it needs. `deadly`: it, or what it needs, ends its worker. `asks`: more
+    than futures is part of it: data is sent, and workers are named for that.
     """
 
     def __init__(
@@ -149,6 +147,8 @@ class Ledger:
             return "lost", error
         except SchedulerGone as error:
             return "cut off", error
+        except DistributedError as error:
+            return "refused", error
         except BaseException as error:
             return "raised", error
 
@@ -197,14 +197,12 @@ def _lost(ledger: Ledger, promise: Promise, what: Any) -> bool:
     is back, so that what uses it may find it lost rather than cancelled."""
     if promise.called_off and ledger.faults_during(promise, SEVERING):
         return True
-    causes = LOSING
-    if SCATTERED_DATA_DIES_WITH_THE_SCHEDULER:
-        causes = (*causes, "scheduler killed")
-    return promise.scattered and ledger.faults_during(promise, causes) > 0
+    return promise.scattered and ledger.faults_during(promise, LOSING) > 0
 
 
-def _cut_off(ledger: Ledger, promise: Promise, what: Any) -> bool:
-    return promise.asks and ledger.faults_during(promise, SEVERING) > 0
+def _refused(ledger: Ledger, promise: Promise, what: Any) -> bool:
+    """Where data was to go, or where it had just gone, nobody is any more."""
+    return promise.asks and ledger.faults_during(promise, LOSING) > 0
 
 
 PERMITTED: dict[str, Callable[[Ledger, Promise, Any], bool]] = {
@@ -213,6 +211,8 @@ PERMITTED: dict[str, Callable[[Ledger, Promise, Any], bool]] = {
     "cancelled": _cancelled,
     "killed": _killed,
     "lost": _lost,
-    "cut off": _cut_off,
+    "refused": _refused,
+    # The scheduler is never gone for so long that anybody should give up.
+    "cut off": lambda ledger, promise, what: False,
     "hung": lambda ledger, promise, what: False,
 }

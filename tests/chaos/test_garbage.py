@@ -13,7 +13,7 @@ from distributed.broker import _decode
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Gone, Tick
-from distributed.messages import PROTOCOL, PYTHON, WorkerHello
+from distributed.messages import ClientHello, NannyHello, WorkerHello
 from distributed.transfer import Server
 from tests.chaos import garbage
 from tests.chaos.cluster import Cluster
@@ -54,13 +54,6 @@ def assert_new_workers_join(cluster: Cluster, executor: Executor) -> None:
     assert executor.submit(slowly_add, 1, 1).result(10) == 2
 
 
-def worker_hello(random: Random) -> WorkerHello:
-    name = f"w{random.randrange(5)}"
-    return WorkerHello(
-        name, name, "tcp://127.0.0.1:1", 1, 0, {}, 1, "", PROTOCOL, PYTHON, (), ()
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("seed", range(0, SEEDS, 50))
 def test_the_scheduler_decides_on(seed: int) -> None:
     """Peers that say hello and then anything at all, come back, and go."""
@@ -71,8 +64,8 @@ def test_the_scheduler_decides_on(seed: int) -> None:
             peer = b"%d" % random.randrange(6)
             events = []
             if random.random() < 0.3:
-                hellos = (garbage.client_hello, garbage.nanny_hello, worker_hello)
-                events += _decode(peer, [garbage.batch(random.choice(hellos)(random))])
+                kind = random.choice((ClientHello, NannyHello, WorkerHello))
+                events += _decode(peer, [garbage.batch(garbage.hello(random, kind))])
             for _ in range(5):
                 events += _decode(peer, garbage.frames(random, garbage.ORDERS))
             if random.random() < 0.1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distributed import Executor, KilledWorker, LostData, SchedulerGone
+from distributed import DistributedError, Executor, KilledWorker, LostData, SchedulerGone
 from tests.chaos.ledger import Ledger, Promise, Wrong
 from tests.chaos.tasks import Deliberate
 from tests.support import wait_until
@@ -36,8 +36,11 @@ def raising(error: BaseException) -> Any:
         (Promise("x", 1, scattered=True), LostData(), [], False),
         (Promise("x", 1, scattered=True), LostData(), ["worker killed"], True),
         (Promise("x", 1), SchedulerGone(), ["scheduler killed"], False),
-        (Promise("x", 1, asks=True), SchedulerGone(), [], False),
-        (Promise("x", 1, asks=True), SchedulerGone(), ["scheduler killed"], True),
+        (Promise("x", 1, asks=True), SchedulerGone(), ["scheduler killed"], False),
+        (Promise("x", 1, scattered=True), LostData(), ["scheduler killed"], False),
+        (Promise("x", 1), DistributedError(), ["worker killed"], False),
+        (Promise("x", 1, asks=True), DistributedError(), ["scheduler killed"], False),
+        (Promise("x", 1, asks=True), DistributedError(), ["worker killed"], True),
         (Promise("x", 1), TimeoutError(), ["scheduler killed"], False),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import signal
 import sys
@@ -167,12 +166,9 @@ def test_a_stack_that_overflows(executor: Executor, others: None) -> None:
 
 def fill_memory(limit: int) -> None:
     blocks = []
-    for _ in itertools.count():
-        blocks.append(bytearray(10 * MEGABYTE))
-        for place in range(0, 10 * MEGABYTE, 4096):
-            blocks[-1][place] = 1
-        if len(blocks) * 10 * MEGABYTE > 4 * limit:
-            time.sleep(60)  # on a worker
+    while len(blocks) * 10 * MEGABYTE < 2 * limit:
+        blocks.append(b"x" * (10 * MEGABYTE))
+    time.sleep(60)  # on a worker
 
 
 def test_more_memory_than_the_limit() -> None:
@@ -210,8 +206,7 @@ def print_much(in_one_line: bool, stream: str) -> int:
     return sum(getattr(sys, stream).write(text) for _ in range(100))
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-@pytest.mark.parametrize("in_one_line", [True, False])
+@pytest.mark.parametrize(("stream", "in_one_line"), [("stdout", True), ("stderr", False)])
 def test_a_task_that_prints_100_megabytes(
     cluster: Cluster, executor: Executor, others: None, in_one_line: bool, stream: str
 ) -> None:

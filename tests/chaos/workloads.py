@@ -19,12 +19,19 @@ Expected = list[tuple[Future, Promise]]
 
 
 class Workload:
-    """One client's work, drawn from `random`."""
+    """One client's work, drawn from `random`. Its tasks take one of these times, in seconds."""
 
-    def __init__(self, executor: Executor, ledger: Ledger, random: Random) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        ledger: Ledger,
+        random: Random,
+        seconds: tuple[float, ...] = (0.0, 0.0, 0.001, 0.01, 0.05),
+    ) -> None:
         self.executor = executor
         self.ledger = ledger
         self.random = random
+        self._choices = seconds
 
     def run(self) -> str:
         """One of them; returns which."""
@@ -37,7 +44,7 @@ class Workload:
         return self.random.getrandbits(40)
 
     def _seconds(self) -> float:
-        return self.random.choice((0.0, 0.0, 0.001, 0.01, 0.05))
+        return self.random.choice(self._choices)
 
     def _settle(self, expected: Expected) -> None:
         self.random.shuffle(expected)
