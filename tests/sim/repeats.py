@@ -80,7 +80,8 @@ if TYPE_CHECKING:
 # about a process; or say what can be had again if it was not so.
 ALWAYS = (
     Started, Done, Errors, Unfetchable, Returned, Abandoned, Seceded, Drop, Retract, Acquire, Stuck,
-    Missing, Finished, Failed, Forget,
+    Missing,
+    Finished, Failed, Forget,
     Contend, Concede, Granted, Denied, IsLocked,
     Ask, Replicate, Reply, Answer,
     NannyHello, Alive, Died, Heartbeat, Kill, HelloAgain, Warn,
