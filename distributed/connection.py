@@ -313,7 +313,7 @@ class Connection:
                 raise SchedulerGone(f"there is no connection to {self.address.url} at the moment")
             encode([asked])  # raises here, where the caller stands, if it is too large
             question = self._questions[request] = Question(asked)
-            self._outbox.append(asked)
+            self._outbox.append(self.core.current(asked))
         self._poller.wake()
         if not question.answered.wait(timeout):
             self._questions.pop(request, None)
@@ -500,7 +500,8 @@ class Connection:
             self._outbox = []
             self._lost_since = None
             self._decide(Connected())
-            self._outbox += [question.message for question in self._questions.values()]
+            questions = self._questions.values()
+            self._outbox += [self.core.current(question.message) for question in questions]
 
     def _on_disconnected(self) -> None:
         with self._lock:

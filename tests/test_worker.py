@@ -20,9 +20,12 @@ class Scheduler:
     """Only a socket."""
 
     def __init__(self) -> None:
-        self._context: Any = Context()
-        self._router = Router(self._context, "127.0.0.1", 0)
+        self._open(0)
         self.address = self._router.address
+
+    def _open(self, port: int) -> None:
+        self._context: Any = Context()
+        self._router = Router(self._context, "127.0.0.1", port)
         self._peer = b""
         self._heard: list[Any] = []
 
@@ -34,6 +37,11 @@ class Scheduler:
 
     def say(self, *messages: Message) -> None:
         self._router.send(self._peer, (encode(messages),))
+
+    def start_again(self) -> None:
+        """On the same address: a new connection, and nothing heard yet."""
+        self.close()
+        self._open(self.address.port)
 
     def close(self) -> None:
         self._router.close(0)
@@ -79,4 +87,9 @@ def test_a_call_that_is_asked_for_again_runs_once(scheduler: Scheduler) -> None:
     scheduler.say(call)
     wait_until(lambda: len(scheduler.heard(Answer)) == 2)
     assert [unpickle(answer.value) for answer in scheduler.heard(Answer)] == [1, 1]
+    scheduler.start_again()
+    wait_until(lambda: scheduler.heard(WorkerHello))
+    scheduler.say(call)
+    wait_until(lambda: scheduler.heard(Answer))
+    assert [unpickle(answer.value) for answer in scheduler.heard(Answer)] == [1]
     assert times == [1]

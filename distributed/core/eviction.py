@@ -41,6 +41,7 @@ class Evictions:
         # Workers that were told to end: id -> (nanny, reason). The order may be lost with a connection.
         self.orders: dict[str, tuple[str, str]] = {}
         self.forced: deque[tuple[float, Worker, int]] = deque()  # by when, where, which assignment
+        self._sought: set[str] = set()
         self._members = members
         self._lifecycle = lifecycle
         self._lose = lose
@@ -51,6 +52,8 @@ class Evictions:
         late = now - self._ticked > LATE_SECONDS
         self._ticked = now
         if not late:
+            if self._sought:
+                self._seek(now)
             self._end_forced(now)
             self._end_overdue(now)
 
@@ -61,13 +64,17 @@ class Evictions:
     ) -> None:
         """End these assignments, that were dropped just now, and those of these keys, that were dropped
         earlier and nobody wants any more."""
-        found = dict.fromkeys(dropped)
-        if unknown:
-            for worker in self._members.workers.values():
-                for assignment, key in worker.assigned.items():
-                    if key in unknown and not self._is_claimable(worker, assignment, key):
-                        found[worker, assignment] = None
-        self.forced += [(now + FORCE_SECONDS, *place) for place in found]
+        self.forced += [(now + FORCE_SECONDS, *place) for place in dropped]
+        self._sought.update(unknown)
+
+    def _seek(self, now: float) -> None:
+        """Where the keys that were dropped earlier run. Once for all that were named since the last tick,
+        for it looks at all that workers have."""
+        for worker in self._members.workers.values():
+            for assignment, key in worker.assigned.items():
+                if key in self._sought and not self._is_claimable(worker, assignment, key):
+                    self.forced.append((now + FORCE_SECONDS, worker, assignment))
+        self._sought.clear()
 
     def _is_claimable(self, worker: Worker, assignment: int, key: Task | str) -> bool:
         """Whether another client may be about to ask for it, after a restart of ours."""

@@ -211,8 +211,8 @@ class SchedulerCore:
         if client is None:
             client = Client(hello.client, peer, self.now)
         client.worker = hello.worker
-        client.out = [Welcome(self.epoch, {})]
         self.members.enter(client, peer, self.now)
+        client.out.append(Welcome(self.epoch, {}))
         wants = frozenset(hello.wants)
         self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
         self.lifecycle.settle(client)
@@ -222,8 +222,8 @@ class SchedulerCore:
 
     def _on_nanny_hello(self, peer: Peer, hello: NannyHello) -> None:
         nanny = self.members.nannies.get(hello.nanny) or Nanny(hello.nanny, peer, self.now)
-        nanny.out = [Welcome(self.epoch, {})]
         self.members.enter(nanny, peer, self.now)
+        nanny.out.append(Welcome(self.epoch, {}))
         self.evictions.remind(nanny)
 
     def _on_worker_hello(self, peer: Peer, hello: WorkerHello) -> None:
@@ -244,10 +244,10 @@ class SchedulerCore:
             worker.pid = hello.pid
             worker.memory_limit = hello.memory_limit
             worker.stock.totals = dict(hello.resources)
-        worker.out = [Welcome(self.epoch, self.requests.files)]
+        self.members.enter(worker, peer, self.now)
+        worker.out.append(Welcome(self.epoch, self.requests.files))
         worker.functions = set()
         worker.thief = None
-        self.members.enter(worker, peer, self.now)
         self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
@@ -332,9 +332,6 @@ class SchedulerCore:
         self.members.leave(worker)
         guilty = _running(worker) if blame else ()
         self.requests.worker_lost(worker, reason)
-        for task in worker.holds:
-            if len(task.holders) == 1:
-                self.requests.task_lost(task)
         self.lifecycle.lose_worker(worker, reason, guilty)
 
     def _lose_evicted(self, worker: Worker, reason: str) -> None:

@@ -153,7 +153,7 @@ def test_what_was_cancelled_before_can_be_ended_later(env: Env) -> None:
     cancel(env, "x", force=False)
     let_pass(env, 5)
     cancel(env, "x")
-    let_pass(env, FORCE_SECONDS)
+    let_pass(env, FORCE_SECONDS + TICK)
     assert kills(env) == ["W"]
 
 

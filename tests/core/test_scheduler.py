@@ -749,6 +749,13 @@ def test_what_was_asked_before_a_connection_broke_is_asked_again(env: Env) -> No
     assert [reply.ok for reply in env.take("C", Reply)] == [True, True]
 
 
+def test_what_is_said_between_two_hellos_on_one_connection_is_answered(env: Env) -> None:
+    """A client that is asked more than once says hello more than once."""
+    hello = ClientHello("C", "", PROTOCOL, PYTHON, ("x",), (), "")
+    env.send("C", hello, Scatter(3, (("x", 8),), None), hello)
+    assert [reply.request for reply in env.take("C", Reply)] == [3]
+
+
 def test_copies_are_asked_for_again(env: Env) -> None:
     env.submit("C", "x")
     env.finish("W", 1)

@@ -12,12 +12,17 @@ from distributed.core.lifecycle import MAX_DEATHS
 from tests.sim.client import Future
 from tests.sim.tasks import Book
 
+# How a future ends for good.
+_FINAL = ("raised", "killed", "stuck", "timeout", "cancelled")
+
 
 class Ledger:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.futures: dict[Future, tuple[str, Any] | None] = {}  # and how the last look ended
         self.looks = 0
+        self.questions = self.answers = 0
+        self.restarts = 0  # of the whole cluster, that were asked for
         # Keys by client: those that it called off, and those that it could not submit again.
         self._called_off: dict[str, set[str]] = {}
         self._borrowed: dict[str, set[str]] = {}
@@ -41,7 +46,7 @@ class Ledger:
         before = self.futures[future]
         # A value can be lost, and what was lost can be submitted again. What has ended can still read as
         # cancelled, if that was asked for: to a new scheduler it is submitted again, as an input of others.
-        final = before is not None and before[0] in ("raised", "killed", "cancelled", "timeout")
+        final = before is not None and before[0] in _FINAL
         final = final and how != "cancelled"
         assert not final or before == (how, what), f"{where} was {before}, now {how} {what!r}"
         self.futures[future] = (how, what)
@@ -59,7 +64,9 @@ class Ledger:
         )
 
     def _cancelled(self, future: Future, what: Any) -> bool:
-        """It was called off by its client, or something that it needs was."""
+        """It was called off by its client, or something that it needs was; or everything was."""
+        if what == "the cluster was restarted":
+            return self.restarts > 0
         return self._any(future, self._called_off)
 
     def _killed(self, future: Future, what: Any) -> bool:
@@ -83,6 +90,12 @@ class Ledger:
             or self._any(future, self._called_off)
         )
 
+    def _stuck(self, future: Future, what: Any) -> bool:
+        return any(self.book.separable(spec.key) for spec in self.book.ancestry(future.key))
+
+    def _unsendable(self, future: Future, what: Any) -> bool:
+        return self.book.specs[future.key].stuck
+
     def _any(self, future: Future, table: dict[str, set[str]]) -> bool:
         keys = table.get(future.client.name, set())
         return any(spec.key in keys for spec in self.book.ancestry(future.key))
@@ -94,5 +107,7 @@ _RULES: dict[str, Any] = {
     "cancelled": Ledger._cancelled,
     "killed": Ledger._killed,
     "lost": Ledger._lost,
+    "stuck": Ledger._stuck,
+    "unsendable": Ledger._unsendable,
     "timeout": Ledger._over_time,
 }

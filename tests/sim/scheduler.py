@@ -21,6 +21,8 @@ WALKED_TASKS = 6
 class Scheduler(Process):
     def __init__(self, net: Net, life: int) -> None:
         super().__init__(net.world, "scheduler")
+        self.life = life
+        self.started = self.clock.now()
         self.core = SchedulerCore(
             f"epoch {life}",
             lock_grace=LOCK_GRACE_SECONDS,
@@ -29,11 +31,11 @@ class Scheduler(Process):
         self._router = SimRouter(net, self, ADDRESS)
         self._tick_is_due = False
         self._unchecked = 0
-        self.later(0.0, self._tick)
+        self.after(0.0, self._tick)
 
     def _tick(self) -> None:
         self._tick_is_due = True
-        self.later(TICK_SECONDS, self._tick)
+        self.after(TICK_SECONDS, self._tick)
         self.wake()
 
     def turn(self) -> None:
@@ -55,7 +57,7 @@ class Scheduler(Process):
             for peer, message in events:
                 if type(message) is not Tick:
                     world.say(self.name, f"< {peer.decode()}", message)
-        for effect in self.core.handle(events, world.now):
+        for effect in self.core.handle(events, self.clock.now()):
             assert isinstance(effect, Send), effect
             if world.traced:
                 world.say(self.name, f"> {effect.peer.decode()}", effect.batch)
