@@ -505,7 +505,10 @@ class Connection:
 
     def _on_disconnected(self) -> None:
         with self._lock:
-            self._lost_since = time.monotonic()
+            if (
+                self._lost_since is None
+            ):  # and not for each attempt to connect that comes to nothing
+                self._lost_since = time.monotonic()
             reason = f"the connection to the scheduler at {self.address.url} broke"
             self._fail_questions(reason, but=REPEATABLE)
 

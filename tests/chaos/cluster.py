@@ -47,11 +47,13 @@ class Cluster:
         proxied: int = 0,
         memory_limit: str = "0",
         scheduler_options: Sequence[str] = (),
+        worker_options: Sequence[str] = (),
     ) -> None:
         self.size = nannies * nprocs
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._nprocs, self._nthreads, self._memory_limit = nprocs, nthreads, memory_limit
         self._scheduler_options = tuple(scheduler_options)
+        self._worker_options = tuple(worker_options)
         self.port = free_port()
         self.place = f"127.0.0.1:{self.port}"
         self.worker_link = Proxy("127.0.0.1", self.port)
@@ -94,6 +96,7 @@ class Cluster:
             str(self._nthreads),
             "--memory-limit",
             self._memory_limit,
+            *self._worker_options,
         )
 
     def end_nanny(self, number: int, signal_number: int = signal.SIGKILL) -> None:
