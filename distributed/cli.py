@@ -196,7 +196,7 @@ def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
     from distributed.worker import START_AGAIN
 
     try:
-        worker = make_worker(scheduler, options, None, "")
+        worker = make_worker(scheduler, options)
     except OSError as error:
         _fail(cannot_start(error))
     on_signals(worker.stop, worker.wake_descriptor)

@@ -18,6 +18,7 @@ from distributed.messages import (
     Broadcast,
     Cancel,
     ClientHello,
+    Died,
     Done,
     Errors,
     Forget,
@@ -318,4 +319,5 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Abandoned: _check_assignments,
     Seceded: _check_assignments,
     Alive: _check_workers,
+    Died: lambda message: _integers(message.running),
 }

@@ -388,10 +388,13 @@ class Alive(NamedTuple):
 
 
 class Died(NamedTuple):
-    """From a nanny: the process of `worker` has ended, and why."""
+    """From a nanny: the process of `worker` has ended, why, and what it said last. `running` are the
+    assignments that its threads were at, unless somebody has ordered its end."""
 
     worker: str
     reason: str
+    output: str
+    running: tuple[Any, ...] | list[Any]
 
 
 class Kill(NamedTuple):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
@@ -15,13 +16,16 @@ from typing import IO
 TAIL_LINES = 20
 # A line that is longer is passed on, and remembered, in pieces.
 LINE_BYTES = 16 << 10
+# The end of a process is told at most so long after it, whether all its output has been read or not: the
+# tasks that it ran wait for that.
+LAST_WORDS_SECONDS = 0.25
 
 
 class Child:
     """Runs a command. It is told that we are gone by the end of its standard input.
 
-    `on_line(line, is_error)` is called for each line of its output, `on_exit(self)` once it has ended
-    and all its output has been seen; both in threads of their own.
+    `on_line(line, is_error)` is called for each line of its output, `on_exit(self)` once it has ended,
+    what it had started has been killed, and its output been seen; both in threads of their own.
     """
 
     def __init__(
@@ -79,13 +83,22 @@ class Child:
                 self.tail.append(text)
                 self._on_line(text, is_error)
 
+    def kill_group(self) -> None:
+        """End it, and the processes that it has started: they are of its process group."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # all have ended by themselves
+
     def _wait(self, readers: list[threading.Thread]) -> None:
         self.process.wait()
+        self.kill_group()
         assert self.process.stdin is not None
         self.process.stdin.close()
+        deadline = time.monotonic() + LAST_WORDS_SECONDS
         for reader in readers:
-            # A grandchild may have inherited the pipe and keep it open for ever.
-            reader.join(1.0)
+            # A grandchild in a group of its own may have inherited the pipe and keep it open for ever.
+            reader.join(max(0.0, deadline - time.monotonic()))
         self._on_exit(self)
 
 

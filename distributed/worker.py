@@ -57,6 +57,7 @@ from distributed.messages import (
     WorkerHello,
 )
 from distributed.registry import get_client, get_worker
+from distributed.running import Running
 from distributed.serialize import dumps, loads, nbytes, pickle_bytes, unpickle
 from distributed.store import Store
 from distributed.tasks import JOIN_SECONDS, Result, TaskThreads, Unreadable, workers_here
@@ -99,6 +100,7 @@ class Worker:
 
     `scheduler` is where it registers once it runs. `nthreads` tasks run at a time. Without a scheduler
     for `death_timeout` seconds it gives up. `on_registered` is called each time that it has registered.
+    `running` is the path of a file in which it notes what it runs, for its nanny; see `running.py`.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Worker:
         resources: dict[str, float] | None = None,
         local_directory: str | None = None,
         nanny: str = "",
+        running: str | None = None,
         death_timeout: float | None = None,
         on_registered: Callable[[], object] | None = None,
     ) -> None:
@@ -125,6 +128,7 @@ class Worker:
         self._nanny = nanny
         self._death_timeout = death_timeout
         self._on_registered = on_registered
+        self._running = Running(running)
         self._context: Any = Context()
         try:
             self._router = Router(self._context, host, port)
@@ -141,13 +145,14 @@ class Worker:
         self._fetcher = Fetcher(self._context, self._poller)
         self._server = Server(self._router, self._collect, self._accept)
         self._store = Store()
-        self._threads = TaskThreads(self, self._store.values, self._poller.wake)
+        self._threads = TaskThreads(self, self._store.values, self._poller.wake, self._running)
         self._core = WorkerCore(self.address.url, self._threads.take_back)
         # What other threads have for the loop: functions to call there.
         self._posted: deque[Callable[[], object]] = deque()
         self._events: list[Any] = []
         self._arrived: dict[int | str, Any] = {}  # values that the core has not decided on
         self._pickling: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._unpickling_for = self._running.take()
         self._client: Executor | None = None
         self._client_lock = threading.Lock()
         self._process = psutil.Process()
@@ -173,6 +178,7 @@ class Worker:
         try:
             while not self._ending:
                 self._turn()
+            self._running.absolve()
             if self._registered:
                 self._dealer.send(encode_parts([Goodbye()]))
         finally:
@@ -377,7 +383,9 @@ class Worker:
             nonlocal left
             if isinstance(frames, list):
                 left += 1
-                self._pickling.put(lambda: self._unpickle(key, frames, arrive))
+                # To read it may end this process: then that is what the task comes to.
+                task = self._core.waiting_for(key)
+                self._pickling.put(lambda: self._unpickle(key, frames, arrive, task))
             elif isinstance(frames, str):
                 self._events.append(Unsendable(address, key, frames))
 
@@ -394,14 +402,21 @@ class Worker:
         self._fetcher.get(address, effect.keys, on_item, on_end)
 
     def _unpickle(
-        self, key: str, frames: Sequence[Frame], arrive: Callable[[str, Any, int], None]
+        self,
+        key: str,
+        frames: Sequence[Frame],
+        arrive: Callable[[str, Any, int], None],
+        assignment: int = 0,
     ) -> None:
+        running, slot = self._unpickling_for
+        running[slot] = assignment
         try:
             value = repeatable(loads(frames))
         except BaseException as error:
             # The task that wants it fails with this, where it looks the value up.
             value = Unreadable(key, error)
         size = nbytes(value)
+        running[slot] = 0
         self._post(lambda: arrive(key, value, size))
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:

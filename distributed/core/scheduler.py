@@ -275,7 +275,7 @@ class SchedulerCore:
 
     def _on_gone(self, peer: Peer, member: Any) -> None:
         if isinstance(member, Worker) and not member.nanny:
-            self._lose_worker(member, "its connection closed")
+            self._lose_worker(member, "its connection closed", _running(member))
         elif isinstance(member, Member):
             member.gone_since = self.now
             if isinstance(member, Worker):
@@ -284,7 +284,7 @@ class SchedulerCore:
 
     def _remove(self, member: Member, reason: str) -> None:
         if isinstance(member, Worker):
-            self._lose_worker(member, reason, blame=False)
+            self._lose_worker(member, reason)
         elif isinstance(member, Client):
             self._lose_client(member)
         else:
@@ -298,15 +298,16 @@ class SchedulerCore:
         self.lifecycle.settle(client)
         self.lifecycle.forget_functions(client, tuple(client.functions))
 
-    def _lose_worker(self, worker: Worker, reason: str, blame: bool = True) -> None:
-        """`blame`: the tasks that were running may be why it died."""
+    def _lose_worker(
+        self, worker: Worker, reason: str, guilty: Iterable[Task] = (), output: str = ""
+    ) -> None:
+        """Those that are `guilty` may be why it died; nobody is if its end was ordered."""
         self.members.leave(worker)
-        guilty = _running(worker) if blame else ()
         self.requests.worker_lost(worker, reason)
         for task in worker.holds:
             if len(task.holders) == 1:
                 self.requests.task_lost(task)
-        self.lifecycle.lose_worker(worker, reason, guilty)
+        self.lifecycle.lose_worker(worker, reason, guilty, output)
 
     def _on_goodbye(self, member: Member, message: Goodbye) -> None:
         self._remove(member, "it said goodbye")
@@ -320,7 +321,9 @@ class SchedulerCore:
     def _on_died(self, nanny: Nanny, message: Died) -> None:
         worker = self.members.workers.get(message.worker)
         if worker is not None:
-            self._lose_worker(worker, message.reason)
+            found = (worker.assigned.get(assignment) for assignment in message.running)
+            guilty = [task for task in found if isinstance(task, Task)]
+            self._lose_worker(worker, message.reason, guilty, message.output)
 
     def _on_answer(self, worker: Worker, message: Answer) -> None:
         self.requests.answered(worker, message.request, message.ok, message.value)
@@ -349,9 +352,19 @@ class SchedulerCore:
         silence = self.now - worker.last_seen
         limit = SILENCE_SECONDS if worker.nanny else SILENCE_SECONDS_WITHOUT_NANNY
         if _since(worker.gone_since, self.now) > DIED_SECONDS:
-            self._lose_worker(worker, "its connection closed, and its nanny does not say why")
+            self._lose_cut_off(worker)
         elif silence > limit:
-            self._lose_worker(worker, f"nothing was heard of it for {silence:.0f} s", blame=False)
+            self._lose_worker(worker, f"nothing was heard of it for {silence:.0f} s")
+
+    def _lose_cut_off(self, worker: Worker) -> None:
+        """A nanny that is there would have said that it died: then nobody is to blame. If that is gone as
+        well, so may be the whole machine, and a task may be why."""
+        nanny = self.members.nannies.get(worker.nanny)
+        if nanny is not None and nanny.gone_since is None:
+            self._lose_worker(worker, "its connection closed, and it has not come back")
+        else:
+            reason = "its connection closed, and so did its nanny's"
+            self._lose_worker(worker, reason, _running(worker))
 
     def _check_idle(self) -> None:
         if self.members.clients or any(t.state in ACTIVE for t in self.lifecycle.tasks.values()):
@@ -413,7 +426,7 @@ class SchedulerCore:
                 append(nanny, Kill, worker.id)
             else:
                 self._loose.append(Send(peer, [StartAgain()]))
-            self._lose_worker(worker, reason, blame=False)
+            self._lose_worker(worker, reason)
             self.members.doom(peer)
         for other in self.members.clients.values():
             self.lifecycle.release(other, tuple(other.wants))
@@ -437,8 +450,8 @@ class SchedulerCore:
 
 
 def _running(worker: Worker) -> list[Task]:
-    """The tasks that its threads were at. Assignments start in their order, so those are the oldest
-    that have not been reported."""
+    """A guess at what its threads were at, for when no nanny tells. Assignments start in their order, so
+    those are the oldest that have not been reported."""
     running: list[Task] = []
     for assignment, task in worker.assigned.items():
         if assignment not in worker.seceded and len(running) == worker.nthreads:

@@ -147,7 +147,7 @@ class Task:
         self.nbytes = 0
         self.error: Error | None = None
         self.retries = options.retries
-        self.deaths = 0  # of workers that were running it
+        self.deaths: tuple[str, ...] = ()  # of workers that were running it, in words
 
     def __lt__(self, other: Task) -> bool:
         # Heaps hold (priority, task); two clients' orders may coincide within a priority.

@@ -230,6 +230,11 @@ class WorkerCore:
     def assigned(self) -> list[tuple[int, str]]:
         return [(job.assignment, job.key) for job in self.jobs.values()]
 
+    def waiting_for(self, key: str) -> int:
+        """The assignment, the oldest, that needs this data from elsewhere; 0 if none does."""
+        wanted = self.inputs.get(key)
+        return min((job.assignment for job in wanted.jobs), default=0) if wanted else 0
+
     # Work comes
 
     def _on_run(self, message: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,8 +101,17 @@ def test_data_of_a_graph_that_was_lost_with_a_worker_is_sent_again(
 def test_a_task_that_kills_its_worker_fails_after_four_deaths(two_workers: Executor) -> None:
     others = two_workers.map(slow_inc, range(20))
     killer = two_workers.submit(os._exit, 7)
-    with pytest.raises(KilledWorker, match=r"4 workers that died.*exit status 7"):
+    with pytest.raises(KilledWorker) as caught:
         killer.result(timeout=30)
+    lines = str(caught.value).splitlines()
+    assert "was running on 4 workers that died" in lines[0]
+    for number, line in enumerate(lines[1:], 1):
+        assert re.fullmatch(
+            rf"  {number}\. tcp://127\.0\.0\.1:\d+ \(process \d+\): exit status 7; "
+            r"it last used \d+\.\d\d GB of its limit of \d+\.\d\d GB",
+            line,
+        )
+    assert len(lines) == 5
     assert killer.status == "error"
     assert two_workers.gather(others) == list(range(1, 21))
 

@@ -427,7 +427,12 @@ def test_only_running_tasks_are_blamed_and_the_fourth_death_is_the_last(env: Env
         env.gone(worker)
     ((key, how, why),) = env.items("C", Ended)
     assert (key, how) == ("killer", "killed")
-    assert "4 workers that died" in why and "its connection closed" in why
+    lines = why.splitlines()
+    assert lines[0] == "killer was running on 4 workers that died; it is not run again:"
+    assert lines[1:] == [
+        f"  {n}. W{n - 1} at {address(f'W{n - 1}')} (process 1): its connection closed"
+        for n in range(1, 5)
+    ]
     worker = env.worker("W9")
     assert set(env.runs(worker)) == {"bystander"}
 
@@ -442,7 +447,63 @@ def test_a_suspect_runs_alone(env: Env) -> None:
 def test_a_worker_that_leaves_is_not_blamed_on_its_tasks(env: Env) -> None:
     env.submit("C", "x")
     env.send("W", Goodbye())
-    assert env.core.lifecycle.tasks["x"].deaths == 0
+    assert env.core.lifecycle.tasks["x"].deaths == ()
+
+
+def deaths(env: Env) -> dict[str, int]:
+    return {key: len(task.deaths) for key, task in env.core.lifecycle.tasks.items()}
+
+
+def test_what_the_nanny_says_was_running_is_blamed_and_nothing_else(env: Env) -> None:
+    env.gone("W")
+    env.nanny()
+    env.worker("V", nthreads=2, nanny="N")
+    env.submit("C", "a", "b", "c", "d")
+    given = env.runs("V")
+    env.release("C", "b")  # runs on, but nobody wants it
+    running = (given["c"], given["b"], 999)
+    env.send("N", Died("V", "exit status 3", "", running))
+    assert deaths(env) == {"a": 0, "c": 1, "d": 0}
+
+
+def test_after_four_deaths_their_reasons_are_told_and_the_last_words(env: Env) -> None:
+    env.gone("W")
+    env.nanny()
+    env.submit("C", "killer")
+    for number in range(MAX_DEATHS):
+        env.worker(f"W{number}", nanny="N")
+        running = tuple(env.runs(f"W{number}").values())
+        env.gone(f"W{number}")
+        env.send("N", Died(f"W{number}", f"exit status {number}", "alas\npoor Yorick", running))
+    ((key, how, why),) = env.items("C", Ended)
+    assert (key, how) == ("killer", "killed")
+    assert "W0 at tcp://W0:1 (process 1): exit status 0\n" in why
+    assert why.endswith(
+        "(process 1): exit status 3\nWhat the last of them said last:\n    alas\n    poor Yorick"
+    )
+
+
+def test_nobody_is_blamed_if_the_nanny_is_there_and_does_not_say_that_the_worker_died(
+    env: Env,
+) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.gone("W")
+    env.submit("C", "x")
+    env.gone("V")
+    env.tick(DIED_SECONDS + 0.1)
+    assert deaths(env) == {"x": 0}
+
+
+def test_what_ran_is_guessed_if_the_nanny_is_gone_too(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.gone("W")
+    env.submit("C", "x", "prefetched")
+    env.gone("V")
+    env.gone("N")
+    env.tick(DIED_SECONDS + 0.1)
+    assert deaths(env) == {"x": 1, "prefetched": 0}
 
 
 def test_with_a_nanny_the_reason_is_waited_for(env: Env) -> None:
@@ -452,9 +513,8 @@ def test_with_a_nanny_the_reason_is_waited_for(env: Env) -> None:
     env.submit("C", "x")
     env.gone("V")
     assert env.state("x") == PROCESSING
-    env.send("N", Died("V", "exit status 3"))
+    env.send("N", Died("V", "exit status 3", "", ()))
     assert env.state("x") != PROCESSING
-    assert env.core.lifecycle.tasks["x"].deaths == 1
 
 
 def test_without_word_of_the_nanny_the_worker_is_lost_after_a_second(env: Env) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.sim.client import Client
@@ -11,7 +10,7 @@ from tests.sim.nanny import Nanny
 from tests.sim.net import Net
 from tests.sim.scheduler import Scheduler
 from tests.sim.tasks import Book
-from tests.sim.worker import Worker
+from tests.sim.worker import OnDeath, Worker
 from tests.sim.world import Process, World
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class Cluster:
         self.book = Book(random)
         self.ledger = Ledger(self.book)
         self.lives = 1
-        self.scheduler = Scheduler(self.net, 1)
+        self.scheduler = Scheduler(self.net, 1, self.ledger)
         self._all_workers: list[Worker] = []
         self._started = 0
         self._free_addresses: list[str] = []
@@ -60,11 +59,13 @@ class Cluster:
         found = [self.scheduler, *self.nannies, *self.workers, *self.clients]
         return [process for process in found if process.alive]
 
-    def start_worker(self, nanny: str, on_death: Callable[[str], object]) -> Worker:
-        def died(reason: str) -> None:
-            self.ledger.worker_losses += 1
+    def start_worker(self, nanny: str, on_death: OnDeath) -> Worker:
+        def died(reason: str, running: list[int]) -> None:
+            for assignment in running:
+                self.ledger.deaths[worker.threads.running[assignment].key] += 1
+            self.note_loss(worker)
             self._free_addresses.append(worker.address)
-            on_death(reason)
+            on_death(reason, running)
 
         self._started += 1
         name = f"w{self._started}"
@@ -74,6 +75,12 @@ class Cluster:
         self.world.say(name, "starts", f"{nthreads} threads, nanny {nanny!r}")
         return worker
 
+    def note_loss(self, worker: Worker) -> None:
+        """It died, or its connection to the scheduler breaks."""
+        known = self.scheduler.core.members.nannies.get(worker.nanny)
+        told = known is not None and known.gone_since is None
+        self.ledger.losses += [n for n in self.nannies if told and n.name == worker.nanny] or [None]
+
     def _address(self, name: str) -> str:
         """Now and then that of one that has died: ports are used again."""
         if self._free_addresses and self.world.random.random() < 0.5:
@@ -82,7 +89,7 @@ class Cluster:
 
     def _start_alone(self) -> None:
         delay = self.world.random.uniform(*OPERATOR_SECONDS)
-        self.start_worker("", lambda reason: self.world.at(delay, self._start_alone))
+        self.start_worker("", lambda reason, running: self.world.at(delay, self._start_alone))
 
     def restart_scheduler(self, down: float) -> None:
         """It dies, and comes back after so long."""
@@ -92,7 +99,7 @@ class Cluster:
 
     def _start_scheduler(self) -> None:
         self.lives += 1
-        self.scheduler = Scheduler(self.net, self.lives)
+        self.scheduler = Scheduler(self.net, self.lives, self.ledger)
 
     def heal(self) -> None:
         """One worker alone would take days for what poison makes it do again and again."""

@@ -18,7 +18,7 @@ from distributed.messages import (
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.net import Net, SimDealer
-from tests.sim.worker import Worker
+from tests.sim.worker import OnDeath, Worker
 from tests.sim.world import Process
 
 ALIVE_SECONDS = 2.0
@@ -33,7 +33,7 @@ class Nanny(Process):
         self,
         net: Net,
         name: str,
-        start: Callable[[str, Callable[[str], object]], Worker],
+        start: Callable[[str, OnDeath], Worker],
         count: int,
     ) -> None:
         super().__init__(net.world, name)
@@ -46,15 +46,21 @@ class Nanny(Process):
             self._bring()
         self._tell_who_lives()
 
+    @property
+    def was_cut_off(self) -> bool:
+        """So the scheduler may not have heard how its workers died."""
+        return self._dealer.cuts > 0
+
     def _bring(self) -> None:
         worker = self._start(
-            self.name, lambda reason: self.soon(lambda: self._died(worker, reason))
+            self.name,
+            lambda reason, running: self.soon(lambda: self._died(worker, reason, running)),
         )
         self.workers.append(worker)
 
-    def _died(self, worker: Worker, reason: str) -> None:
+    def _died(self, worker: Worker, reason: str, running: list[int]) -> None:
         self.workers.remove(worker)
-        died = Died(worker.name, reason)
+        died = Died(worker.name, reason, "", running)
         if self._connected:
             self._say(died)
         else:

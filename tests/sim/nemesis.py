@@ -82,7 +82,7 @@ class Nemesis:
     def _cut(self, wire: Wire) -> None:
         owner = wire.dealer.process
         if isinstance(owner, Worker) and wire.router.address == scheduler.ADDRESS:
-            self.cluster.ledger.worker_losses += 1
+            self.cluster.note_loss(owner)
         self.world.say(owner.name, "is cut off from", wire.router.process.name)
         wire.cut(self._notice_seconds(), self._notice_seconds())
 

@@ -102,6 +102,7 @@ class Wire:
         if not self.open:
             return
         self.open = False
+        self.dealer.cuts += 1
         world = self.net.world
         del self.net.wires[self]
         arriving = self._under_way[True]
@@ -175,6 +176,7 @@ class SimDealer:
         self.net = net
         self.process = process
         self.address = address
+        self.cuts = 0  # connections that have broken
         self._wire: Wire | None = None
         self._events: list[str] = []
         self._inbox: list[list[Any]] = []

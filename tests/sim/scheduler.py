@@ -9,6 +9,7 @@ from distributed.codec import decode, encode_parts
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Gone, Send, Tick
+from tests.sim.ledger import Ledger
 from tests.sim.net import Net, SimRouter
 from tests.sim.world import Process
 
@@ -19,7 +20,7 @@ WALKED_TASKS = 6
 
 
 class Scheduler(Process):
-    def __init__(self, net: Net, life: int) -> None:
+    def __init__(self, net: Net, life: int, ledger: Ledger) -> None:
         super().__init__(net.world, "scheduler")
         self.core = SchedulerCore(
             f"epoch {life}",
@@ -27,6 +28,7 @@ class Scheduler(Process):
             first_assignment=int(self.world.now * 1e6) + 1,
         )
         self._router = SimRouter(net, self, ADDRESS)
+        self._ledger = ledger
         self._tick_is_due = False
         self._unchecked = 0
         self.later(0.0, self._tick)
@@ -68,6 +70,9 @@ class Scheduler(Process):
     def check(self) -> None:
         self._unchecked = 0
         check(self.core)
+        for task in self.core.lifecycle.tasks.values():
+            if task.deaths:
+                self._ledger.check_blame(task.key, len(task.deaths))
 
     def leftovers(self) -> list[Any]:
         """What should not be there once nobody wants anything."""

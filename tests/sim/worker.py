@@ -45,6 +45,8 @@ from tests.sim.tasks import BLOBS, KIND, MAX_SECONDS, Book, Play, Spec, packed, 
 from tests.sim.world import Process
 
 HEARTBEAT_SECONDS = 2.0
+# Told why it died, and the assignments that were running, unless its end was ordered.
+OnDeath = Callable[[str, list[int]], object]
 
 
 class Threads:
@@ -132,7 +134,7 @@ class Worker(Process):
         address: str,
         nthreads: int,
         nanny: str = "",
-        on_death: Callable[[str], object] = lambda reason: None,
+        on_death: OnDeath = lambda reason, running: None,
     ) -> None:
         super().__init__(net.world, name)
         self.book = book
@@ -158,16 +160,16 @@ class Worker(Process):
         self._posted.append(act)
         self.wake()
 
-    def die(self, reason: str) -> None:
+    def die(self, reason: str, ordered: bool = False) -> None:
         if self.alive:
             super().die(reason)
-            self._on_death(reason)
+            self._on_death(reason, [] if ordered else list(self.threads.running))
 
     def leave(self) -> None:
         """Ended in an orderly way by whoever started it."""
         if self.registered:
             self._dealer.send(encode_parts([Goodbye()]))
-        self.die("goodbye")
+        self.die("goodbye", ordered=True)
 
     # The loop
 
