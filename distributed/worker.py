@@ -157,6 +157,7 @@ class Worker:
         self._client_lock = threading.Lock()
         self._process = psutil.Process()
         self._introduced = False  # hello has been said on this connection
+        self._hello_is_due = False
         self._registered = False
         self._alone_since: float | None = time.monotonic()
         self._next_complaint = time.monotonic() + 1.0
@@ -237,6 +238,8 @@ class Worker:
             for effect in self._core.handle(events):
                 _CARRY_OUT[type(effect)](self, effect)
             self._arrived.clear()
+        if self._hello_is_due:
+            self._hello()
 
     def _patience(self) -> float:
         return SUSPICION_SECONDS if self._router.suspicious else TURN_SECONDS
@@ -244,9 +247,9 @@ class Worker:
     def _hear(self) -> None:
         for event in self._dealer.events():
             if event == CONNECTED:
-                self._hello()
+                self._hello_is_due = True
             elif event == DISCONNECTED:
-                self._introduced = self._registered = False
+                self._introduced = self._registered = self._hello_is_due = False
                 self._alone_since = time.monotonic()
                 self._next_complaint = time.monotonic() + 1.0
             elif event == REFUSED:
@@ -264,7 +267,11 @@ class Worker:
                 else:
                     self._events.append(message)
 
-    def _hello(self, message: Message | None = None) -> None:
+    def _on_hello_again(self, message: HelloAgain) -> None:
+        # Later in this turn: with all that came before this and the core has not taken in yet.
+        self._hello_is_due = True
+
+    def _hello(self) -> None:
         hello = WorkerHello(
             worker=self.id,
             name=self.name,
@@ -279,7 +286,7 @@ class Worker:
             holds=tuple(self._core.holds()),
             assigned=tuple(self._core.assigned()),
         )
-        self._introduced, self._registered = True, False
+        self._introduced, self._registered, self._hello_is_due = True, False, False
         self._dealer.send(encode_parts([hello]))
 
     def _on_welcome(self, message: Welcome) -> None:
@@ -505,7 +512,7 @@ def _frames(value: Any) -> list[Frame] | str:
 _HEAR: dict[Any, Callable[[Worker, Any], None]] = {
     Welcome: Worker._on_welcome,
     Refused: Worker._on_refused,
-    HelloAgain: Worker._hello,
+    HelloAgain: Worker._on_hello_again,
     StartAgain: Worker._on_start_again,
     Goodbye: Worker._on_goodbye,
     Call: Worker._on_call,

@@ -144,6 +144,7 @@ class Worker(Process):
         self.events: list[Any] = []
         self.address = address
         self.introduced = False
+        self._hello_is_due = False
         self.registered = False
         self._on_death = on_death
         self._posted: deque[Callable[[], object]] = deque()
@@ -181,25 +182,26 @@ class Worker(Process):
             self._posted.popleft()()
         self._take_results()
         events, self.events = self.events, []
-        if not events:
-            return
-        self.world.events += len(events)
-        for effect in self.core.handle(events):
-            _CARRY_OUT[type(effect)](self, effect)
-        self._arrived.clear()
+        if events:
+            self.world.events += len(events)
+            for effect in self.core.handle(events):
+                _CARRY_OUT[type(effect)](self, effect)
+            self._arrived.clear()
+        if self._hello_is_due:
+            self._hello()
 
     def _hear(self) -> None:
         for event in self._dealer.events():
             if event == CONNECTED:
-                self._hello()
+                self._hello_is_due = True
             elif event == DISCONNECTED:
-                self.introduced = self.registered = False
+                self.introduced = self.registered = self._hello_is_due = False
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 if isinstance(message, Welcome):
                     self.registered = True
                 elif isinstance(message, HelloAgain):
-                    self._hello()
+                    self._hello_is_due = True
                 else:
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
@@ -219,7 +221,7 @@ class Worker(Process):
             holds=tuple(self.core.holds()),
             assigned=tuple(self.core.assigned()),
         )
-        self.introduced, self.registered = True, False
+        self.introduced, self.registered, self._hello_is_due = True, False, False
         self._dealer.send(encode_parts([hello]))
 
     def _heartbeat(self) -> None:
