@@ -48,6 +48,7 @@ from distributed.errors import DistributedError, ProtocolError, SchedulerGone, T
 from distributed.keys import shown_key, shown_text
 from distributed.messages import (
     Goodbye,
+    Heartbeat,
     Message,
 )
 from distributed.transfer import Fetcher
@@ -62,9 +63,11 @@ from distributed.transport import (
     Poller,
 )
 
-# Without a scheduler for so long, futures that are pending fail. One that is started again on the
-# same address within the time carries on.
+# Without a scheduler for so long, futures that are pending fail, if nobody has said otherwise. One that is
+# started again on the same address within the time carries on.
 SCHEDULER_GONE_SECONDS = 60.0
+# How often a client says that it lives; see cli.MIN_CLIENT_TIMEOUT.
+HEARTBEAT_SECONDS = 2.0
 # The thread looks up at least so often.
 TURN_SECONDS = 0.1
 # A call sends for itself if nothing has been sent for so long. Calls in quicker succession are left to the
@@ -124,13 +127,18 @@ class Question:
 
 
 class Connection:
-    """Connects to the scheduler at `address`.
+    """Connects to the scheduler at `address`. Without one for `scheduler_timeout` seconds, what is pending
+    fails.
 
     Raises SchedulerGone, an OSError, if that has not answered within `timeout` seconds or refuses.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(
+        self, address: Address, timeout: float, scheduler_timeout: float = SCHEDULER_GONE_SECONDS
+    ) -> None:
         self.address = address
+        self._scheduler_timeout = scheduler_timeout
+        self._next_heartbeat = 0.0
         self._process = os.getpid()
         self.epoch = ""  # names the scheduler that has welcomed us
         self.core = ClientCore(uuid.uuid4().hex)
@@ -455,6 +463,10 @@ class Connection:
                 self._release_if_due()
             if self._lost_since is not None:
                 self._check_connection()
+            elif time.monotonic() >= self._next_heartbeat:
+                self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+                with self._lock:
+                    self._outbox.append(Heartbeat(0))
             self._send_outbox()
 
     def _hear(self) -> None:
@@ -491,7 +503,7 @@ class Connection:
         if self._lost_since is None or not self._welcomed.is_set():
             return
         seconds = time.monotonic() - self._lost_since
-        if seconds > SCHEDULER_GONE_SECONDS:
+        if seconds > self._scheduler_timeout:
             reason = f"no scheduler has answered at {self.address.url} for {seconds:.0f} s"
             with self._lock:
                 self._decide(Abandon(LOST, reason))

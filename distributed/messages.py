@@ -231,6 +231,12 @@ class Warn(NamedTuple):
     text: str
 
 
+class Heartbeat(NamedTuple):
+    """The sender, a worker or a client, lives. `memory` is what the process of a worker uses, in bytes."""
+
+    memory: int
+
+
 # Worker to scheduler ---------------------------------------------------------------------------
 
 
@@ -307,12 +313,6 @@ class Answer(NamedTuple):
     request: int
     ok: bool
     value: bytes
-
-
-class Heartbeat(NamedTuple):
-    """Bytes of resident memory of the sending process."""
-
-    memory: int
 
 
 # Scheduler to worker ---------------------------------------------------------------------------

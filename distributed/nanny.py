@@ -57,7 +57,8 @@ from distributed.transport import CONNECTED, DISCONNECTED, Address, Context, Dea
 # How worker processes end that mean to. Everything else, 0 too, is a death.
 ORDERLY, AGAIN, NO_SCHEDULER = 80, 81, 82
 
-ALIVE_SECONDS = 2.0
+# See cli.MIN_WORKER_TIMEOUT.
+ALIVE_SECONDS = 1.0
 CHECK_SECONDS = 0.25
 # A worker that uses more than this share of its limit is ended, before the machine's own memory killer
 # picks a process of its choice.

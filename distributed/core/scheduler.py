@@ -18,6 +18,13 @@ from distributed.core.lifecycle import (
 )
 from distributed.core.locks import Locks
 from distributed.core.members import DOOMED, Members
+from distributed.core.patience import (
+    CLIENT_GRACE_SECONDS,
+    LOCK_SECONDS,
+    SILENCE_SECONDS,
+    Patience,
+    gone_for,
+)
 from distributed.core.queues import Queues
 from distributed.core.reports import Reports
 from distributed.core.requests import Requests, Restarting
@@ -88,13 +95,6 @@ from distributed.messages import (
 # A worker whose connection broke is lost when its nanny has not said within this time why: then the
 # nanny is cut off as well, or busy. Without a nanny it is lost at once.
 DIED_SECONDS = 1.0
-# A client whose connection broke may come back within this time and find its results.
-CLIENT_GRACE_SECONDS = 5.0
-# Silence after which a worker is given up. With a nanny, signs of life come from there, and a task that
-# never releases the interpreter lock does not stop them; without one such a task is as silent as a
-# machine that is off.
-SILENCE_SECONDS = 30.0
-SILENCE_SECONDS_WITHOUT_NANNY = 300.0
 # The end waits so long for workers and nannies to say goodbye: what a connection has received and its
 # owner has not read is lost when the other side closes it.
 END_SECONDS = 2.0
@@ -109,6 +109,7 @@ class SchedulerCore:
     neither a client nor unfinished work for so long. With `lock_grace` (seconds) there may have been an
     earlier life, whose clients hold locks; see `locks.py`. Assignments are numbered from
     `first_assignment`, which must be above the numbers of all earlier lives: workers may still be at those.
+    `worker_timeout` and `client_timeout` (seconds): see `patience.py`.
     """
 
     def __init__(
@@ -117,6 +118,8 @@ class SchedulerCore:
         idle_timeout: float | None = None,
         lock_grace: float = 0.0,
         first_assignment: int = 1,
+        worker_timeout: float = SILENCE_SECONDS,
+        client_timeout: float = CLIENT_GRACE_SECONDS,
     ) -> None:
         self.epoch = epoch
         self.idle_timeout = idle_timeout
@@ -127,6 +130,7 @@ class SchedulerCore:
         self.reports = Reports(self.lifecycle, self.requests)
         self.locks = Locks(lock_grace)
         self.members = Members()
+        self.patience = Patience(worker_timeout, client_timeout)
         self.complaints = Complaints()
         self._idle_since: float | None = None
         self._ending = ""  # why the cluster is about to end
@@ -332,14 +336,20 @@ class SchedulerCore:
         worker.last_seen = self.now
         worker.memory = message.memory
 
+    def _on_client_heartbeat(self, client: Client, message: Heartbeat) -> None:
+        client.last_seen = self.now
+
     # Time passes
 
     def _on_tick(self) -> None:
+        self.patience.tick(self.members.all(), self.now)
         for worker in tuple(self.members.workers.values()):
             self._check_worker(worker)
         for client in tuple(self.members.clients.values()):
-            if _since(client.gone_since, self.now) > CLIENT_GRACE_SECONDS:
+            if self.patience.has_ended(client, self.now):
                 self._lose_client(client)
+            elif gone_for(client, self.now) > LOCK_SECONDS:
+                self.locks.client_lost(client)
         for nanny in tuple(self.members.nannies.values()):
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
@@ -349,11 +359,10 @@ class SchedulerCore:
         self._check_idle()
 
     def _check_worker(self, worker: Worker) -> None:
-        silence = self.now - worker.last_seen
-        limit = SILENCE_SECONDS if worker.nanny else SILENCE_SECONDS_WITHOUT_NANNY
-        if _since(worker.gone_since, self.now) > DIED_SECONDS:
+        if gone_for(worker, self.now) > DIED_SECONDS:
             self._lose_cut_off(worker)
-        elif silence > limit:
+        elif self.patience.has_ended(worker, self.now):
+            silence = self.now - worker.last_seen
             self._lose_worker(worker, f"nothing was heard of it for {silence:.0f} s")
 
     def _lose_cut_off(self, worker: Worker) -> None:
@@ -461,10 +470,6 @@ def _running(worker: Worker) -> list[Task]:
     return running
 
 
-def _since(moment: float | None, now: float) -> float:
-    return 0.0 if moment is None else now - moment
-
-
 def _report(handler: Callable[[Reports, Worker, Any], None]) -> Handler:
     return lambda core, worker, message: handler(core.reports, worker, message)
 
@@ -500,6 +505,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Concede): _lock(Locks.on_concede),
     (Client, IsLocked): _lock(Locks.on_is_locked),
     (Client, Stop): SchedulerCore._on_stop,
+    (Client, Heartbeat): SchedulerCore._on_client_heartbeat,
     (Client, Goodbye): SchedulerCore._on_goodbye,
     (Worker, Done): _report(Reports.on_done),
     (Worker, Errors): _report(Reports.on_errors),

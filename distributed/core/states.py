@@ -270,7 +270,7 @@ class Nonsense(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """Time has passed. Fed at least twice a second."""
+    """Time has passed. Fed at least every `patience.TICK_SECONDS`."""
 
 
 # Effects: what the shell has to do once the core has decided.

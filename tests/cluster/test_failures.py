@@ -241,17 +241,21 @@ def test_a_worker_that_joins_gets_work(two_workers: Executor, tmp_path: Path) ->
     assert two_workers.gather(futures) == list(range(1, 401))
 
 
-def test_the_keys_of_a_client_that_dies_are_released(two_workers: Executor) -> None:
+def test_the_keys_of_a_client_that_dies_are_released() -> None:
+    with LocalCluster(n_workers=1, client_timeout=1) as cluster, Executor(cluster) as executor:
+        keys_of_a_client_that_dies(executor)
+
+
+def keys_of_a_client_that_dies(executor: Executor) -> None:
     script = (
         "import os, sys; from distributed import Executor, wait;"
         "e = Executor(sys.argv[1]); f = e.map(abs, range(7)); wait(f); print(len(f), flush=True);"
         "os.kill(os.getpid(), 9)"
     )
-    command = [sys.executable, "-c", script, two_workers.scheduler_address]
+    command = [sys.executable, "-c", script, executor.scheduler_address]
     died = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert (died.stdout, died.returncode) == ("7\n", -signal.SIGKILL)
-    assert len(two_workers.who_has()) == 7
-    wait_until(lambda: not two_workers.who_has(), 20, "the end of its keys")
+    wait_until(lambda: not executor.who_has(), 20, "the end of its keys")
 
 
 def test_without_a_scheduler_waiting_ends_with_a_reason(tmp_path: Path) -> None:

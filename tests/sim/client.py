@@ -31,7 +31,7 @@ from distributed.core.client import (
     Wake,
     Welcomed,
 )
-from distributed.messages import Goodbye, Message, Scatter
+from distributed.messages import Goodbye, Heartbeat, Message, Scatter
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.fetcher import SimFetcher
@@ -40,6 +40,7 @@ from tests.sim.tasks import Book, packed, unpacked
 from tests.sim.world import Process
 
 SCHEDULER_GONE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 2.0
 RELEASE_SECONDS = 0.1
 SCATTER_ATTEMPTS = 3
 
@@ -142,6 +143,7 @@ class Client(Process):
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
         self._fetcher = SimFetcher(net, self)
         self.later(1.0, self._check_connection)
+        self.later(HEARTBEAT_SECONDS, self._beat)
 
     # For the user
 
@@ -261,6 +263,12 @@ class Client(Process):
                 self.was_alone = True
                 self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
         self.later(1.0, self._check_connection)
+
+    def _beat(self) -> None:
+        if self._lost_since is None:
+            self._outbox.append(Heartbeat(0))
+            self.wake()
+        self.later(HEARTBEAT_SECONDS, self._beat)
 
     def _send_outbox(self) -> None:
         if self._outbox:

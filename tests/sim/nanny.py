@@ -21,7 +21,7 @@ from tests.sim.net import Net, SimDealer
 from tests.sim.worker import OnDeath, Worker
 from tests.sim.world import Process
 
-ALIVE_SECONDS = 2.0
+ALIVE_SECONDS = 1.0
 # How long a new process takes until it dials.
 START_SECONDS = (0.2, 1.0)
 

@@ -14,6 +14,8 @@ from tests.sim.net import Net, SimRouter
 from tests.sim.world import Process
 
 ADDRESS = "tcp://scheduler:1"
+# For workers and for clients, in seconds.
+TIMEOUTS = (3.0, 10.0, 30.0)
 # The invariants are walked after each batch while there are few tasks, and then so much more rarely that
 # it does not take most of the time.
 WALKED_TASKS = 6
@@ -26,6 +28,8 @@ class Scheduler(Process):
             f"epoch {life}",
             lock_grace=LOCK_GRACE_SECONDS,
             first_assignment=int(self.world.now * 1e6) + 1,
+            worker_timeout=self.world.random.choice(TIMEOUTS),
+            client_timeout=self.world.random.choice(TIMEOUTS),
         )
         self._router = SimRouter(net, self, ADDRESS)
         self._ledger = ledger
