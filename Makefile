@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 # dask.distributed, which has our import name
 PEER := .venv-peer
 
-# How long to hunt
+# How long to hunt, and how long the storms last
 MINUTES ?= 30
 
-.PHONY: help demo demo-arrays demo-dataframes test check lint bench bench-collections hunt mutants clean
+.PHONY: help demo demo-arrays demo-dataframes test check lint bench bench-collections hunt chaos mutants clean
 
 help:
 	@echo "make demo               count the words of Python's own library on a cluster"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench              our speed beside bare sockets and a process pool"
 	@echo "make bench-collections  dask's collections, beside dask.distributed and dask's threads"
 	@echo "make hunt MINUTES=30    look for lost work in a simulated cluster, with fresh seeds"
+	@echo "make chaos MINUTES=30   kill, stop and cut the processes of a real one, while it works"
 	@echo "make mutants            whether that finds deliberate bugs"
 	@echo "make clean              remove what the others made"
 
@@ -50,6 +51,11 @@ bench-collections: $(VENV)/installed-test $(PEER)/installed
 
 hunt: $(VENV)/installed-test
 	$(BIN)/python -m tests.sim --minutes $(MINUTES)
+
+# The task that holds the interpreter lock does that for longer than anybody may be silent.
+chaos: $(VENV)/installed-test
+	CHAOS_HOLD_SECONDS=35 $(BIN)/python -m pytest tests/chaos --deselect tests/chaos/test_storm.py
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 mutants: $(VENV)/installed-test
 	$(BIN)/python -m tests.sim.mutants

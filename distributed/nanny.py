@@ -46,6 +46,7 @@ from distributed.processes import (
     Child,
     describe_exit,
     end_with_parent,
+    kill_group,
     leave,
     on_signals,
     pass_on,
@@ -199,8 +200,9 @@ class Nanny:
         if isinstance(message, Kill):
             for ward in self._wards:
                 if ward.worker in message.workers and ward.child is not None:
-                    ward.reason, ward.ordered = "the cluster was restarted", True
-                    ward.child.kill_group()
+                    ward.reason, ward.ordered = message.reason, True
+                    logger.info("%s is ended: %s", _called(ward, ward.child), ward.reason)
+                    kill_group(ward.child.pid)
         elif isinstance(message, HelloAgain):
             self._say(NannyHello(self.id, PROTOCOL, PYTHON))
         elif isinstance(message, Goodbye):
@@ -311,7 +313,7 @@ class Nanny:
         if limit and ward.memory > MEMORY_SHARE * limit:
             ward.reason = f"memory: it used {self._usage(ward)}"
             logger.warning("%s is ended: %s", _called(ward, ward.child), ward.reason)
-            ward.child.kill_group()
+            kill_group(ward.child.pid)
 
     def _end_workers(self) -> list[Died]:
         """Returns what to say of those that may not have been able to say goodbye themselves."""
@@ -325,7 +327,7 @@ class Nanny:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 logger.info("process %d does not end by itself", child.pid)
-            child.kill_group()
+            kill_group(child.pid)
         for child in children:
             child.join(GRACE_SECONDS)
         return [Died(ward.worker, "its nanny was stopped", "", []) for ward in wards]

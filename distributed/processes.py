@@ -83,23 +83,25 @@ class Child:
                 self.tail.append(text)
                 self._on_line(text, is_error)
 
-    def kill_group(self) -> None:
-        """End it, and the processes that it has started: they are of its process group."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # all have ended by themselves
-
     def _wait(self, readers: list[threading.Thread]) -> None:
         self.process.wait()
-        self.kill_group()
+        # What it has started and left behind, which may hold on to its sockets and to these pipes.
+        kill_group(self.pid)
         assert self.process.stdin is not None
         self.process.stdin.close()
         deadline = time.monotonic() + LAST_WORDS_SECONDS
         for reader in readers:
-            # A grandchild in a group of its own may have inherited the pipe and keep it open for ever.
+            # A grandchild in a session of its own may have inherited the pipe and keep it open for ever.
             reader.join(max(0.0, deadline - time.monotonic()))
         self._on_exit(self)
+
+
+def kill_group(pid: int) -> None:
+    """End the process that began a session, and those that it has started there."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # all have ended by themselves
 
 
 def pass_on(line: str, is_error: bool) -> None:

@@ -53,11 +53,15 @@ class Fetcher:
     def get(self, address: str, keys: Sequence[str], on_item: OnItem, on_end: OnEnd) -> None:
         """`on_item(key, frames)` for each: None in place of the frames if the worker does not have it,
         a text if it cannot be sent. Then `on_end(None)`; `on_end(reason)` if the connection fails."""
-        self._link(address).get(keys, on_item, on_end)
+        link = self._reach(address, on_end)
+        if link is not None:
+            link.get(keys, on_item, on_end)
 
     def put(self, address: str, items: Sequence[tuple[str, int, Frames]], on_end: OnEnd) -> None:
         """Bring (key, assignment, frames). Ends once the worker has taken all of it."""
-        self._link(address).put(items, on_end)
+        link = self._reach(address, on_end)
+        if link is not None:
+            link.put(items, on_end)
 
     def owns(self, channel: Channel) -> bool:
         return channel in self._by_channel
@@ -78,6 +82,14 @@ class Fetcher:
     def close(self) -> None:
         for link in tuple(self._links.values()):
             self._drop(link, "closed")
+
+    def _reach(self, address: str, on_end: OnEnd) -> _Link | None:
+        try:
+            return self._link(address)
+        except ValueError as error:
+            # Addresses come from workers, by way of the scheduler: one that lies must not end us.
+            on_end(f"{address}: {error}")
+            return None
 
     def _link(self, address: str) -> _Link:
         link = self._links.get(address)

@@ -52,7 +52,7 @@ class Socket:
         function = function_of(func)
         items = [call_item(function, args, {}, None, False) for args in calls]
         numbered = [(n, key, packed, None, True) for n, (key, packed, *_) in enumerate(items, 1)]
-        self.tell(Run(function.id, function.blob, numbered))
+        self.tell(Run(function.id, function.blob, False, numbered))
 
     def close(self) -> None:
         self.router.close(0)

@@ -101,6 +101,14 @@ def test_a_worker_that_is_not_there_fails_the_request(pair: Pair) -> None:
     assert "unreachable" in str(pair.ends[0])
 
 
+@pytest.mark.parametrize("address", ["nowhere", "tcp://no where:1", "tcp://[::1:1", "tcp://x:0"])
+def test_what_is_no_address_fails_the_request(pair: Pair, address: str) -> None:
+    pair.get("a", address=address)
+    pair.fetcher.put(address, [], pair.ends.append)
+    pair.until(lambda: len(pair.ends) == 2)
+    assert all(str(end).startswith(f"{address}: ") for end in pair.ends)
+
+
 def test_a_worker_that_goes_fails_the_requests(pair: Pair) -> None:
     pair.data = {"a": [b"1"]}
     pair.get("a")

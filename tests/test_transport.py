@@ -246,3 +246,21 @@ def test_a_wake_that_comes_after_the_end_is_harmless() -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\x01\x00" + b"\x01\x00" + b"\x05\x00abcd",  # ZMTP 1.0: an identity, and two messages
+        b"\x47ET / HTTP/1.1".ljust(200, b"\x20"),
+    ],
+)
+def test_what_is_not_zmtp_3_is_not_heard(make: Make, poller: Poller, noise: bytes) -> None:
+    router = make(Router, "127.0.0.1", 0)
+    poller.add(router)
+    with socket.create_connection(router.address) as stranger:
+        stranger.sendall(noise)
+        dealer = connect(make, poller, router)
+        assert dealer.send((b"one of us",))
+        ((_, frames),) = until(poller, router.receive)
+        assert frames == [b"one of us"]

@@ -4,68 +4,87 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from distributed.codec import decode, encode
-from distributed.messages import Errors, HelloAgain, Run, WorkerHello
+from distributed.messages import Answer, Call, Errors, HelloAgain, Message, Run, WorkerHello
+from distributed.serialize import pickle_bytes, unpickle
 from distributed.transport import Context, Router
 from distributed.worker import Worker
 from tests.support import wait_until
 
 
+class Scheduler:
+    """Only a socket."""
+
+    def __init__(self) -> None:
+        self._context: Any = Context()
+        self._router = Router(self._context, "127.0.0.1", 0)
+        self.address = self._router.address
+        self._peer = b""
+        self._heard: list[Any] = []
+
+    def heard(self, kind: type) -> list[Any]:
+        for peer, frames in self._router.receive():
+            self._peer = peer
+            self._heard += decode(frames[0])
+        return [message for message in self._heard if type(message) is kind]
+
+    def say(self, *messages: Message) -> None:
+        self._router.send(self._peer, (encode(messages),))
+
+    def close(self) -> None:
+        self._router.close(0)
+        self._context.term()
+
+
 @pytest.fixture
-def router() -> Iterator[Router]:
-    """Where the worker takes it for a scheduler."""
-    context: Any = Context()
-    router = Router(context, "127.0.0.1", 0)
-    yield router
-    router.close(0)
-    context.term()
-
-
-@contextmanager
-def running(router: Router) -> Iterator[list[tuple[bytes, Any]]]:
-    """A worker of one thread; all that is heard of it, once `listen` has been called."""
-    worker = Worker(router.address, nthreads=1)
+def scheduler() -> Iterator[Scheduler]:
+    """With a worker of one thread that has said hello."""
+    scheduler = Scheduler()
+    worker = Worker(scheduler.address, nthreads=1)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
-        yield []
+        wait_until(lambda: scheduler.heard(WorkerHello))
+        yield scheduler
     finally:
         worker.stop()
         thread.join()
+        scheduler.close()
 
 
-def listen(router: Router, heard: list[tuple[bytes, Any]], kind: type, count: int = 1) -> list[Any]:
-    """The messages of the kind, once there are so many; and who has sent them."""
-
-    def found() -> list[Any]:
-        for peer, frames in router.receive():
-            heard.extend((peer, message) for message in decode(frames[0]))
-        return [(peer, message) for peer, message in heard if type(message) is kind]
-
-    wait_until(lambda: len(found()) >= count)
-    return found()
-
-
-def test_what_ends_after_hello_and_before_welcome_is_reported(router: Router) -> None:
+def test_what_ends_after_hello_and_before_welcome_is_reported(scheduler: Scheduler) -> None:
     """The hello said that it runs. Nobody else would say that it does not any more."""
-    with running(router) as heard:
-        ((peer, _),) = listen(router, heard, WorkerHello)
-        # It fails, for this is no function.
-        run = Run("f", b"nothing", [(1, "x", b"", None, True)])
-        router.send(peer, (encode([run]),))
-        listen(router, heard, Errors)
+    # It fails, for this is no function.
+    scheduler.say(Run("f", b"nothing", False, [(1, "x", b"", None, True)]))
+    wait_until(lambda: scheduler.heard(Errors))
 
 
-def test_a_hello_that_was_asked_for_tells_of_what_came_just_before(router: Router) -> None:
+times: list[int] = []
+
+
+def count() -> int:
+    times.append(1)
+    return len(times)
+
+
+def test_a_call_that_is_asked_for_again_runs_once(scheduler: Scheduler) -> None:
+    times.clear()
+    call = Call(7, pickle_bytes((count, (), {})))
+    scheduler.say(call, call)
+    wait_until(lambda: scheduler.heard(Answer))
+    scheduler.say(call)
+    wait_until(lambda: len(scheduler.heard(Answer)) == 2)
+    assert [unpickle(answer.value) for answer in scheduler.heard(Answer)] == [1, 1]
+    assert times == [1]
+
+
+def test_a_hello_that_was_asked_for_tells_of_what_came_just_before(scheduler: Scheduler) -> None:
     """A scheduler that has given it up does not know of that any more, and cannot ask for it."""
-    with running(router) as heard:
-        ((peer, _),) = listen(router, heard, WorkerHello)
-        waits = [(1, "x", b"", (("y", 1, ("tcp://127.0.0.1:1",)),), True)]
-        router.send(peer, (encode([Run("f", b"nothing", waits), HelloAgain()]),))
-        _, (_, hello) = listen(router, heard, WorkerHello, 2)
-        assert hello.assigned == ((1, "x"),)
+    waits = [(1, "x", b"", (("y", 1, ("tcp://127.0.0.1:1",)),), True)]
+    scheduler.say(Run("f", b"nothing", False, waits), HelloAgain())
+    wait_until(lambda: len(scheduler.heard(WorkerHello)) == 2)
+    assert scheduler.heard(WorkerHello)[1].assigned == ((1, "x"),)

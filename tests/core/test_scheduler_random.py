@@ -202,7 +202,7 @@ class World:
         elif action == "release":
             env.release(client, key)
         elif action == "cancel":
-            env.send(client, Cancel((key,)))
+            env.send(client, Cancel((key,), False))
         elif action == "want":
             env.send(client, Want((key,)))
         elif action == "missing" and self.workers:
@@ -268,7 +268,7 @@ class World:
             self.env.gone(self.clients[id])
         client = self.env.core.members.clients.get(id)
         wants = tuple(task.key for task in client.wants) if client is not None else ()
-        self.env.send(peer, ClientHello(id, PROTOCOL, PYTHON, wants[: choice % 4], ()))
+        self.env.send(peer, ClientHello(id, "", PROTOCOL, PYTHON, wants[: choice % 4], (), ""))
         self.clients[id] = peer
 
     def heal(self) -> None:

@@ -31,7 +31,7 @@ from distributed.core.client import (
     Wake,
     Welcomed,
 )
-from distributed.messages import Goodbye, Heartbeat, Message, Scatter
+from distributed.messages import Goodbye, Heartbeat, HelloAgain, Message, Scatter
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.fetcher import SimFetcher
@@ -136,7 +136,8 @@ class Client(Process):
         self._dropped: list[Entry] = []
         self._release_is_due = False
         self._jobs: deque[Callable[[], object]] = deque()
-        self._questions: dict[int, Callable[[bool, Any], object]] = {}
+        # All can be asked again.
+        self._questions: dict[int, tuple[Message, Callable[[bool, Any], object]]] = {}
         self._requests = 0
         self._lost_since: float | None = self.world.now
         self._welcomed = False
@@ -168,8 +169,8 @@ class Client(Process):
         self.handle(Adopt([key], announce))
         return Future(self, self.core.entries[key], tell)
 
-    def cancel(self, futures: list[Future]) -> None:
-        self.handle(CallOff([future.entry for future in futures]))
+    def cancel(self, futures: list[Future], force: bool) -> None:
+        self.handle(CallOff([future.entry for future in futures], force))
 
     def drop(self, entry: Entry) -> None:
         self._dropped.append(entry)
@@ -200,7 +201,7 @@ class Client(Process):
 
     def scatter(self, key: str, end: Callable[[bool], object], attempts: int = 1) -> None:
         """Bring the data of a key that has been adopted. `end` is told whether a worker has it."""
-        if self._lost_since is not None or attempts > SCATTER_ATTEMPTS:
+        if attempts > SCATTER_ATTEMPTS:
             end(False)
             return
 
@@ -220,8 +221,9 @@ class Client(Process):
                 self.soon(lambda: self.scatter(key, end, attempts + 1))
 
         self._requests += 1
-        self._questions[self._requests] = on_targets
-        self._outbox.append(Scatter(self._requests, ((key, 8),), None))
+        question = Scatter(self._requests, ((key, 8),), None)
+        self._questions[self._requests] = (question, on_targets)
+        self._outbox.append(question)
         self.wake()
 
     def close(self) -> None:
@@ -249,18 +251,24 @@ class Client(Process):
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
+                self._ask_again()
             elif event == DISCONNECTED:
                 self._lost_since = self.world.now
-                self._fail_questions()
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 self._decide(message)
+                if isinstance(message, HelloAgain):
+                    self._ask_again()
+
+    def _ask_again(self) -> None:
+        self._outbox += [question for question, _ in self._questions.values()]
 
     def _check_connection(self) -> None:
         if self._welcomed and self._lost_since is not None:
             seconds = self.world.now - self._lost_since
             if seconds > SCHEDULER_GONE_SECONDS:
                 self.was_alone = True
+                self._fail_questions()
                 self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
         self.later(1.0, self._check_connection)
 
@@ -288,9 +296,9 @@ class Client(Process):
             for waiter in effect.waiters:
                 waiter.wake()  # type: ignore[attr-defined]
         elif isinstance(effect, Answered):
-            question = self._questions.pop(effect.request, None)
-            if question is not None:
-                question(effect.ok, effect.value)
+            _, answered = self._questions.pop(effect.request, (None, None))
+            if answered is not None:
+                answered(effect.ok, effect.value)
         elif isinstance(effect, Welcomed):
             self._welcomed = True
         else:
@@ -298,8 +306,8 @@ class Client(Process):
 
     def _fail_questions(self) -> None:
         questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question(False, "the connection broke")
+        for _, answered in questions.values():
+            answered(False, "there is no scheduler")
 
     def leftovers(self) -> list[Any]:
         """What should not be there once all futures are dropped."""
