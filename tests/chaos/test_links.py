@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from distributed import Executor, LostData, connection, transport
+from distributed import Executor, LostData, transport
 from tests.chaos.cluster import Cluster, send_signal
 from tests.chaos.tasks import slowly_add
 from tests.support import wait_until
@@ -19,7 +19,6 @@ SECONDS = 1.0
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:  # type: ignore[override]
     """All are impatient."""
-    monkeypatch.setattr(connection, "SCHEDULER_GONE_SECONDS", SECONDS)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", SECONDS)
     with Cluster(nprocs=2, proxied=1, worker_options=("--death-timeout", str(SECONDS))) as cluster:
         yield cluster
@@ -27,7 +26,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:  # type: igno
 
 @pytest.fixture
 def executor(cluster: Cluster) -> Iterator[Executor]:  # type: ignore[override]
-    with cluster.connect(through_proxy=True) as executor:
+    with Executor(cluster.client_link.place, scheduler_timeout=SECONDS) as executor:
         yield executor
 
 

@@ -32,7 +32,7 @@ from distributed.core.client import (
     Wake,
     Welcomed,
 )
-from distributed.messages import Goodbye, Message, Scatter
+from distributed.messages import Goodbye, Heartbeat, HelloAgain, Message, Scatter
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.fetcher import SimFetcher
@@ -41,6 +41,7 @@ from tests.sim.tasks import Book, packed, unpacked
 from tests.sim.world import Process
 
 SCHEDULER_GONE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 2.0
 RELEASE_SECONDS = 0.1
 SCATTER_ATTEMPTS = 3
 
@@ -147,6 +148,7 @@ class Client(Process):
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
         self._fetcher = SimFetcher(net, self)
         self.after(1.0, self._check_connection)
+        self.after(HEARTBEAT_SECONDS, self._beat)
 
     # For the user
 
@@ -264,13 +266,18 @@ class Client(Process):
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
-                self._outbox += [self.core.current(asked) for asked, _ in self._questions.values()]
+                self._ask_again()
             elif event == DISCONNECTED:
                 self._lost_since = self.clock.now()
                 self._fail_questions("the connection broke", but=REPEATABLE)
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 self._decide(message)
+                if isinstance(message, HelloAgain):
+                    self._ask_again()
+
+    def _ask_again(self) -> None:
+        self._outbox += [question for question, _ in self._questions.values()]
 
     def _check_connection(self) -> None:
         if self._welcomed and self._lost_since is not None:
@@ -280,6 +287,12 @@ class Client(Process):
                 self._fail_questions("there is no scheduler")
                 self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
         self.after(1.0, self._check_connection)
+
+    def _beat(self) -> None:
+        if self._lost_since is None:
+            self._outbox.append(Heartbeat(0))
+            self.wake()
+        self.later(HEARTBEAT_SECONDS, self._beat)
 
     def _send_outbox(self) -> None:
         if self._outbox:
