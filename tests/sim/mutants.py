@@ -132,7 +132,7 @@ def failure_not_inherited() -> Replaced:
     """What waits for a task that has failed goes on waiting."""
 
     def fail(life: Lifecycle, task: Task, error: Any) -> None:
-        dependents, task.dependents = task.dependents, None
+        dependents, task.dependents = task.dependents, ()
         _fail(life, task, error)
         task.dependents = dependents
 
