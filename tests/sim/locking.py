@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMES = ("printer", "scanner")
 # What somebody does with a lock takes up to so long; some do not wait for it longer than so long.
 IMPATIENT_SHARE = 0.3
-HOLD_SECONDS = 2.0
+HOLD_SECONDS = (0.5, 10.0)
 PATIENCE_SECONDS = 4.0
 
 
@@ -74,7 +74,7 @@ def contend(witness: Witness, client: Client, name: str, waits: bool) -> None:
         if contender.status == HOLDING:
             had = True
             witness.granted(client, contender)
-            client.later(random.random() * HOLD_SECONDS, concede)
+            client.later(random.random() * random.choice(HOLD_SECONDS), concede)
         elif not had:
             excuses = {CANCELLED: True, LOST: client.was_alone, DENIED: not waits}
             assert excuses[contender.status], (client.name, name, contender.status)
