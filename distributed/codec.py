@@ -18,6 +18,7 @@ from distributed.messages import (
     Broadcast,
     Cancel,
     ClientHello,
+    Died,
     Done,
     Errors,
     Files,
@@ -333,5 +334,6 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Started: _check_assignments,
     Files: _check_files,
     Alive: _check_workers,
+    Died: lambda message: _integers(message.running),
     Kill: _check_workers,
 }

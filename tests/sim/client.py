@@ -32,7 +32,7 @@ from distributed.core.client import (
     Wake,
     Welcomed,
 )
-from distributed.messages import Goodbye, Message, Scatter
+from distributed.messages import Goodbye, Heartbeat, HelloAgain, Message, Scatter
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.fetcher import SimFetcher
@@ -41,6 +41,7 @@ from tests.sim.tasks import Book, packed, unpacked
 from tests.sim.world import Process
 
 SCHEDULER_GONE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 2.0
 RELEASE_SECONDS = 0.1
 SCATTER_ATTEMPTS = 3
 
@@ -135,6 +136,7 @@ class Client(Process):
         self.book = book
         # Since when the scheduler has not heard of us, and which one: its life, and the time on its clock.
         self.away_since: tuple[int, float] | None = None
+        self.welcomed_at = 0.0
         self.was_alone = False  # for so long that what was pending has been given up
         self._outbox: list[Message] = []
         self._dropped: list[Entry] = []
@@ -147,6 +149,7 @@ class Client(Process):
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
         self._fetcher = SimFetcher(net, self)
         self.after(1.0, self._check_connection)
+        self.after(HEARTBEAT_SECONDS, self._beat)
 
     # For the user
 
@@ -264,13 +267,19 @@ class Client(Process):
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
-                self._outbox += [self.core.current(asked) for asked, _ in self._questions.values()]
+                self._ask_again()
             elif event == DISCONNECTED:
                 self._lost_since = self.clock.now()
                 self._fail_questions("the connection broke", but=REPEATABLE)
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 self._decide(message)
+                if isinstance(message, HelloAgain):
+                    self._ask_again()
+
+    def _ask_again(self) -> None:
+        self._fail_questions("the scheduler had given us up", but=REPEATABLE)
+        self._outbox += [self.core.current(asked) for asked, _ in self._questions.values()]
 
     def _check_connection(self) -> None:
         if self._welcomed and self._lost_since is not None:
@@ -280,6 +289,12 @@ class Client(Process):
                 self._fail_questions("there is no scheduler")
                 self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
         self.after(1.0, self._check_connection)
+
+    def _beat(self) -> None:
+        if self._lost_since is None:
+            self._outbox.append(Heartbeat(0))
+            self.wake()
+        self.after(HEARTBEAT_SECONDS, self._beat)
 
     def _send_outbox(self) -> None:
         if self._outbox:
@@ -305,6 +320,7 @@ class Client(Process):
         elif isinstance(effect, Welcomed):
             self._welcomed = True
             self.away_since = None
+            self.welcomed_at = self.world.now
         else:
             assert isinstance(effect, Caution), effect
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +14,7 @@ from tests.sim.nanny import Nanny
 from tests.sim.net import Net, Wire
 from tests.sim.scheduler import Scheduler
 from tests.sim.tasks import Book
-from tests.sim.worker import Worker
+from tests.sim.worker import OnDeath, Worker
 from tests.sim.world import Process, World
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Cluster:
         self.ledger = Ledger(self.book)
         self.witness = Witness(self)
         self.lives = 1
-        self.scheduler = Scheduler(self.net, 1)
+        self.scheduler = Scheduler(self.net, 1, self.ledger)
         self._all_workers: list[Worker] = []
         self._started = 0
         self._free_addresses: list[str] = []
@@ -91,15 +90,14 @@ class Cluster:
         self.nannies[nanny] = None
 
     def start_worker(
-        self,
-        nanny: str,
-        on_death: Callable[[str], object],
-        resources: dict[str, float] | None = None,
+        self, nanny: str, on_death: OnDeath, resources: dict[str, float] | None = None
     ) -> Worker:
-        def died(reason: str) -> None:
-            self.ledger.worker_losses += 1
+        def died(reason: str, running: list[int]) -> None:
+            for assignment in running:
+                self.ledger.deaths[worker.threads.running[assignment].key] += 1
+            self.note_loss(worker)
             self._free_addresses.append(worker.address)
-            on_death(reason)
+            on_death(reason, running)
 
         self._started += 1
         name = f"w{self._started}"
@@ -112,6 +110,12 @@ class Cluster:
         self.world.say(name, "starts", f"{nthreads} threads, nanny {nanny!r}, {resources}")
         return worker
 
+    def note_loss(self, worker: Worker) -> None:
+        """It died, or its connection to the scheduler breaks."""
+        known = self.scheduler.core.members.nannies.get(worker.nanny)
+        told = known is not None and known.gone_since is None
+        self.ledger.losses += [n for n in self.nannies if told and n.name == worker.nanny] or [None]
+
     def _address(self, name: str) -> str:
         """Now and then that of one that has died: ports are used again."""
         if self._free_addresses and self.world.random.random() < 0.5:
@@ -121,7 +125,7 @@ class Cluster:
     def start_alone(self, resources: dict[str, float] | None = None) -> None:
         delay = self.world.random.uniform(*OPERATOR_SECONDS)
 
-        def died(reason: str) -> None:
+        def died(reason: str, running: list[int]) -> None:
             self.world.at(delay, lambda: self.start_alone(resources))
 
         self.start_worker("", died, resources)
@@ -134,13 +138,13 @@ class Cluster:
 
     def _start_scheduler(self) -> None:
         self.lives += 1
-        self.scheduler = Scheduler(self.net, self.lives)
+        self.scheduler = Scheduler(self.net, self.lives, self.ledger)
 
     def cut(self, wire: Wire, dealer_delay: float, router_delay: float) -> None:
         """A connection breaks, and its ends notice after so long."""
         owner = wire.dealer.process
         if isinstance(owner, Worker) and wire.router.address == scheduler.ADDRESS:
-            self.ledger.worker_losses += 1
+            self.note_loss(owner)
         self.world.say(owner.name, "is cut off from", wire.router.process.name)
         wire.cut(dealer_delay, router_delay)
 

@@ -6,11 +6,15 @@ error that the faults explain.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from distributed.core.lifecycle import MAX_DEATHS
-from tests.sim.client import Future
 from tests.sim.tasks import Book
+
+if TYPE_CHECKING:
+    from tests.sim.client import Future
+    from tests.sim.nanny import Nanny
 
 # How a future ends for good.
 _FINAL = ("raised", "killed", "stuck", "timeout", "cancelled")
@@ -26,7 +30,10 @@ class Ledger:
         # Keys by client: those that it called off, and those that it could not submit again.
         self._called_off: dict[str, set[str]] = {}
         self._borrowed: dict[str, set[str]] = {}
-        self.worker_losses = 0  # deaths, and connections to the scheduler that broke
+        self.deaths: Counter[str] = Counter()  # of workers that were running a key
+        # Deaths of workers, and connections of theirs to the scheduler that broke; the nanny that can say
+        # which of these it was, if there is one that the scheduler knows.
+        self.losses: list[Nanny | None] = []
 
     def enter(self, future: Future) -> None:
         self.futures[future] = None
@@ -70,10 +77,18 @@ class Ledger:
         return self._any(future, self._called_off)
 
     def _killed(self, future: Future, what: Any) -> bool:
-        """It, or what it needs, kills workers; or so many died that it may have been taken for guilty:
-        the scheduler guesses which of the tasks on a worker was it."""
-        poisoned = any(spec.poison for spec in self.book.ancestry(future.key))
-        return poisoned or self.worker_losses >= MAX_DEATHS
+        """So many workers died while they ran it, or something that it needs."""
+        keys = [spec.key for spec in self.book.ancestry(future.key)]
+        return max(self._blame(key) for key in keys) >= MAX_DEATHS
+
+    def check_blame(self, key: str, deaths: int) -> None:
+        assert deaths <= self._blame(key), f"{key} is blamed for {deaths} deaths"
+
+    def _blame(self, key: str) -> int:
+        """Of how many deaths it may be guilty. Where no nanny tells, the scheduler guesses which of the
+        tasks on a worker were running, and whether it died at all."""
+        guesses = sum(nanny is None or nanny.was_cut_off for nanny in self.losses)
+        return self.deaths[key] + guesses
 
     def _over_time(self, future: Future, what: Any) -> bool:
         """It, or what it needs, has a time limit. Any task may take long: its worker may be slow."""

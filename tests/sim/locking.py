@@ -35,7 +35,7 @@ class Holder:
 
 class Witness:
     """Sees every lock that is got. At most one has it at a time; except that a client that the scheduler
-    has not heard of for its time of grace may not know yet that the lock went to another."""
+    has given up, or has not heard of for its time of grace, may not know yet that another has the lock."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -55,6 +55,8 @@ class Witness:
     def _is_away(self, client: Client) -> bool:
         """Whether the scheduler that is there now has been without the client for its time of grace."""
         scheduler = self._cluster.scheduler
+        if scheduler.forgotten.get(client.name, -1.0) >= client.welcomed_at:
+            return True  # it was silent for too long
         if client.away_since is None:
             return False
         life, moment = client.away_since

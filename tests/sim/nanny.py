@@ -19,10 +19,10 @@ from distributed.messages import (
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.net import Net, SimDealer
-from tests.sim.worker import START_AGAIN, Worker
+from tests.sim.worker import START_AGAIN, OnDeath, Worker
 from tests.sim.world import Process
 
-ALIVE_SECONDS = 2.0
+ALIVE_SECONDS = 1.0
 # How long a new process takes until it dials.
 START_SECONDS = (0.2, 1.0)
 
@@ -34,7 +34,7 @@ class Nanny(Process):
         self,
         net: Net,
         name: str,
-        start: Callable[[str, Callable[[str], object]], Worker],
+        start: Callable[[str, OnDeath], Worker],
         count: int,
         on_death: Callable[[], object],
     ) -> None:
@@ -49,16 +49,22 @@ class Nanny(Process):
             self._bring()
         self._tell_who_lives()
 
+    @property
+    def was_cut_off(self) -> bool:
+        """So the scheduler may not have heard how its workers died."""
+        return self._dealer.cuts > 0
+
     def _bring(self) -> None:
         worker = self._start(
-            self.name, lambda reason: self.soon(lambda: self._died(worker, reason))
+            self.name,
+            lambda reason, running: self.soon(lambda: self._died(worker, reason, running)),
         )
         self.workers.append(worker)
 
-    def _died(self, worker: Worker, reason: str) -> None:
+    def _died(self, worker: Worker, reason: str, running: list[int]) -> None:
         self.workers.remove(worker)
         if reason != START_AGAIN:
-            self._report(Died(worker.name, reason))
+            self._report(Died(worker.name, reason, "", running))
         self.later(self.world.random.uniform(*START_SECONDS), self._bring)
 
     def _report(self, died: Died) -> None:
@@ -99,7 +105,7 @@ class Nanny(Process):
     def _kill(self, message: Kill) -> None:
         for worker in tuple(self.workers):
             if worker.name in message.workers:
-                worker.die(message.reason)
+                worker.die(message.reason, ordered=True)
 
     def _say(self, message: Message) -> None:
         self._dealer.send((encode([message]),))

@@ -111,6 +111,7 @@ class Wire:
         if not self.alive:
             return
         self.alive = False
+        self.dealer.cuts += 1
         self.dealer.process.cut_off(self.router.process)
         world = self.net.world
         del self.net.wires[self]
@@ -185,6 +186,7 @@ class SimDealer:
         self.net = net
         self.process = process
         self.address = address
+        self.cuts = 0  # connections that have broken
         self._wire: Wire | None = None
         self._events: list[str] = []
         self._inbox: list[list[Any]] = []

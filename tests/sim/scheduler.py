@@ -9,17 +9,20 @@ from distributed.codec import decode, encode_parts
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Gone, Send, Tick
+from tests.sim.ledger import Ledger
 from tests.sim.net import Net, SimRouter
 from tests.sim.world import Process
 
 ADDRESS = "tcp://scheduler:1"
+# For workers and for clients, in seconds.
+TIMEOUTS = (3.0, 10.0, 30.0)
 # The invariants are walked after each batch while there are few tasks, and then so much more rarely that
 # it does not take most of the time.
 WALKED_TASKS = 6
 
 
 class Scheduler(Process):
-    def __init__(self, net: Net, life: int) -> None:
+    def __init__(self, net: Net, life: int, ledger: Ledger) -> None:
         super().__init__(net.world, "scheduler")
         self.life = life
         self.started = self.clock.now()
@@ -27,8 +30,13 @@ class Scheduler(Process):
             f"epoch {life}",
             lock_grace=LOCK_GRACE_SECONDS,
             first_assignment=int(self.world.now * 1e6) + 1,
+            worker_timeout=self.world.random.choice(TIMEOUTS),
+            client_timeout=self.world.random.choice(TIMEOUTS),
         )
         self._router = SimRouter(net, self, ADDRESS)
+        self._ledger = ledger
+        self.forgotten: dict[str, float] = {}  # clients, and when that was for the world
+        self._clients: frozenset[str] = frozenset()
         self._tick_is_due = False
         self._unchecked = 0
         self.after(0.0, self._tick)
@@ -63,13 +71,24 @@ class Scheduler(Process):
                 world.say(self.name, f"> {effect.peer.decode()}", effect.batch)
             for frame in encode_parts(effect.batch):
                 self._router.send(effect.peer, (frame,))
+        self._note_forgotten()
         self._unchecked += 1
         if self._unchecked * WALKED_TASKS > len(self.core.lifecycle.tasks):
             self.check()
 
+    def _note_forgotten(self) -> None:
+        clients = self.core.members.clients
+        if len(clients) != len(self._clients):
+            gone = self._clients - clients.keys()
+            self.forgotten.update(dict.fromkeys(gone, self.world.now))
+            self._clients = frozenset(clients)
+
     def check(self) -> None:
         self._unchecked = 0
         check(self.core)
+        for task in self.core.lifecycle.tasks.values():
+            if task.deaths:
+                self._ledger.check_blame(task.key, len(task.deaths))
 
     def leftovers(self) -> list[Any]:
         """What should not be there once nobody wants anything."""

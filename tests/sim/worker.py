@@ -56,6 +56,8 @@ from tests.sim.world import Process
 HEARTBEAT_SECONDS = 2.0
 # Why it ended, if the scheduler wants a new process in its place.
 START_AGAIN = "start again"
+# Told why it died, and the assignments that were running, unless its end was ordered.
+OnDeath = Callable[[str, list[int]], object]
 
 
 class Threads:
@@ -157,7 +159,7 @@ class Worker(Process):
         nthreads: int,
         resources: dict[str, float],
         nanny: str = "",
-        on_death: Callable[[str], object] = lambda reason: None,
+        on_death: OnDeath = lambda reason, running: None,
     ) -> None:
         super().__init__(net.world, name)
         self.book = book
@@ -171,6 +173,7 @@ class Worker(Process):
         self.address = address
         self._epoch = ""
         self.introduced = False
+        self._hello_is_due = False
         self.registered = False
         self._on_death = on_death
         self._posted: deque[Callable[[], object]] = deque()
@@ -187,16 +190,16 @@ class Worker(Process):
         self._posted.append(act)
         self.wake()
 
-    def die(self, reason: str) -> None:
+    def die(self, reason: str, ordered: bool = False) -> None:
         if self.alive:
             super().die(reason)
-            self._on_death(reason)
+            self._on_death(reason, [] if ordered else list(self.threads.running))
 
     def leave(self, reason: str = "goodbye") -> None:
         """Ended in an orderly way by whoever started it."""
         if self.registered:
             self._dealer.send(encode_parts([Goodbye()]))
-        self.die(reason)
+        self.die(reason, ordered=True)
 
     # The loop
 
@@ -208,27 +211,28 @@ class Worker(Process):
             self._posted.popleft()()
         self._take_results()
         events, self.events = self.events, []
-        if not events:
-            return
-        self.world.events += len(events)
-        for effect in self.core.handle(events):
-            _CARRY_OUT[type(effect)](self, effect)
-        self._arrived.clear()
+        if events:
+            self.world.events += len(events)
+            for effect in self.core.handle(events):
+                _CARRY_OUT[type(effect)](self, effect)
+            self._arrived.clear()
+        if self._hello_is_due:
+            self._hello()
         if self.events:
             self.wake()
 
     def _hear(self) -> None:
         for event in self._dealer.events():
             if event == CONNECTED:
-                self._hello()
+                self._hello_is_due = True
             elif event == DISCONNECTED:
-                self.introduced = self.registered = False
+                self.introduced = self.registered = self._hello_is_due = False
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 if isinstance(message, Welcome):
                     self._on_welcome(message)
                 elif isinstance(message, HelloAgain):
-                    self._hello()
+                    self._hello_is_due = True
                 elif isinstance(message, StartAgain):
                     self.soon(lambda: self.leave(START_AGAIN))
                 else:
@@ -259,7 +263,7 @@ class Worker(Process):
             holds=tuple(self.core.holds()),
             assigned=tuple(self.core.assigned()),
         )
-        self.introduced, self.registered = True, False
+        self.introduced, self.registered, self._hello_is_due = True, False, False
         self._tell([hello, *self.core.reminders()])
 
     def _heartbeat(self) -> None:
