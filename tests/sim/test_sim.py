@@ -19,9 +19,9 @@ from tests.sim.run import known_seeds
 
 ROOT = Path(__file__).parents[2]
 # 300 that are the same each time, and 200 that nobody has seen.
-FIXED = [range(start, start + 50) for start in range(0, 300, 50)]
-FRESH = 4
-# Each fifty are shared among so many processes.
+FIXED = [range(start, start + 25) for start in range(0, 300, 25)]
+FRESH = 8
+# Each batch is shared among so many processes.
 PROCESSES = 2
 # Those that are found soon. `make mutants` tries all.
 QUICK = (
