@@ -71,6 +71,7 @@ class TaskThreads:
         self, worker: Worker, values: Mapping[str, Any], wake: Callable[[], object]
     ) -> None:
         self.results: deque[Result] = deque()
+        self.running: dict[int, int] = {}  # assignment -> when a thread took it, on perf_counter_ns
         self._worker = worker
         self._values = values
         self._wake = wake
@@ -102,6 +103,13 @@ class TaskThreads:
     def take_back(self, assignment: int) -> bool:
         """False if a thread has it."""
         return self._pending.pop(assignment, None) is not None
+
+    def running_for(self) -> list[tuple[int, int]]:
+        """(assignment, milliseconds) of what threads are at, seceded ones too."""
+        now = perf_counter_ns()
+        return [
+            (number, (now - start) // 1_000_000) for number, start in tuple(self.running.items())
+        ]
 
     def learn(self, function: str, blob: bytes) -> None:
         self._blobs[function] = blob
@@ -135,6 +143,7 @@ class TaskThreads:
     def _run(self) -> None:
         _thread.seceded = False
         pending, get, append, wake = self._pending, self._queue.get, self.results.append, self._wake
+        running = self.running
         while not _thread.seceded:
             assignment = get()
             if assignment is None:
@@ -143,7 +152,9 @@ class TaskThreads:
             if job is None:
                 continue  # taken back
             _thread.current = (self._worker, assignment)
+            running[assignment] = perf_counter_ns()
             append(self._call(job))
+            del running[assignment]
             _thread.current = None
             job = None
             wake()

@@ -23,6 +23,7 @@ import psutil
 from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
 from distributed.core.worker import (
+    Asked,
     Completed,
     Delete,
     Execute,
@@ -44,6 +45,7 @@ from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Answer,
+    Audit,
     Call,
     Goodbye,
     Heartbeat,
@@ -84,6 +86,8 @@ TURN_SECONDS = 0.5
 # How often it is said again that the scheduler cannot be reached.
 COMPLAINT_SECONDS = 10.0
 SUSPICION_SECONDS = 0.01
+# Whoever wants to look at the state waits for the loop so long.
+LOOK_SECONDS = 5.0
 
 # Why it ended: somebody stopped it, the scheduler ended the cluster, or wants a new process in its place.
 STOPPED, DISMISSED, START_AGAIN = "stopped", "dismissed", "start again"
@@ -196,6 +200,12 @@ class Worker:
         if self._threads.secede():
             self._post(lambda: self._events.append(Seceding(assignment)))
 
+    def look(self, describe: Callable[[WorkerCore], Any]) -> Any:
+        """What the function says of the core, between two events. Raises queue.Empty if the loop stands."""
+        told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._post(lambda: told.put(describe(self._core)))
+        return told.get(timeout=LOOK_SECONDS)
+
     def client(self) -> Executor:
         """The client that tasks of this worker share, for the futures that they use."""
         with self._client_lock:
@@ -274,7 +284,7 @@ class Worker:
             assigned=tuple(self._core.assigned()),
         )
         self._introduced, self._registered = True, False
-        self._dealer.send(encode_parts([hello]))
+        self._dealer.send(encode_parts([hello, *self._core.seceded()]))
 
     def _on_welcome(self, message: Welcome) -> None:
         for name, content in message.files.items():
@@ -434,6 +444,11 @@ class Worker:
             except BaseException:
                 logger.exception("data could not be prepared")
 
+    # Questions
+
+    def _on_audit(self, message: Audit) -> None:
+        self._events.append(Asked(message, self._threads.running_for()))
+
     # Calls beside the tasks
 
     def _on_call(self, message: Call) -> None:
@@ -495,6 +510,7 @@ _HEAR: dict[Any, Callable[[Worker, Any], None]] = {
     Goodbye: Worker._on_goodbye,
     Call: Worker._on_call,
     PutFile: Worker._on_put_file,
+    Audit: Worker._on_audit,
 }
 
 _CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {

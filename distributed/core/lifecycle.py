@@ -54,6 +54,7 @@ class Lifecycle:
         self.tasks: dict[str, Task] = {}
         self.functions: dict[str, Function] = {}
         self.generation = 0
+        self.repairs = 0  # of what an audit has found to be wrong
 
     # A task is known
 

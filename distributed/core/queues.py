@@ -55,7 +55,7 @@ class Queues:
         self.open: dict[Worker, None] = {}
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
-        self._next_assignment = first_assignment
+        self.next_assignment = first_assignment
         self.now = 0.0
 
     # Workers come and go
@@ -170,8 +170,8 @@ class Queues:
     # Work is handed out
 
     def new_assignment(self) -> int:
-        self._next_assignment += 1
-        return self._next_assignment - 1
+        self.next_assignment += 1
+        return self.next_assignment - 1
 
     def assign(self, now: float) -> None:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""

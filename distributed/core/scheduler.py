@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from distributed.core.audit import Audits
 from distributed.core.complaints import Complaints
+from distributed.core.insight import Insight
 from distributed.core.lifecycle import (
     Lifecycle,
     append,
@@ -28,6 +30,7 @@ from distributed.core.states import (
     Effect,
     Exit,
     Gone,
+    Log,
     Member,
     Nanny,
     Nonsense,
@@ -37,6 +40,7 @@ from distributed.core.states import (
     Tick,
     Worker,
 )
+from distributed.core.story import Story
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -44,6 +48,7 @@ from distributed.messages import (
     Alive,
     Answer,
     Ask,
+    Audited,
     Broadcast,
     Cancel,
     Cleared,
@@ -128,6 +133,9 @@ class SchedulerCore:
         self.locks = Locks(lock_grace)
         self.members = Members()
         self.complaints = Complaints()
+        self.story = Story()
+        self.audits = Audits(self.reports, self.story)
+        self.insight = Insight(self)
         self._idle_since: float | None = None
         self._ending = ""  # why the cluster is about to end
         self._end_at = 0.0
@@ -139,12 +147,13 @@ class SchedulerCore:
         An event is (peer, message): one of `messages.py`, or Gone, Nonsense, Tick. `now` is in
         seconds, on any clock that does not go back.
         """
-        self.now = self.queues.now = now
-        peers = self.members.peers
+        self.now = self.queues.now = self.story.now = now
+        peers, heard = self.members.peers, self.story.heard
         for peer, message in events:
             member = peers.get(peer)
             handler = _HANDLERS.get((type(member), type(message)))
             if handler is not None:
+                heard(member, message)
                 handler(self, member, message)
             else:
                 self._handle_rest(peer, member, message)
@@ -153,6 +162,7 @@ class SchedulerCore:
         self.queues.assign(now)
         self.queues.retract(now)
         self.requests.settle(len(self.queues.workers), now)
+        self.insight.settle()
         return self._effects()
 
     def _handle_rest(self, peer: Peer, member: Any, message: Message) -> None:
@@ -175,8 +185,13 @@ class SchedulerCore:
     def _effects(self) -> list[Effect]:
         effects: list[Effect] = list(self._loose)
         self._loose.clear()
+        effects += [Log(text) for text in self.audits.log]
+        self.audits.log.clear()
+        self.audits.sent()
+        said = self.story.said
         for member in self.members.all():
             if member.out:
+                said(member)
                 effects.append(Send(member.peer, member.out))
                 member.out = []
         if self._ending and self._may_exit():
@@ -293,6 +308,7 @@ class SchedulerCore:
     def _lose_client(self, client: Client) -> None:
         self.members.leave(client)
         self.requests.client_lost(client)
+        self.insight.client_lost(client)
         self.locks.client_lost(client)
         self.lifecycle.release(client, tuple(client.wants))
         self.lifecycle.settle(client)
@@ -303,10 +319,17 @@ class SchedulerCore:
         self.members.leave(worker)
         guilty = _running(worker) if blame else ()
         self.requests.worker_lost(worker, reason)
+        self._note_loss(worker, reason)
         for task in worker.holds:
             if len(task.holders) == 1:
                 self.requests.task_lost(task)
         self.lifecycle.lose_worker(worker, reason, guilty)
+
+    def _note_loss(self, worker: Worker, reason: str) -> None:
+        given = [task.key for task in worker.assigned.values() if isinstance(task, Task)]
+        name = f"worker {worker.name}"
+        self.story.note(f"{name}, to which it was given, is lost: {reason}", given)
+        self.story.note(f"{name}, which held it, is lost: {reason}", [t.key for t in worker.holds])
 
     def _on_goodbye(self, member: Member, message: Goodbye) -> None:
         self._remove(member, "it said goodbye")
@@ -341,6 +364,7 @@ class SchedulerCore:
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
         self.locks.tick(self.now)
+        self.audits.tick(self.members.workers.values(), self.now)
         for client, text in self.complaints.due(self.queues, self.now):
             client.out.append(Warn(text))
         self._check_idle()
@@ -456,6 +480,14 @@ def _report(handler: Callable[[Reports, Worker, Any], None]) -> Handler:
     return lambda core, worker, message: handler(core.reports, worker, message)
 
 
+def _audit(handler: Callable[[Audits, Worker, Any], None]) -> Handler:
+    return lambda core, worker, message: handler(core.audits, worker, message)
+
+
+def _insight(handler: Callable[[Insight, Client, Any], None]) -> Handler:
+    return lambda core, client, message: handler(core.insight, client, message)
+
+
 def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.requests, client, message)
 
@@ -479,7 +511,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Missing): SchedulerCore._on_missing,
     (Client, Scatter): _request(Requests.on_scatter),
     (Client, Replicate): _request(Requests.on_replicate),
-    (Client, Ask): _request(Requests.on_ask),
+    (Client, Ask): _insight(Insight.on_ask),
     (Client, Broadcast): _request(Requests.on_broadcast),
     (Client, Upload): _request(Requests.on_upload),
     (Client, Restart): SchedulerCore._on_restart,
@@ -496,6 +528,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Worker, Returned): _report(Reports.on_returned),
     (Worker, Abandoned): _report(Reports.on_abandoned),
     (Worker, Seceded): _report(Reports.on_seceded),
+    (Worker, Audited): _audit(Audits.on_audited),
     (Worker, Answer): SchedulerCore._on_answer,
     (Worker, Heartbeat): SchedulerCore._on_heartbeat,
     (Worker, Goodbye): SchedulerCore._on_goodbye,

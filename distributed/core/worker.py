@@ -17,12 +17,16 @@ Data that a job here needs stays until the job has ended, even if the scheduler 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from distributed.messages import (
+    AUDIT_KEYS,
     Abandoned,
     Acquire,
+    Audit,
+    Audited,
     Done,
     Drop,
     Errors,
@@ -55,6 +59,7 @@ class Job:
         "inputs",
         "key",
         "missing",
+        "seceded",
         "wanted",
     )
 
@@ -69,6 +74,7 @@ class Job:
         self.inputs: tuple[str, ...] = ()
         self.missing = 0
         self.dropped = False  # while it ran; its result counts for nothing
+        self.seceded = False
 
 
 class Input:
@@ -147,6 +153,13 @@ class Received(NamedTuple):
     kind: bytes | None
 
 
+class Asked(NamedTuple):
+    """The scheduler asks what is here. `running` is `(assignment, milliseconds)` of what threads are at."""
+
+    audit: Audit
+    running: list[tuple[int, int]]
+
+
 # Effects.
 
 
@@ -203,6 +216,7 @@ class WorkerCore:
         self._users: dict[str, int] = {}  # jobs that need the key here
         self._freed: set[str] = set()  # by the scheduler, but still in use here
         self._fresh: dict[int, Job] = {}  # about to be given to the threads
+        self._audited = 0  # so many of what is held have been told in answers to audits
         self._out: list[Message] = []
         self._effects: list[Any] = []
 
@@ -229,6 +243,11 @@ class WorkerCore:
 
     def assigned(self) -> list[tuple[int, str]]:
         return [(job.assignment, job.key) for job in self.jobs.values()]
+
+    def seceded(self) -> list[Message]:
+        """What to say after a hello: that these have given their thread back may have been lost."""
+        found = [job.assignment for job in self.jobs.values() if job.seceded]
+        return [Seceded(found)] if found else []
 
     # Work comes
 
@@ -408,7 +427,9 @@ class WorkerCore:
         self._let_go(job)
 
     def _on_seceding(self, event: Seceding) -> None:
-        if event.assignment in self.jobs:
+        job = self.jobs.get(event.assignment)
+        if job is not None:
+            job.seceded = True
             self._tell(Seceded, event.assignment)
 
     def _give_back(self, job: Job, missing: list[tuple[str, str]]) -> None:
@@ -488,6 +509,29 @@ class WorkerCore:
         else:
             self._effects.append(Delete([key]))
 
+    def _on_asked(self, event: Asked) -> None:
+        """Tell what is here at this point of the conversation: after all that came before the question,
+        and after all that has been reported."""
+        keys, jobs, held = event.audit.keys, self.jobs, self.held
+        start = self._audited if self._audited < len(held) else 0
+        self._audited = start + AUDIT_KEYS
+        some = islice(held.items(), start, self._audited)
+        self._out.append(
+            Audited(
+                number=event.audit.number,
+                jobs=[(j.assignment, j.key, j.dropped, j.seceded) for j in jobs.values()],
+                running=[item for item in event.running if item[0] in jobs],
+                fetching=list(islice(self._under_way(), AUDIT_KEYS)),
+                absent=[key for key in keys if key not in held or key in self._freed],
+                holds=[item for item in some if item[0] not in self._freed],
+            )
+        )
+
+    def _under_way(self) -> Iterator[tuple[str, str]]:
+        for peer in self.peers.values():
+            for key in (*peer.open, *peer.queue):
+                yield key, peer.address
+
     def _on_unload(self, message: Unload) -> None:
         self._effects.append(message)
 
@@ -506,6 +550,7 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Retract: WorkerCore._on_retract,
     Free: WorkerCore._on_free,
     Unload: WorkerCore._on_unload,
+    Asked: WorkerCore._on_asked,
     Completed: WorkerCore._on_completed,
     Raised: WorkerCore._on_raised,
     Seceding: WorkerCore._on_seceding,

@@ -9,6 +9,7 @@ from typing import Any
 from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
 from distributed.core.worker import (
+    Asked,
     Completed,
     Delete,
     Execute,
@@ -28,6 +29,7 @@ from distributed.core.worker import (
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
+    Audit,
     Goodbye,
     Heartbeat,
     HelloAgain,
@@ -198,6 +200,8 @@ class Worker(Process):
                     self.registered = True
                 elif isinstance(message, HelloAgain):
                     self._hello()
+                elif isinstance(message, Audit):
+                    self.events.append(Asked(message, [(a, 0) for a in self.threads.running]))
                 else:
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
@@ -218,7 +222,7 @@ class Worker(Process):
             assigned=tuple(self.core.assigned()),
         )
         self.introduced, self.registered = True, False
-        self._dealer.send(encode_parts([hello]))
+        self._dealer.send(encode_parts([hello, *self.core.seceded()]))
 
     def _heartbeat(self) -> None:
         if self.registered:
