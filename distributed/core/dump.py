@@ -30,7 +30,7 @@ def pages(core: SchedulerCore) -> Iterator[dict[str, Any]]:
     yield from _section("workers", (_worker(core, w) for w in tuple(core.queues.workers.values())))
     yield from _section("functions", map(_function, tuple(core.lifecycle.functions.values())))
     yield from _section("tasks", map(_task, tuple(core.lifecycle.tasks.values())))
-    yield from _section("story", (_record(r, core.now) for r in tuple(core.story.records)))
+    yield from _section("story", (_record(r, core.now) for r in core.story.records()))
 
 
 def _section(name: str, things: Iterator[Any]) -> Iterator[dict[str, Any]]:
@@ -150,13 +150,13 @@ def _task(task: Task) -> dict[str, Any]:
 
 
 def _record(record: Record, now: float) -> dict[str, Any]:
-    kind = record.kind
+    at, kind, who, column, keys = record
     return {
-        "ago": round(now - record.at, 6),
+        "ago": round(now - at, 6),
         "what": kind if isinstance(kind, str) else kind.__name__,
-        "who": name_of(record.who),
-        "items": _some(str(item) for item in record.column),
-        "keys": _some(record.keys or ()),
+        "who": name_of(who),
+        "items": _some(str(item) for item in column),
+        "keys": _some(keys),
     }
 
 

@@ -194,6 +194,7 @@ class SchedulerCore:
                 said(member)
                 effects.append(Send(member.peer, member.out))
                 member.out = []
+        self.story.trim()
         if self._ending and self._may_exit():
             effects.append(Exit(self._ending))
         return effects

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from distributed.core.states import Client, Member, Worker
 from distributed.messages import (
@@ -21,7 +21,6 @@ from distributed.messages import (
     Ended,
     Errors,
     Failed,
-    Free,
     Holds,
     Message,
     Missing,
@@ -38,85 +37,104 @@ from distributed.messages import (
     Want,
 )
 
-# Keys and numbers that are remembered: the last forty thousand tasks or so, in some 20 MB.
-MAX_ITEMS = 200_000
+# What is remembered, in keys, numbers and so on: the last forty thousand tasks or so, in some 20 MB.
+MAX_WORDS = 200_000
+# So much is forgotten at once.
+CHUNK_WORDS = 20_000
 
-
-class Record(NamedTuple):
-    """One message, or a note. `column` has the keys, the assignments, or items that begin with these;
-    `keys` those that belong to the assignments, where it is the only place to know."""
-
-    at: float
-    kind: Any  # the class of a message, or the text of a note
-    who: Member | None
-    column: Sequence[Any]
-    keys: Sequence[str] | None = None
+# One message, or a note: (when, the class of the message or the text, who, column, keys). The column has
+# the keys, the assignments, or items that begin with these. `keys` has the keys of assignments, where that
+# is the only place to know them.
+Record = tuple[float, Any, "Member | None", Sequence[Any], Sequence[str]]
 
 
 class Story:
+    """Records are laid end to end in long lists, so that there is no object for each: what the garbage
+    collector has to look through costs more than to write it down."""
+
     def __init__(self) -> None:
-        self.records: deque[Record] = deque()
         self.now = 0.0
-        self._items = 0
+        self._chunk: list[Any] = []
+        self._older: deque[list[Any]] = deque()
+        self._words = 0  # in those
+
+    # These two are called for every message
 
     def heard(self, member: Any, message: Message) -> None:
         """A message has come."""
-        column = _HEARD.get(type(message))
-        if column is not None:
-            self._keep(Record(self.now, type(message), member, column(message)))
+        kind = type(message)
+        column_of = _HEARD.get(kind)
+        if column_of is not None:
+            column = column_of(message)
+            chunk = self._chunk
+            chunk += (self.now, kind, member, len(column))
+            chunk += column
 
     def said(self, member: Member) -> None:
         """What is about to go out to the member."""
+        chunk = self._chunk
         for message in member.out:
             kind = type(message)
-            if kind is Run:
-                items = message[2]
-                numbers, keys = [i[0] for i in items], [i[1] for i in items]
-                self._keep(Record(self.now, kind, member, numbers, keys))
-            else:
-                column = _SAID.get(kind)
-                if column is not None:
-                    self._keep(Record(self.now, kind, member, column(message)))
+            column_of = _SAID.get(kind)
+            if column_of is not None:
+                column = column_of(message)
+                chunk += (self.now, kind, member, len(column))
+                chunk += column
+                if kind is Run:
+                    chunk += [item[1] for item in message[2]]
 
     def note(self, text: str, keys: Sequence[str]) -> None:
         """Something else has happened to these."""
         if keys:
-            self._keep(Record(self.now, text, None, keys))
+            self._chunk += (self.now, text, None, len(keys))
+            self._chunk += keys
 
-    def _keep(self, record: Record) -> None:
-        records = self.records
-        records.append(record)
-        self._items += 1 + len(record.column)
-        while self._items > MAX_ITEMS:
-            self._items -= 1 + len(records.popleft().column)
+    def trim(self) -> None:
+        """Forget what is too long ago. Called after every batch."""
+        if len(self._chunk) < CHUNK_WORDS:
+            return
+        self._older.append(self._chunk)
+        self._words += len(self._chunk)
+        self._chunk = []
+        while self._words > MAX_WORDS:
+            self._words -= len(self._older.popleft())
+
+    def records(self) -> Iterator[Record]:
+        for chunk in (*self._older, self._chunk):
+            end = 0
+            while end < len(chunk):
+                at, kind, who, count = chunk[end : end + 4]
+                start, end = end + 4, end + 4 + count
+                column = chunk[start:end]
+                start, end = end, end + (count if kind is Run else 0)
+                yield at, kind, who, column, chunk[start:end]
 
     def of(self, key: str) -> list[tuple[float, str]]:
         """What has happened to the key: (seconds ago, text), in order."""
-        return [(self.now - record.at, text) for record, text in self._about(key)]
+        found = []
+        assignments: list[int] = []
+        for at, kind, who, column, keys in self.records():
+            if key in keys:
+                assignments.append(column[keys.index(key)])
+            for text in _lines(kind, name_of(who), column, key, assignments):
+                found.append((self.now - at, text))
+        return found
 
-    def _about(self, key: str) -> Iterator[tuple[Record, str]]:
-        assignments: dict[int, None] = {}
-        for record in self.records:
-            kind, column = record.kind, record.column
-            if kind is Run:
-                if key in (record.keys or ()):
-                    number = column[(record.keys or ()).index(key)]
-                    assignments[number] = None
-                    yield record, f"given to {name_of(record.who)} as assignment {number}"
-            elif kind in _BY_KEY:
-                if key in column:
-                    yield record, _BY_KEY[kind].format(name_of(record.who))
-            elif kind in _BY_ASSIGNMENT:
-                for number in assignments:
-                    if number in column:
-                        text = _BY_ASSIGNMENT[kind].format(name_of(record.who))
-                        yield record, f"{text} (assignment {number})"
-            elif kind in _BY_ITEM:
-                for item in column:
-                    if item[0] == key or item[0] in assignments:
-                        yield record, _BY_ITEM[kind](name_of(record.who), item)
-            elif key in column:
-                yield record, kind
+
+def _lines(
+    kind: Any, who: str, column: Sequence[Any], key: str, assignments: list[int]
+) -> Iterator[str]:
+    """What a record says of the key, which has had these assignments."""
+    if kind in _BY_ASSIGNMENT:
+        for number in assignments:
+            if number in column:
+                yield f"{_BY_ASSIGNMENT[kind].format(who)} (assignment {number})"
+    elif kind in _BY_ITEM:
+        for item in column:
+            if item[0] == key or item[0] in assignments:
+                yield _BY_ITEM[kind](who, item)
+    elif key in column:
+        yield _BY_KEY[kind].format(who) if kind in _BY_KEY else kind
 
 
 def name_of(member: Member | None) -> str:
@@ -150,9 +168,9 @@ _HEARD: dict[Any, Callable[[Any], Sequence[Any]]] = {
     Seceded: _whole,
 }
 _SAID: dict[Any, Callable[[Any], Sequence[Any]]] = {
+    Run: lambda message: [item[0] for item in message[2]],
     Drop: _whole,
     Retract: _whole,
-    Free: _whole,
     Acquire: _first,
     Pending: _whole,
     Failed: _first,
@@ -165,12 +183,12 @@ _BY_KEY = {
     Want: "{} wants it",
     Release: "{} has dropped its last future",
     Cancel: "cancelled by {}",
-    Free: "{} is to delete its data",
     Acquire: "{} is to get a copy",
     Pending: "its data is lost and is computed again: {} is told",
     Failed: "failed: {} is told",
 }
 _BY_ASSIGNMENT = {
+    Run: "given to {}",
     Done: "finished on {}",
     Errors: "raised an exception on {}",
     Drop: "{} is to give it up",
