@@ -196,8 +196,9 @@ class Audits:
         unknown = []
         for key, nbytes in message.holds:
             task = tasks.get(key)
-            known = task is not None and (task in worker.holds or task.worker is worker)
-            if not known and key not in question.freed:
+            # While a task runs there, its result of an earlier attempt may still be there.
+            anew = task is not None and task.worker is worker and task.function is not None
+            if not (anew or task in worker.holds or key in question.freed):
                 unknown.append((key, nbytes))
         if unknown:
             self._reports.on_holds(worker, Holds(unknown))

@@ -38,7 +38,7 @@ def why(state: Lifecycle, accounts: Accounts, key: str, now: float) -> str:
     if task.state is not WAITING:
         return f"it {_reason(state, accounts, task, now)}"
     cause, between = blocker(task)
-    others = f" (and {task.missing - 1} other inputs)" if task.missing > 1 else ""
+    others = f" (and {task.missing - 1} more of its inputs)" if task.missing > 1 else ""
     reason = _reason(state, accounts, cause, now)
     if not between:
         return f"it waits for {cause.key}{others}, which {reason}"
@@ -122,7 +122,9 @@ def _before(queue: list[Entry], task: Task) -> str:
     if len(queue) > MAX_COUNTED:
         return f": it is one of {len(queue):,} tasks in the queue"
     count = sum(entry[0] < task.priority and is_live(entry) for entry in queue)
-    return f": {count:,} tasks are before it" if count else ": it is the next"
+    if count > 1:
+        return f": {count:,} tasks are before it"
+    return ": one task is before it" if count else ": it is the next"
 
 
 # It has been given to a worker

@@ -11,7 +11,7 @@ from typing import Any
 from distributed.codec import decode, encode
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import TRANSITIONS, Exit, Gone, Nonsense, Send, Task, Tick
+from distributed.core.states import TRANSITIONS, Exit, Gone, Log, Nonsense, Send, Task, Tick
 from distributed.messages import (
     CODES,
     PROTOCOL,
@@ -39,6 +39,7 @@ class Env:
         self.now = 0.0
         self.inbox: dict[str, list[Any]] = defaultdict(list)
         self.exit = ""
+        self.logged: list[str] = []
         self._states: dict[Task, str] = {}
 
     # Events
@@ -53,6 +54,8 @@ class Env:
         for effect in self.core.handle(events, self.now):
             if isinstance(effect, Send):
                 self.inbox[effect.peer.decode()] += decode(encode(effect.batch))
+            elif isinstance(effect, Log):
+                self.logged.append(effect.text)
             elif isinstance(effect, Exit):
                 self.exit = effect.reason
         check(self.core)
