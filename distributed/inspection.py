@@ -97,8 +97,8 @@ class Inspection:
             return f"there has been no connection to the scheduler at {where} for {alone:.1f} s"
         try:
             return self._in_words(self._ask_about("why", wire))
-        except TimeoutError as error:
-            return f"it is not known: {error}"
+        except (DistributedError, OSError) as error:
+            return f"the scheduler cannot be asked: {error}"
 
     def story(self, future: Any) -> Story:
         """What has happened to the future, or the task of that key, as far as the scheduler remembers:

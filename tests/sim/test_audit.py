@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from distributed.codec import encode_parts
+from distributed.core import audit
 from distributed.messages import (
     Abandoned,
     Audit,
@@ -27,7 +28,7 @@ from distributed.messages import (
     Unfetchable,
 )
 from tests.sim import scheduler, worker
-from tests.sim.run import History, run
+from tests.sim.run import run
 
 LOSABLE = (
     Run, Drop, Free, Retract, Audit,
@@ -68,15 +69,16 @@ def lossy(monkeypatch: pytest.MonkeyPatch, loss: Loss) -> None:
 
 @pytest.mark.parametrize("kind", LOSABLE, ids=lambda kind: kind.__name__)
 def test_one_kind_of_message_gets_lost(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = 0
-    for seed in range(1000, 1004):
+    seeds = iter(range(1000, 1040))
+    losses = 0  # histories in which something was lost
+    while losses < 3:
+        seed = next(seeds)
         loss = Loss(seed, [kind], rarity=2, most=20)
         with monkeypatch.context() as patched:
             lossy(patched, loss)
             report = run(seed)
         assert not report.failure, f"seed {seed}, {loss.lost}\n{report.failure}"
-        lost += loss.lost.total()
-    assert lost
+        losses += bool(loss.lost)
 
 
 @pytest.mark.parametrize("seed", range(2000, 2010))
@@ -89,8 +91,11 @@ def test_anything_gets_lost(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_an_audit_it_stays_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """That these tests can fail."""
-    lossy(monkeypatch, Loss(1, [Run], rarity=2, most=20))
-    monkeypatch.setattr("distributed.core.audit.AUDIT_SECONDS", 1e9)
-    history = History(1003, traced=False)
-    with pytest.raises(AssertionError, match="after"):
-        history.live()
+    monkeypatch.setattr(audit, "AUDIT_SECONDS", 1e9)
+    for kind, failure in ((Done, "_unresolved after"), (Free, "_leftovers after")):
+        for seed in range(1000, 1010):
+            lossy(monkeypatch, Loss(seed, [kind], rarity=2, most=1000))
+            if failure in run(seed).failure:
+                break
+        else:
+            raise AssertionError(f"nobody misses a {kind.__name__}")
