@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from distributed import Executor, LocalCluster
-from distributed.errors import SchedulerGone
+from distributed import Executor, LocalCluster, SchedulerGone
+from distributed.broker import Broker
 from tests.support import block, wait_until
 
 
@@ -107,11 +107,15 @@ def test_a_dump_that_cannot_be_written(tmp_path: Path, executor: Executor) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_scheduler(tmp_path: Path, gate: str) -> None:
-    with LocalCluster(n_workers=1, threads_per_worker=1) as cluster, Executor(cluster) as executor:
-        future = executor.submit(block, gate)
-        executor.scheduler_info()
-        psutil.Process(cluster.scheduler_pid).kill()
+def test_without_a_scheduler(tmp_path: Path) -> None:
+    broker = Broker()
+    thread = threading.Thread(target=broker.run)
+    thread.start()
+    with Executor(broker.address) as executor:
+        future = executor.submit(inc, 1)
+        assert executor.why(future).startswith("it cannot start: there is work but no worker")
+        broker.stop()
+        thread.join()
         wait_until(lambda: "there has been no connection to the scheduler" in executor.why(future))
         with pytest.raises(SchedulerGone):
             executor.story(future)
