@@ -27,17 +27,18 @@ def write_dump(path: str | os.PathLike[str], parts: Iterable[tuple[str, Any]]) -
 
 
 def _write(file: TextIO, parts: Iterable[tuple[str, Any]]) -> None:
+    encode = json.JSONEncoder(default=repr).encode
     file.write("{")
     for number, (section, group) in enumerate(groupby(parts, itemgetter(0))):
-        file.write(f"{',' if number else ''}\n{json.dumps(section)}: ")
+        file.write(f"{',' if number else ''}\n{encode(section)}: ")
         values = (part for _, part in group)
         first = next(values)
         if isinstance(first, list):
             items = chain(first, chain.from_iterable(values))
-            lines = (json.dumps(item, default=repr) for item in items)
+            lines = map(encode, items)
             file.write("[")
             file.writelines(f"{',' if row else ''}\n{line}" for row, line in enumerate(lines))
             file.write("\n]")
         else:
-            file.write(json.dumps(first, default=repr))
+            file.write(encode(first))
     file.write("\n}\n")

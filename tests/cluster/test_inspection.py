@@ -15,7 +15,6 @@ from distributed import Executor, LocalCluster, SchedulerGone
 from distributed.broker import Broker
 from tests.support import block, wait_until
 
-
 MANY = 20_000  # ten parts of what the scheduler has to say
 
 
