@@ -31,7 +31,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-PEER = Path(__file__).parents[1] / ".venv-peer/bin/python"
+PEER = Path(__file__).parents[1] / ".venv-peer-dask/bin/python"
 PATIENCE = 300.0  # seconds for one answer
 # Two workers are two threads' work, whatever numpy would do beside.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -243,12 +243,12 @@ def main() -> None:
     if options.mode:
         serve(options.mode)
         return
-    from benchmarks.run import cpu  # which no system's process could import
+    from benchmarks.results import machine  # which no system's process could import
 
     here = sys.executable
     pythons = {"ours": here, "peer": os.path.abspath(options.peer), "threads": here}
     names, seconds = measure(pythons, options.rounds)
-    print(f"{datetime.date.today()}, {cpu()} with {os.cpu_count()} cores, {options.rounds} rounds")
+    print(f"{datetime.date.today()}, {machine()}, {options.rounds} rounds")
     print(f"python -m benchmarks.dask_collections {' '.join(sys.argv[1:])}")
     print(*names, sep="\n")
     show(seconds)

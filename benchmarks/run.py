@@ -1,183 +1,159 @@
-"""Our figures beside the floor and a process pool, from one run: `make bench`.
+"""All workloads on all systems, in turn: `make bench`, `make bench-peers`.
 
-All three systems are measured in turn in every round, and the medians of the rounds are compared: on a
-machine that others use too, only ratios within one run mean anything.
+    python -m benchmarks.run [--systems ours,ray] [--workloads map,submit] [--rounds N] [--save FILE]
+
+A *turn* is one group of workloads (`workloads.py`) on one system, in a new process with a new cluster
+(`serve.py`). A round is a turn of every system for every group, so what is compared was measured within
+minutes. Each workload is done first with a small part of its size, which is not counted. A system that
+has spent `--budget` seconds with a workload does not get it again in later rounds; one that takes longer
+than `--limit`, or by its first part would take twice as long, is ended and has no figure.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-import platform
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+import sys
+import tempfile
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-import zmq
+from benchmarks import report
+from benchmarks.process import Process, Trouble
+from benchmarks.results import Results
+from benchmarks.systems import SYSTEMS, is_asked_for
+from benchmarks.workloads import WORKLOADS
 
-from benchmarks import floor
-from benchmarks.floor import inc
-from distributed import Executor, LocalCluster, __version__, wait
-
-MEMORY_TASKS = 100_000
+ROOT = Path(__file__).parents[1]
+QUICK = "ours,floor"
+# The size of what is done before a workload is measured, as a part of its size.
+WARM_UP = 0.02
+# One that is smaller takes its time for other reasons than its size.
+LEAST_TO_JUDGE_BY = 1_000
+START_SECONDS = 120.0
+# Two workers are two threads' work, whatever libraries would do beside.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def main() -> None:
+    options = _options()
+    results = Results.new(options.command, options.rounds)
+    with tempfile.TemporaryDirectory() as directory:
+        # A place that has this package in it and nothing else of the checkout: dask.distributed has our
+        # import name.
+        Path(directory, "benchmarks").symlink_to(ROOT / "benchmarks")
+        for number in range(options.rounds):
+            for group in dict.fromkeys(w.group for w in WORKLOADS.values()):
+                names = [name for name in options.workloads if WORKLOADS[name].group == group]
+                for system in options.systems:
+                    Turn(system, directory, options, results).take(names, number)
+                    if options.save:
+                        results.save(options.save)
+    print(report.text(results))
+
+
+class Turn:
+    """A group of workloads on one system."""
+
+    def __init__(
+        self, system: str, directory: str, options: argparse.Namespace, results: Results
+    ) -> None:
+        self._system = system
+        self._directory = directory
+        self._options = options
+        self._results = results
+        self._process: Process | None = None
+
+    def take(self, names: list[str], number: int) -> None:
+        try:
+            for name in names:
+                if is_asked_for(self._system, name) and not self._is_enough(name):
+                    self._measure(name, number)
+            if self._process is not None:
+                self._process.close()
+                self._process = None
+        finally:
+            self._kill()
+
+    def _is_enough(self, name: str) -> bool:
+        cell = self._results.cell(self._system, name)
+        return bool(cell.cannot) or cell.seconds >= self._options.budget
+
+    def _measure(self, name: str, number: int) -> None:
+        size = max(2, int(WORKLOADS[name].size * self._options.scale))
+        # Numbers that no other workload of this turn uses.
+        start = (list(WORKLOADS).index(name) + 1) * 10_000_000
+        warm_up = max(2, int(size * WARM_UP))
+        try:
+            process = self._started()
+            limit = self._options.limit
+            answer, seconds = process.ask(f"{name} {warm_up} {start - warm_up}", limit)
+            if "figures" in answer:
+                if seconds * size / warm_up > 2 * limit and warm_up >= LEAST_TO_JUDGE_BY:
+                    raise Trouble(f"not within {limit:g} s: {warm_up:,} took {seconds:.0f} s")
+                answer, seconds = process.ask(f"{name} {size} {start}", limit)
+        except Trouble as trouble:
+            self._kill()
+            answer, seconds = {"cannot": str(trouble)}, self._options.limit
+        if "error" in answer:
+            self._kill()  # who knows what goes on in there
+            _tell(answer["error"])
+            answer = {"cannot": f"it failed: {answer['error'].strip().splitlines()[-1]}"}
+        self._results.add(self._system, name, size, answer, seconds)
+        _tell(f"{number + 1}: {self._system}: {name}: {answer.get('figures') or answer}")
+
+    def _started(self) -> Process:
+        if self._process is None:
+            command = [_python(self._system), "-m", "benchmarks.serve", self._system]
+            environment = _environment(self._system, self._directory)
+            self._process = Process(command, environment, self._directory)
+            answer, _ = self._process.answer(START_SECONDS)
+            self._results.names[self._system] = answer["name"]
+        return self._process
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+
+def _python(system: str) -> str:
+    if SYSTEMS[system].at_home:
+        return sys.executable
+    python = ROOT / f".venv-peer-{system}/bin/python"
+    if not (python.parents[1] / "installed").exists():
+        raise Trouble(f"not installed: `make .venv-peer-{system}/installed`")
+    return str(python)
+
+
+def _environment(system: str, directory: str) -> dict[str, str]:
+    """Workers, too, find what they are to run in the directory; the checkout is only for us."""
+    path = [directory, str(ROOT)] if system == "ours" else [directory]
+    return {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def _options() -> Any:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=20_000, help="in one map")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory-tasks", type=int, default=MEMORY_TASKS)
+    parser.add_argument("--systems", default=QUICK, help=f"all, or of {','.join(SYSTEMS)}")
+    parser.add_argument("--workloads", default="all", help="by their names, as in map,submit")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the workloads' sizes")
+    parser.add_argument("--budget", type=float, default=8.0, help="seconds")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds")
+    parser.add_argument("--save", type=Path, help="where to keep all figures, as JSON")
     options = parser.parse_args()
-    print(
-        f"distributed {__version__}, {datetime.date.today()}, Python {platform.python_version()}, "
-        f"libzmq {zmq.zmq_version()}, {cpu()} with {os.cpu_count()} cores"
-    )
-    ours, theirs, bare = measure(options.tasks, options.rounds)
-    memory = scheduler_memory(options.memory_tasks), pool_memory(options.memory_tasks)
-    table(ours, theirs, bare, memory, options.tasks, options.memory_tasks)
+    for name, known in (("systems", SYSTEMS), ("workloads", WORKLOADS)):
+        given = getattr(options, name)
+        given = list(known) if given == "all" else given.split(",")
+        if unknown := [word for word in given if word not in known]:
+            parser.error(f"--{name}: {', '.join(unknown)}: there are {', '.join(known)}")
+        setattr(options, name, given)
+    options.command = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
+    return options
 
 
-Figures = tuple[float, float]  # tasks a second, seconds from submit to result
-
-
-def measure(tasks: int, rounds: int) -> tuple[Figures, Figures, Figures]:
-    """Of us, of a process pool of two, and of the floor."""
-    rates: tuple[list[float], list[float], list[float]] = ([], [], [])
-    delays: tuple[list[float], list[float], list[float]] = ([], [], [])
-    with (
-        Executor(n_workers=2, threads_per_worker=1) as executor,
-        ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool,
-        floor.pipeline() as floor_rate,
-    ):
-        executor.submit(inc, -1).result()
-        list(pool.map(inc, range(10)))
-        for number in range(rounds):
-            # Other arguments each time: equal calls would share their results.
-            numbers = range(number * tasks, (number + 1) * tasks)
-            rates[0].append(rate(lambda n=numbers: executor.gather(executor.map(inc, n)), tasks))  # type: ignore[misc]
-            rates[1].append(rate(lambda n=numbers: list(pool.map(inc, n)), tasks))  # type: ignore[misc]
-            rates[2].append(floor_rate(tasks))
-            delays[0].append(delay(lambda i: executor.submit(inc, i).result(), -1 - number * 1000))
-            delays[1].append(delay(lambda i: pool.submit(inc, i).result(), -1 - number * 1000))
-            delays[2].append(floor.round_trip())
-    found = [(median(rate), median(delay)) for rate, delay in zip(rates, delays, strict=True)]
-    return found[0], found[1], found[2]
-
-
-def rate(run: Callable[[], object], tasks: int) -> float:
-    start = time.perf_counter()
-    run()
-    return tasks / (time.perf_counter() - start)
-
-
-def delay(run: Callable[[int], object], first: int, times: int = 500) -> float:
-    """The median time of one call, one at a time."""
-    delays = []
-    for i in range(first, first - times, -1):
-        start = time.perf_counter()
-        run(i)
-        delays.append(time.perf_counter() - start)
-    return median(delays)
-
-
-def scheduler_memory(tasks: int) -> float:
-    """Bytes by which the scheduler's peak memory grows for each task that is held."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1) as cluster,
-        Executor(cluster) as executor,
-    ):
-        executor.submit(inc, -1).result()
-        before = peak_memory(cluster.scheduler_pid)
-        futures = executor.map(inc, range(tasks))
-        wait(futures)
-        return (peak_memory(cluster.scheduler_pid) - before) / tasks
-
-
-def pool_memory(tasks: int) -> float:
-    """The same for a process pool, which keeps its tasks in the process that submits them."""
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_hold_in_pool, args=(theirs, tasks))
-    process.start()
-    grown: float = ours.recv()
-    process.join()
-    return grown / tasks
-
-
-def _hold_in_pool(answer: Connection, tasks: int) -> None:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        pool.submit(inc, -1).result()
-        before = peak_memory(os.getpid())
-        futures = [pool.submit(inc, i) for i in range(tasks)]
-        for future in futures:
-            future.result()
-        answer.send(peak_memory(os.getpid()) - before)
-
-
-def peak_memory(pid: int) -> int:
-    """The most bytes of memory that the process has ever had."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/{pid}/status does not tell the peak memory")
-
-
-def cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def table(
-    ours: Figures,
-    pool: Figures,
-    bare: Figures,
-    memory: tuple[float, float],
-    tasks: int,
-    memory_tasks: int,
-) -> None:
-    def verdict(met: bool) -> str:
-        return "met" if met else "MISSED"
-
-    share, trips = ours[0] / bare[0], ours[1] / bare[1]
-    head = ("", "distributed", "ProcessPool(2)", "floor", "against the floor", "target")
-    rows = [
-        (
-            f"gather(map(inc, range({tasks:,}))), tasks/s",
-            f"{ours[0]:,.0f}",
-            f"{pool[0]:,.0f}",
-            f"{bare[0]:,.0f}",
-            f"{share:.2f}",
-            f"at least 0.33: {verdict(share >= 1 / 3)}",
-        ),
-        (
-            "submit(inc, i).result(), median µs",
-            f"{ours[1] * 1e6:,.0f}",
-            f"{pool[1] * 1e6:,.0f}",
-            f"{bare[1] * 1e6:,.0f} (round trip)",
-            f"{trips:.1f} trips",
-            f"at most 5: {verdict(trips <= 5)}",
-        ),
-        (
-            f"peak memory of the scheduler, {memory_tasks:,} tasks, bytes each",
-            f"{memory[0]:,.0f}",
-            f"{memory[1]:,.0f}",
-            "-",
-            "-",
-            f"at most 2,048: {verdict(memory[0] <= 2048)}",
-        ),
-    ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    for row in [head, *rows]:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        print("  ".join(cells))
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from distributed.core.client import Item
@@ -51,6 +51,7 @@ def task_options(
     retries: int,
     priority: float,
     resources: Mapping[str, float] | None = None,
+    timeout: float | None = None,
 ) -> dict[str, Any] | None:
     """What goes on the wire; None if nothing was asked for. Raises TypeError or ValueError."""
     retries, priority = operator.index(retries), float(priority)
@@ -58,6 +59,8 @@ def task_options(
         raise ValueError(f"retries are a number from 0 to {MAX_RETRIES:,}, not {retries}")
     if not isfinite(priority):
         raise ValueError(f"a priority is a finite number, not {priority}")
+    if timeout is not None and not 0 < (timeout := float(timeout)) < inf:
+        raise ValueError(f"a timeout is a positive number of seconds, not {timeout}")
     options: dict[str, Any] = {}
     names = worker_names(workers)
     if names is not None:
@@ -72,6 +75,8 @@ def task_options(
         options["priority"] = priority
     if resources is not None and (checked := check_resources(resources)):
         options["resources"] = checked
+    if timeout is not None:
+        options["timeout"] = timeout
     return options or None
 
 

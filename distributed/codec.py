@@ -22,8 +22,11 @@ from distributed.messages import (
     ClientHello,
     Done,
     Errors,
+    Files,
     Forget,
+    Get,
     Holds,
+    Kill,
     Message,
     Missing,
     Release,
@@ -31,6 +34,7 @@ from distributed.messages import (
     Returned,
     Scatter,
     Seceded,
+    Started,
     Stuck,
     Submit,
     Unfetchable,
@@ -186,7 +190,7 @@ def check_options(options: dict[str, Any]) -> None:
 
     `priority` (larger runs earlier), `retries`, `workers` (names, addresses or hosts that may run
     it), `loose` (they are a wish, not a condition), `resources` ({name: amount} of what a worker must
-    have free to run it).
+    have free to run it), `timeout` (seconds that each attempt may take).
     """
     for name, value in options.items():
         if name not in _OPTION_TYPES:
@@ -195,6 +199,8 @@ def check_options(options: dict[str, Any]) -> None:
             raise ProtocolError(f"option {name} with a {type(value).__name__}")
     if not abs(options.get("priority", 0)) < inf:
         raise ProtocolError("a priority that is not a finite number")
+    if not 0 < options.get("timeout", 1) < inf:
+        raise ProtocolError("a time limit that is not a positive number")
     _strings(options.get("workers", ()))
     _amounts(options.get("resources", {}))
 
@@ -205,6 +211,7 @@ _OPTION_TYPES: dict[str, Any] = {
     "workers": (tuple, list),
     "loose": bool,
     "resources": dict,
+    "timeout": (int, float),
 }
 
 
@@ -292,6 +299,11 @@ def _check_assignments(message: Any) -> None:
     _integers(message.assignments)
 
 
+def _check_files(message: Files) -> None:
+    if not all(type(name) is str and type(c) is bytes for name, c in message.files.items()):
+        raise ProtocolError("Files with a malformed file")
+
+
 def _check_ask(message: Ask) -> None:
     _strings(message.keys or ())
 
@@ -316,6 +328,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Want: _check_keys,
     Release: _check_keys,
     Cancel: _check_keys,
+    Get: _check_keys,
     Forget: lambda message: _strings(message.functions),
     Missing: _shaped(str, str),
     Scatter: _check_scatter,
@@ -333,5 +346,8 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Returned: _check_assignments,
     Abandoned: _check_assignments,
     Seceded: _check_assignments,
+    Started: _check_assignments,
+    Files: _check_files,
     Alive: _check_workers,
+    Kill: _check_workers,
 }

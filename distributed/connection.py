@@ -46,9 +46,15 @@ from distributed.core.client import (
 from distributed.core.contenders import WAITING, Contender
 from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
 from distributed.keys import shown_key, shown_text
+from distributed.logs import Seldom
 from distributed.messages import (
+    Ask,
     Goodbye,
+    IsLocked,
     Message,
+    Replicate,
+    Scatter,
+    Upload,
 )
 from distributed.transfer import Fetcher
 from distributed.transport import (
@@ -70,6 +76,8 @@ TURN_SECONDS = 0.1
 # A call sends for itself if nothing has been sent for so long. Calls in quicker succession are left to the
 # thread, which makes one message of several.
 ALONE_SECONDS = 0.0002
+# How often it is said again that something else answers in the place of the scheduler.
+COMPLAINT_SECONDS = 10.0
 # Dropped futures are released together, so often or when there are so many: one by one they would cost
 # as much as the tasks that made them.
 RELEASE_SECONDS = 0.1
@@ -113,10 +121,16 @@ class Callback(Waiter):
         self._queue.put(self._run)
 
 
+# Questions that are asked again when the connection is back: asking twice is as asking once. The others may
+# have been acted on, so that only their caller can know what to do.
+REPEATABLE = (Ask, IsLocked, Replicate, Scatter, Upload)
+
+
 class Question:
     """A request to the scheduler that has not been answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: Message) -> None:
+        self.message = message
         self.answered = threading.Event()
         self.ok = False
         self.value: Any = None
@@ -126,14 +140,16 @@ class Question:
 class Connection:
     """Connects to the scheduler at `address`.
 
+    `worker` is the id of the worker whose tasks it serves, if it does.
+
     Raises SchedulerGone, an OSError, if that has not answered within `timeout` seconds or refuses.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, worker: str = "") -> None:
         self.address = address
         self._process = os.getpid()
         self.epoch = ""  # names the scheduler that has welcomed us
-        self.core = ClientCore(uuid.uuid4().hex)
+        self.core = ClientCore(uuid.uuid4().hex, worker)
         self._lock = threading.Lock()
         self._outbox: list[Message] = []
         # Filled by `Future.__del__`, which may run anywhere, even under the lock.
@@ -152,6 +168,7 @@ class Connection:
         # Whoever touches a socket holds this; who holds this may ask for `_lock`, not the other way round.
         self._sockets = threading.Lock()
         self._sent_at = 0.0
+        self._may_complain = Seldom(COMPLAINT_SECONDS)
         self._poller = Poller(self._sockets)
         self._dealer = Dealer(self._context, address)
         self._poller.add(self._dealer)
@@ -250,7 +267,8 @@ class Connection:
     def drop(self, entry: Entry) -> None:
         """One future less. Takes no lock: garbage is collected at any moment."""
         self._dropped.append(entry)
-        if len(self._dropped) >= MAX_DROPPED and not self._closing:
+        # Woken once for so many; if that should be missed, the next release is soon anyway.
+        if len(self._dropped) == MAX_DROPPED and not self._closing:
             self._poller.wake()
 
     def handle_later(self, event: Any) -> None:
@@ -294,19 +312,19 @@ class Connection:
     def ask(self, message: Callable[[int], Message], timeout: float | None = None) -> Any:
         """Send a request and return the value of the answer.
 
-        Raises DistributedError with the scheduler's words if it refuses, SchedulerGone if the
-        connection breaks, TimeoutError.
+        Raises DistributedError with the scheduler's words if it refuses, SchedulerGone if there is no
+        scheduler for too long or the connection breaks under a request that cannot be repeated,
+        TimeoutError.
         """
         self.check_open()
-        question = Question()
         with self._lock:
-            if self._lost_since is not None:
-                raise SchedulerGone(f"there is no connection to {self.address.url} at the moment")
             self._requests += 1
             request = self._requests
             asked = message(request)
+            if self._lost_since is not None and not isinstance(asked, REPEATABLE):
+                raise SchedulerGone(f"there is no connection to {self.address.url} at the moment")
             encode([asked])  # raises here, where the caller stands, if it is too large
-            self._questions[request] = question
+            question = self._questions[request] = Question(asked)
             self._outbox.append(asked)
         self._poller.wake()
         if not question.answered.wait(timeout):
@@ -416,6 +434,7 @@ class Connection:
         if self._closing:
             return
         with self._lock:
+            self._fail_questions(reason)
             self._decide(Abandon(CANCELLED, reason))
             self._outbox.append(Goodbye())
             self._closing = True
@@ -475,7 +494,7 @@ class Connection:
                 self._on_connected()
             elif event == DISCONNECTED:
                 self._on_disconnected()
-            elif event == REFUSED:
+            elif event == REFUSED and self._may_complain():
                 logger.warning("what answers at %s is not a scheduler", self.address.url)
         for frames in self._dealer.receive():
             try:
@@ -493,11 +512,13 @@ class Connection:
             self._outbox = []
             self._lost_since = None
             self._decide(Connected())
+            self._outbox += [question.message for question in self._questions.values()]
 
     def _on_disconnected(self) -> None:
         with self._lock:
             self._lost_since = time.monotonic()
-            self._fail_questions(f"the connection to the scheduler at {self.address.url} broke")
+            reason = f"the connection to the scheduler at {self.address.url} broke"
+            self._fail_questions(reason, but=REPEATABLE)
 
     def _check_connection(self) -> None:
         if self._lost_since is None or not self._welcomed.is_set():
@@ -506,7 +527,7 @@ class Connection:
         if seconds > SCHEDULER_GONE_SECONDS:
             reason = f"no scheduler has answered at {self.address.url} for {seconds:.0f} s"
             with self._lock:
-                self._decide(Abandon(LOST, reason))
+                self._end_all(reason)
 
     def _send_outbox(self) -> None:
         if not self._outbox:
@@ -561,11 +582,12 @@ class Connection:
         self._fail_questions(reason)
         self._decide(Abandon(LOST, reason))
 
-    def _fail_questions(self, reason: str) -> None:
-        questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question.failure = SchedulerGone(reason)
-            question.answered.set()
+    def _fail_questions(self, reason: str, but: tuple[Any, ...] = ()) -> None:
+        for request, question in tuple(self._questions.items()):
+            if not isinstance(question.message, but):
+                del self._questions[request]
+                question.failure = SchedulerGone(reason)
+                question.answered.set()
 
 
 def _run_callbacks(callbacks: queue.SimpleQueue[Callable[[], object] | None]) -> None:
@@ -577,3 +599,4 @@ def _run_callbacks(callbacks: queue.SimpleQueue[Callable[[], object] | None]) ->
             run()
         except Exception:
             logger.exception("a callback of a future has failed")
+        del run  # it refers to the future, whose data is kept as long as that

@@ -88,6 +88,7 @@ class Executor(Inspection):
         n_workers: int | None = None,
         threads_per_worker: int | None = None,
         memory_limit: str | float | None = "auto",
+        _worker: str = "",
     ) -> None:
         self._process = os.getpid()
         # Futures of graphs by their keys, as long as somebody else has them.
@@ -104,7 +105,7 @@ class Executor(Inspection):
             )
         try:
             self._address = _address(address, scheduler_file)
-            self._connection = Connection(self._address, timeout)
+            self._connection = Connection(self._address, timeout, _worker)
         except BaseException:
             if self._cluster is not None:
                 self._cluster.close()
@@ -134,6 +135,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> Future:
         """Run `func(*args, **kwargs)` on a worker; returns a future at once.
@@ -143,13 +145,16 @@ class Executor(Inspection):
         addresses or hosts) restricts where it runs; with `allow_other_workers` that is only a wish.
         A task that raises is run again `retries` times. A larger `priority` runs earlier. `resources`,
         as in {'GPU': 1}, are what a worker must have free, and what the task takes of it until it ends.
+        `timeout` is how many seconds it may run: beyond, it fails with a TimeoutError, unless there are
+        retries left, and the process of its worker ends, for a thread cannot be interrupted. What else
+        ran there runs elsewhere.
 
         Raises TypeError if `func` is not callable, SerializationError (a TypeError) if an argument
         cannot be pickled, CancelledError if a future among them was cancelled, TypeError or ValueError
-        for resources that are not positive numbers.
+        for resources or a timeout that are not positive numbers.
         """
         function = function_of(func)
-        options = task_options(workers, allow_other_workers, retries, priority, resources)
+        options = task_options(workers, allow_other_workers, retries, priority, resources, timeout)
         item = call_item(function, args, kwargs, key, pure)
         borrowed = borrow_for(self, [item], (args, kwargs)) if item[2] else None
         calls = Calls({function.id: function.blob}, [(function.id, options, True, [item])])
@@ -168,6 +173,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> list[Future]:
         """Run `func` on each of the items; as many futures as the shortest iterable has items.
@@ -182,7 +188,7 @@ class Executor(Inspection):
         left = {} if folded is not func else kwargs
         calls = enumerate(zip(*iterables, strict=False))
         placed = per_call(workers)
-        others = (allow_other_workers, retries, priority, resources)
+        others = (allow_other_workers, retries, priority, resources, timeout)
         shared = None if placed else task_options(workers, *others)
         futures: list[Future] = []
         while chunk := list(islice(calls, MAP_TASKS)):
@@ -215,6 +221,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Compute keys of a dask graph and return their values, in the shape of `keys`.
@@ -230,7 +237,7 @@ class Executor(Inspection):
         ...     e.get({"x": 1, "y": (sum, ["x", 2])}, ["x", ["y"]])
         [1, [3]]
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources)
+        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
         work = plan(dsk)
         if not sync:
             return shape(keys, submit_graph(self, work, keys, given).__getitem__)
@@ -263,6 +270,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections: a future for one, a list of futures for a list or for
@@ -277,7 +285,7 @@ class Executor(Inspection):
         ...     e.compute(dask.delayed(pow)(2, 10)).result()
         1024
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources)
+        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
         results, single = _several(collections)
         results = [wrap_nested(item) for item in results]
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
@@ -301,6 +309,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections, and keep all their parts on the workers: collections of the
@@ -315,7 +324,7 @@ class Executor(Inspection):
         ...     b.sum().compute()
         10
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources)
+        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
         results, single = _several(collections)
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
         work, persisted = plan_persist([results[place] for place in places], optimize_graph)
@@ -391,13 +400,17 @@ class Executor(Inspection):
     def _adopt(self, keys: list[str], announce: bool = True) -> list[Future]:
         return [Future(entry, self) for entry in self._connection.adopt(keys, announce)]
 
-    def cancel(self, futures: Any) -> None:
+    def cancel(self, futures: Any, force: bool = False) -> None:
         """Call the work off, and all that waits for it, unless another client wants it.
+
+        What has started runs on, and its result is thrown away. With `force` it ends as well, with the
+        process of its worker, in whose place comes a new one; what else was there runs elsewhere, and is
+        not blamed. It may be called again with `force` for futures that were cancelled before.
 
         Takes futures, dask collections that were persisted, and nested lists of them.
         """
         found = flat_futures(futures, "cancel")
-        self._connection.handle(CallOff([future._entry for future in found]))
+        self._connection.handle(CallOff([future._entry for future in found], force))
 
     # The cluster
 
@@ -504,6 +517,7 @@ def _given(
     retries: int,
     priority: float,
     resources: Mapping[str, float] | None,
+    timeout: float | None,
 ) -> dict[str, Any]:
     return {
         "workers": workers,
@@ -511,6 +525,7 @@ def _given(
         "retries": retries,
         "priority": priority,
         "resources": resources,
+        "timeout": timeout,
     }
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from distributed.executor import Executor
 
 # What is raised for an ending without a result that has no status of its own.
-_ENDINGS = {"killed": KilledWorker, "stuck": SerializationError}
+_ENDINGS = {"killed": KilledWorker, "stuck": SerializationError, "timeout": TimeoutError}
 
 
 class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs as it is a TaskRef
@@ -98,9 +98,10 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the result and fetch it. `timeout` is in seconds.
 
-        Raises what the task raised, with the lines of its traceback; CancelledError; TimeoutError;
-        KilledWorker if four workers died of the task; LostData if it cannot be computed again;
-        SerializationError if the result, or what the task needs of other workers, cannot be pickled.
+        Raises what the task raised, with the lines of its traceback; CancelledError; TimeoutError, also if
+        the task took longer than it may; KilledWorker if four workers died of the task; LostData if it
+        cannot be computed again; SerializationError if the result, or what the task needs of other
+        workers, cannot be pickled.
         """
         self._wait(timeout)
         # Nearly always it is a small result that has come with the news.
@@ -126,15 +127,16 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         exception = self.exception(timeout)
         return None if exception is None else exception.__traceback__
 
-    def cancel(self) -> None:
-        """Call the work off, and all that waits for its result, unless another client wants it."""
-        self._connection.handle(CallOff([self._entry]))
+    def cancel(self, force: bool = False) -> None:
+        """Call the work off, and all that waits for its result, unless another client wants it. With
+        `force` also what has started, see `Executor.cancel`."""
+        self._connection.handle(CallOff([self._entry], force))
 
     def release(self) -> None:
         """Let go of the data now, as if the future had been dropped. It reads 'cancelled' then."""
         entry = self._entry
         if entry.status is not CANCELLED:
-            self._entry = Entry(entry.key, None)
+            self._entry = Entry(entry.key)
             self._entry.status = CANCELLED
             self._entry.ending = "the future was released"
             self._connection.drop(entry)

@@ -252,12 +252,17 @@ def _fuse(
         if len(others) == 1:
             before = others[0]
             alone = users[before] > 1 or before in wanted or before in kept
-            if not alone and options(before) == options(name):
+            if not alone and _may_be_one(options(before), options(name)):
                 followers[before] = name
     follows = set(followers.values())
     first = (name for name in inputs if name not in follows)
     chains = (vertex for name in first for vertex in _chain(name, inputs, followers))
     return {vertex.name: vertex for vertex in chains}
+
+
+def _may_be_one(first: Options | None, second: Options | None) -> bool:
+    """Whether two tasks with these options may become one. Two time limits are not one."""
+    return first == second and not (first and "timeout" in first)
 
 
 def _goes_along(node: GraphNode, users: int) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 
 from distributed.connection import Connection
 from distributed.core.client import CANCELLED, LOST, Conceding
-from distributed.core.contenders import HOLDING, Contender
-from distributed.errors import CancelledError, SchedulerGone
+from distributed.core.contenders import DENIED, HOLDING, Contender
+from distributed.errors import CancelledError, DistributedError, SchedulerGone
 from distributed.executor import Executor
 from distributed.messages import IsLocked
 from distributed.registry import get_client
@@ -59,7 +59,8 @@ class Lock:
         `blocking=False` if it is not free at the moment.
 
         Raises SchedulerGone (an OSError) if there is no scheduler any more, CancelledError if the client
-        is closed meanwhile, ValueError if there is no client or the timeout makes no sense.
+        is closed meanwhile, DistributedError if the client has too many locks, ValueError if there is no
+        client or the timeout makes no sense.
 
         >>> with Executor(n_workers=1, threads_per_worker=1) as e:
         ...     lock, other = Lock("printer"), Lock("printer")
@@ -81,6 +82,8 @@ class Lock:
             raise CancelledError(f"waiting for the lock {self.name} ended: {contender.reason}")
         if contender.status is LOST:
             raise SchedulerGone(contender.reason)
+        if contender.status is DENIED and contender.reason:
+            raise DistributedError(f"the lock {self.name} cannot be had: {contender.reason}")
         return False
 
     def release(self) -> None:

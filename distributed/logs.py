@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
@@ -15,3 +16,23 @@ def set_up_logging(level: str) -> None:
     logger.addHandler(handler)
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+class Seldom:
+    """True at most once in so many seconds: for what is worth saying, but not each time.
+
+    >>> may_complain = Seldom(10.0)
+    >>> may_complain(), may_complain()
+    (True, False)
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True

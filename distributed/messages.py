@@ -35,13 +35,16 @@ AUDIT_KEYS = 1000
 
 class ClientHello(NamedTuple):
     """If the client was known before, `wants` lists the keys that it still has futures for, and `locks`
-    those that it holds and then those that it contends for: `(name, contender, holds, waits)`."""
+    those that it holds and then those that it contends for: `(name, contender, holds, waits)`. `epoch` is
+    that of the last `Welcome`, or empty; `worker` the id of the worker whose tasks it serves, or empty."""
 
     client: str
+    epoch: str
     protocol: int
     python: str
     wants: tuple[Any, ...]
     locks: tuple[Any, ...]
+    worker: str
 
 
 class Submit(NamedTuple):
@@ -77,7 +80,10 @@ class Forget(NamedTuple):
 
 
 class Cancel(NamedTuple):
+    """Call the work off, and what waits for it. `force`: also what runs, with the process of its worker."""
+
     keys: tuple[Any, ...]
+    force: bool
 
 
 class Missing(NamedTuple):
@@ -193,8 +199,8 @@ class Failed(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'stuck' (it has inputs that
-    cannot be brought together)."""
+    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'timeout', 'stuck' (it has
+    inputs that cannot be brought together)."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -219,10 +225,12 @@ class Granted(NamedTuple):
 
 
 class Denied(NamedTuple):
-    """Another has the lock: also said to a client that says hello as its holder and comes too late."""
+    """Another has the lock: also said to a client that says hello as its holder and comes too late. Or
+    there is another reason, a text."""
 
     name: str
     contender: int
+    reason: str
 
 
 class Reply(NamedTuple):
@@ -240,9 +248,11 @@ class Warn(NamedTuple):
 
 class WorkerHello(NamedTuple):
     """`holds` is `(key, nbytes)` of all it stores, `assigned` the `(assignment, key)` of what it was given
-    and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}."""
+    and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}. `epoch` is
+    that of the last `Welcome`, or empty."""
 
     worker: str
+    epoch: str
     name: str
     address: str
     nthreads: int
@@ -282,7 +292,8 @@ class Stuck(NamedTuple):
 
 class Unfetchable(NamedTuple):
     """Assignments given up because inputs could not be had: `(assignment, [(key, address), ...])`, the
-    places that turned out not to have them; no place for an input that is there and `Stuck`."""
+    places that turned out not to have them; no place for an input that is there and `Stuck`. Assignment
+    0 is for what was to be copied."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -305,12 +316,24 @@ class Seceded(NamedTuple):
     assignments: tuple[Any, ...] | list[Any]
 
 
+class Started(NamedTuple):
+    """These have a time limit, and are about to start. Said again on a new connection."""
+
+    assignments: tuple[Any, ...] | list[Any]
+
+
 class Answer(NamedTuple):
-    """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception."""
+    """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception or a text."""
 
     request: int
     ok: bool
-    value: bytes
+    value: bytes | str
+
+
+class Files(NamedTuple):
+    """Uploads that were made in an earlier life of the scheduler, and that the `Welcome` did not bring."""
+
+    files: dict[str, bytes]
 
 
 class Heartbeat(NamedTuple):
@@ -338,10 +361,12 @@ class Audited(NamedTuple):
 
 class Run(NamedTuple):
     """Work for one function; `blob` comes the first time. An item is
-    `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses)`."""
+    `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses)`. `timed`:
+    these have a time limit, and start only once `Started` has been said."""
 
     function: str
     blob: bytes | None
+    timed: bool
     items: tuple[Any, ...] | list[Any]
 
 
@@ -383,6 +408,9 @@ class Audit(NamedTuple):
 
 
 class Call(NamedTuple):
+    """A pickled call, to be run beside the tasks. On a new connection what has not been answered is asked
+    again, under the same number, and is not run again. The same holds for `PutFile`."""
+
     request: int
     call: bytes
 
@@ -423,6 +451,7 @@ class Kill(NamedTuple):
     """To a nanny: end the processes of these workers and start new ones."""
 
     workers: tuple[Any, ...] | list[Any]
+    reason: str
 
 
 # Data channel: worker to worker, client to worker ----------------------------------------------
@@ -460,8 +489,8 @@ MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
     Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
-    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Answer, Heartbeat,
-    Audited,
+    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Started,
+    Answer, Files, Heartbeat, Audited,
     Run, Drop, Retract, Free, Unload, Acquire, Audit, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,
     Get, Part, More,

@@ -46,6 +46,7 @@ from distributed.processes import (
     Child,
     describe_exit,
     end_with_parent,
+    kill_group,
     leave,
     on_signals,
     pass_on,
@@ -191,8 +192,9 @@ class Nanny:
         if isinstance(message, Kill):
             for ward in self._wards:
                 if ward.worker in message.workers and ward.child is not None:
-                    ward.reason = "the cluster was restarted"
-                    _kill(ward.child)
+                    ward.reason = message.reason
+                    logger.info("%s is ended: %s", _called(ward, ward.child), ward.reason)
+                    kill_group(ward.child.pid)
         elif isinstance(message, HelloAgain):
             self._say(NannyHello(self.id, PROTOCOL, PYTHON))
         elif isinstance(message, Goodbye):
@@ -245,7 +247,6 @@ class Nanny:
         if ward.child is not child:
             return
         ward.child = ward.process = None
-        _kill(child)  # what its tasks have started
         shutil.rmtree(ward.directory, ignore_errors=True)
         status = child.process.returncode
         if status == NO_SCHEDULER:
@@ -289,7 +290,7 @@ class Nanny:
                 f"memory: it used {used / 1e9:.2f} GB of its limit of {limit / 1e9:.2f} GB"
             )
             logger.warning("%s is ended: %s", _called(ward, ward.child), ward.reason)
-            _kill(ward.child)
+            kill_group(ward.child.pid)
 
     def _end_workers(self) -> None:
         children = [ward.child for ward in self._wards if ward.child is not None]
@@ -301,17 +302,9 @@ class Nanny:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 logger.info("process %d does not end by itself", child.pid)
-            _kill(child)
+            kill_group(child.pid)
         for child in children:
             child.join(GRACE_SECONDS)
-
-
-def _kill(child: Child) -> None:
-    """End it, and the processes that its tasks have started: they are of its process group."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # all have ended by themselves
 
 
 def _is_running(ward: _Ward) -> bool:

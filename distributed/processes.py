@@ -81,12 +81,22 @@ class Child:
 
     def _wait(self, readers: list[threading.Thread]) -> None:
         self.process.wait()
+        # What it has started and left behind, which may hold on to its sockets and to these pipes.
+        kill_group(self.pid)
         assert self.process.stdin is not None
         self.process.stdin.close()
         for reader in readers:
-            # A grandchild may have inherited the pipe and keep it open for ever.
+            # A grandchild in a session of its own may have inherited the pipe and keep it open for ever.
             reader.join(1.0)
         self._on_exit(self)
+
+
+def kill_group(pid: int) -> None:
+    """End the process that began a session, and those that it has started there."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # all have ended by themselves
 
 
 def pass_on(line: str, is_error: bool) -> None:

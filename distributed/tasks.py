@@ -168,6 +168,8 @@ class TaskThreads:
             if job.inputs:
                 self._check(job.inputs)
             args, kwargs = unpack_call(job.arguments, self._values)
+            if job.timed:
+                self._worker.announce(assignment)
             start = perf_counter_ns()
             value = repeatable(function(*args, **kwargs))
             microseconds = (perf_counter_ns() - start) // 1000

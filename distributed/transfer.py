@@ -33,6 +33,9 @@ from distributed.transport import (
 
 # Connections that nobody has used for so long are closed.
 IDLE_SECONDS = 60.0
+# A worker whose process is silent for so long is not waited for: the scheduler gives it up then, too. A
+# part of 4 MiB takes less on any network that is worth it.
+SILENCE_SECONDS = 30.0
 
 logger = logging.getLogger("distributed.transfer")
 
@@ -53,11 +56,15 @@ class Fetcher:
     def get(self, address: str, keys: Sequence[str], on_item: OnItem, on_end: OnEnd) -> None:
         """`on_item(key, frames)` for each: None in place of the frames if the worker does not have it,
         a text if it cannot be sent. Then `on_end(None)`; `on_end(reason)` if the connection fails."""
-        self._link(address).get(keys, on_item, on_end)
+        link = self._reach(address, on_end)
+        if link is not None:
+            link.get(keys, on_item, on_end)
 
     def put(self, address: str, items: Sequence[tuple[str, int, Frames]], on_end: OnEnd) -> None:
         """Bring (key, assignment, frames). Ends once the worker has taken all of it."""
-        self._link(address).put(items, on_end)
+        link = self._reach(address, on_end)
+        if link is not None:
+            link.put(items, on_end)
 
     def owns(self, channel: Channel) -> bool:
         return channel in self._by_channel
@@ -79,10 +86,18 @@ class Fetcher:
         for link in tuple(self._links.values()):
             self._drop(link, "closed")
 
+    def _reach(self, address: str, on_end: OnEnd) -> _Link | None:
+        try:
+            return self._link(address)
+        except ValueError as error:
+            # Addresses come from workers, by way of the scheduler: one that lies must not end us.
+            on_end(f"{address}: {error}")
+            return None
+
     def _link(self, address: str) -> _Link:
         link = self._links.get(address)
         if link is None:
-            link = _Link(address, Dealer(self._context, parse_address(address)))
+            link = _Link(address, Dealer(self._context, parse_address(address), SILENCE_SECONDS))
             self._links[address] = self._by_channel[link.dealer] = link
             self._poller.add(link.dealer)
         link.used = time.monotonic()

@@ -178,7 +178,8 @@ class Router(Channel):
                 frames = [frame.bytes]
             while _GET(sock, _RCVMORE):
                 frames.append(_RECEIVE(sock, _NOBLOCK, False).buffer)
-            received.append((peer, frames))
+            if peer in known:
+                received.append((peer, frames))
             if len(received) >= MAX_MESSAGES or time.perf_counter() > end:
                 self.unsure = True
                 return received
@@ -186,7 +187,12 @@ class Router(Channel):
         return received
 
     def _meet(self, peer: bytes, frame: Any) -> None:
-        descriptor = frame.get(zmq.SRCFD)
+        try:
+            descriptor = frame.get(zmq.SRCFD)
+        except zmq.ZMQError:
+            # A protocol of long ago, for which libzmq also takes what is none at all: an HTTP request, say.
+            # It never says hello, and nobody could tell us when it has gone.
+            return
         self._descriptors[peer] = descriptor
         self._at.setdefault(descriptor, set()).add(peer)
 
@@ -246,13 +252,20 @@ CONNECTED, DISCONNECTED, UNREACHABLE, REFUSED = (
 
 
 class Dealer(Channel):
-    """A connection to the Router at an address, opened again whenever it breaks.
+    """A connection to the Router at an address, opened again whenever it breaks. Raises ValueError for
+    what can be the address of nothing.
+
+    With `silence` it also breaks if the other process has not been heard of for so many seconds, because it
+    is stopped or its machine is off. libzmq's own threads ask and answer, whatever the others do. Only for
+    messages that take less time than that on the wire.
 
     Nothing is queued while there is no connection: `send` says so. After each `CONNECTED` the other
     side sees a new peer, that must say hello, and nothing is received that came before the break.
     """
 
-    def __init__(self, context: zmq.Context[Any], address: Address) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], address: Address, silence: float | None = None
+    ) -> None:
         super().__init__(
             context,
             zmq.DEALER,
@@ -264,7 +277,15 @@ class Dealer(Channel):
         self._socket.set(zmq.RECONNECT_IVL, 50 + random.randrange(100))
         self._socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         self._socket.set(zmq.CONNECT_TIMEOUT, 4000)
-        self._socket.connect(address.url)
+        if silence is not None:
+            interval = int(1000 * silence / 6)
+            self._socket.set(zmq.HEARTBEAT_IVL, interval)
+            self._socket.set(zmq.HEARTBEAT_TIMEOUT, int(1000 * silence) - interval)
+        try:
+            self._socket.connect(address.url)
+        except zmq.ZMQError as error:
+            self.close(0)
+            raise ValueError(f"{address.url} cannot be connected to: {error}") from None
 
     def events(self) -> list[str]:
         """What happened to the connection: CONNECTED, DISCONNECTED, UNREACHABLE (an attempt failed),

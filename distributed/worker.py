@@ -23,6 +23,7 @@ import psutil
 from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
 from distributed.core.worker import (
+    Answered,
     Asked,
     Completed,
     Delete,
@@ -35,18 +36,22 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Serve,
+    Starting,
     Tell,
     Unsendable,
     WorkerCore,
 )
 from distributed.errors import ProtocolError, SchedulerGone
 from distributed.iterators import repeatable
+from distributed.logs import Seldom
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Answer,
     Audit,
     Call,
+    Files,
     Goodbye,
     Heartbeat,
     HelloAgain,
@@ -150,15 +155,19 @@ class Worker:
         # What other threads have for the loop: functions to call there.
         self._posted: deque[Callable[[], object]] = deque()
         self._events: list[Any] = []
+        self._heeded: list[threading.Event] = []  # to set once the events have been decided on
+        self._files: dict[str, bytes] = {}  # that users have uploaded
         self._arrived: dict[int | str, Any] = {}  # values that the core has not decided on
         self._pickling: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._client: Executor | None = None
         self._client_lock = threading.Lock()
         self._process = psutil.Process()
+        self._epoch = ""  # of the scheduler that has welcomed us
         self._introduced = False  # hello has been said on this connection
         self._registered = False
         self._alone_since: float | None = time.monotonic()
         self._next_complaint = time.monotonic() + 1.0
+        self._may_complain = Seldom(COMPLAINT_SECONDS)
         self._next_heartbeat = 0.0
         self._ending = ""
         self._failure: Exception | None = None
@@ -206,13 +215,25 @@ class Worker:
         self._post(lambda: told.put(describe(self._core)))
         return told.get(timeout=LOOK_SECONDS)
 
+    def announce(self, assignment: int) -> None:
+        """A task with a time limit starts in this thread: returns when the scheduler has been told."""
+        told = threading.Event()
+
+        def start() -> None:
+            self._events.append(Starting(assignment))
+            self._heeded.append(told)
+
+        self._post(start)
+        while not told.wait(TURN_SECONDS) and not self._ending:
+            pass
+
     def client(self) -> Executor:
         """The client that tasks of this worker share, for the futures that they use."""
         with self._client_lock:
             if self._client is None:
                 from distributed.executor import Executor
 
-                self._client = Executor(self.scheduler)
+                self._client = Executor(self.scheduler, _worker=self.id)
             return self._client
 
     def _post(self, act: Callable[[], object]) -> None:
@@ -241,6 +262,8 @@ class Worker:
             for effect in self._core.handle(events):
                 _CARRY_OUT[type(effect)](self, effect)
             self._arrived.clear()
+            while self._heeded:
+                self._heeded.pop().set()
 
     def _patience(self) -> float:
         return SUSPICION_SECONDS if self._router.suspicious else TURN_SECONDS
@@ -253,7 +276,7 @@ class Worker:
                 self._introduced = self._registered = False
                 self._alone_since = time.monotonic()
                 self._next_complaint = time.monotonic() + 1.0
-            elif event == REFUSED:
+            elif event == REFUSED and self._may_complain():
                 logger.error("what answers at %s is not a scheduler", self.scheduler.url)
         for frames in self._dealer.receive():
             try:
@@ -271,6 +294,7 @@ class Worker:
     def _hello(self, message: Message | None = None) -> None:
         hello = WorkerHello(
             worker=self.id,
+            epoch=self._epoch,
             name=self.name,
             address=self.address.url,
             nthreads=self.nthreads,
@@ -284,12 +308,19 @@ class Worker:
             assigned=tuple(self._core.assigned()),
         )
         self._introduced, self._registered = True, False
-        self._dealer.send(encode_parts([hello, *self._core.seceded()]))
+        self._tell([hello, *self._core.reminders()])
 
     def _on_welcome(self, message: Welcome) -> None:
+        ours = {name: content for name, content in self._files.items() if name not in message.files}
+        if ours and message.epoch != self._epoch:
+            self._tell([Files(ours)])
         for name, content in message.files.items():
-            self._install(name, content)
+            try:
+                self._install(name, content)
+            except (OSError, ValueError) as error:
+                logger.error("the uploaded file %s cannot be used here: %s", name, error)
         self._registered = True
+        self._epoch = message.epoch
         self._alone_since = None
         logger.info("registered with %s", self.scheduler.url)
         if self._on_registered is not None:
@@ -451,8 +482,12 @@ class Worker:
 
     # Calls beside the tasks
 
-    def _on_call(self, message: Call) -> None:
-        threading.Thread(target=self._answer, args=(message,), name="call", daemon=True).start()
+    def _serve(self, effect: Serve) -> None:
+        message = effect.message
+        if isinstance(message, Call):
+            threading.Thread(target=self._answer, args=(message,), name="call", daemon=True).start()
+        else:
+            self._put_file(message)
 
     def _answer(self, message: Call) -> None:
         try:
@@ -460,19 +495,20 @@ class Worker:
             answer = Answer(message.request, True, pickle_bytes(func(*args, **kwargs)))
         except BaseException as error:
             answer = Answer(message.request, False, dump_exception(error))
-        self._post(lambda: self._tell([answer]))
+        self._post(lambda: self._events.append(Answered(answer)))
 
-    def _on_put_file(self, message: PutFile) -> None:
+    def _put_file(self, message: PutFile) -> None:
         try:
             self._install(message.name, message.content)
         except (OSError, ValueError) as error:
             answer = Answer(message.request, False, dump_exception(error))
         else:
             answer = Answer(message.request, True, pickle_bytes(None))
-        self._tell([answer])
+        self._events.append(Answered(answer))
 
     def _install(self, name: str, content: bytes) -> None:
         install_file(self._directory, name, content)
+        self._files[name] = content
         # Functions that were unpickled before refer to what the file replaces.
         self._threads.load_again()
 
@@ -508,8 +544,6 @@ _HEAR: dict[Any, Callable[[Worker, Any], None]] = {
     HelloAgain: Worker._hello,
     StartAgain: Worker._on_start_again,
     Goodbye: Worker._on_goodbye,
-    Call: Worker._on_call,
-    PutFile: Worker._on_put_file,
     Audit: Worker._on_audit,
 }
 
@@ -521,4 +555,5 @@ _CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {
     Learn: Worker._learn,
     Unload: Worker._unload,
     Fetch: Worker._fetch,
+    Serve: Worker._serve,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ class Baseline:
         self._children = {child.pid for child in self._process.children(recursive=True)}
         self._sockets = _sockets()
 
-    def leaked(self) -> list[str]:
-        """What is here now and was not then, in words."""
+    def leaked(self, expected: Collection[int] = ()) -> list[str]:
+        """What is here now and was not then, in words; but for the processes that are expected."""
         found = [
             f"thread {thread.name}"
             for thread in threading.enumerate()
@@ -58,17 +58,18 @@ class Baseline:
         for child in self._process.children(recursive=True):
             command = _command(child)
             # The standard library starts that one once, for the life of this process.
-            if child.pid not in self._children and "resource_tracker" not in command:
+            known = child.pid in self._children or child.pid in expected
+            if not known and "resource_tracker" not in command:
                 found.append(f"process {child.pid} {command}")
         extra = _sockets() - self._sockets
         found += [f"socket {socket}" for socket in sorted(extra)]
         return found
 
-    def check(self, seconds: float = 5.0) -> None:
+    def check(self, seconds: float = 5.0, expected: Callable[[], Collection[int]] = tuple) -> None:
         """Fails if something is still here after so long."""
         deadline = time.monotonic() + seconds
         pause = threading.Event()
-        while leaked := self.leaked():
+        while leaked := self.leaked(expected()):
             if time.monotonic() > deadline:
                 raise AssertionError("left behind: " + ", ".join(leaked))
             pause.wait(LOOK_SECONDS)

@@ -76,12 +76,16 @@ def test_numbers_of_any_kind_and_nothing_that_cannot_be_sent() -> None:
         "retries": 2,
         "priority": 1.5,
     }
+    assert task_options(None, False, 0, 0, None, np.float32(1.5)) == {"timeout": 1.5}
     for options in (
         (None, False, 2.0, 0),
         (None, False, 0, "high"),
         (None, False, -1, 0),
         (None, False, 0, float("nan")),
         (None, False, 0, 0, {"\ud800": 1}),
+        (None, False, 0, 0, None, 0),
+        (None, False, 0, 0, None, float("inf")),
+        (None, False, 0, 0, None, "1 min"),
         ("\ud800", False, 0, 0),
     ):
         with pytest.raises((TypeError, ValueError)):

@@ -26,8 +26,8 @@ from distributed.messages import (
 )
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
-    "ClientHello": ("C", PROTOCOL, PYTHON, ("x",), (("l", 1, True, False),)),
-    "Submit": ({"f": b""}, (("f", {"workers": ("a",), "resources": {"GPU": 1.0}}, True,
+    "ClientHello": ("C", "epoch", PROTOCOL, PYTHON, ("x",), (("l", 1, True, False),), "W"),
+    "Submit": ({"f": b""}, (("f", {"workers": ("a",), "resources": {"GPU": 1.0}, "timeout": 2.5}, True,
                              (("x", b"", ("y",), 0),)),), False),
     "Scatter": (1, (("x", 8),), ("w",)),
     "Replicate": (1, ("x",), None),
@@ -38,7 +38,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "Welcome": ("epoch", {"m.py": b""}),
     "Finished": ("tcp://a:1", (("x", 8, b"v", None),)),
     "Reply": (1, True, {"x": (1, None)}),
-    "WorkerHello": ("W", "w", "tcp://a:1", 1, 0, {"GPU": 1.0}, 1, "N", PROTOCOL, PYTHON,
+    "WorkerHello": ("W", "epoch", "w", "tcp://a:1", 1, 0, {"GPU": 1.0}, 1, "N", PROTOCOL, PYTHON,
                     (("x", 8),), ((1, "x"),)),
     "Done": (((1, 8, 10, None, b"type"),),),
     "Errors": (((1, b"e"),),),
@@ -46,7 +46,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "Stuck": ((("x", "why"),),),
     "Unfetchable": (((1, (("x", "tcp://a:1"),)),),),
     "Answer": (1, False, b""),
-    "Run": ("f", None, ((1, "x", b"", (("y", 8, ("tcp://a:1",)),), True),)),
+    "Run": ("f", None, True, ((1, "x", b"", (("y", 8, ("tcp://a:1",)),), True),)),
     "Call": (1, b""),
     "PutFile": (1, "m.py", b""),
     "NannyHello": ("N", PROTOCOL, PYTHON),
@@ -106,12 +106,15 @@ def test_a_field_of_the_wrong_type_is_refused(kind: Any) -> None:
         Submit({}, (("f", None, True),), False),
         Done(((1, 2),)),
         Done(((1, 2, 3, "value", None),)),
+        messages.Get(1, ({"x": 1},)),
         example(messages.ClientHello)._replace(wants=(1,)),
         example(messages.ClientHello)._replace(locks=(("l", 1, True),)),
         example(messages.ClientHello)._replace(locks=((b"l", 1, True, False),)),
         example(messages.ClientHello)._replace(locks=(("l", 1, 1, False),)),
         Submit({}, (("f", None, True, (("x", b"", ("y", "x"), 0),)),), False),
         Submit({}, (("f", {"priority": float("nan")}, True, ()),), False),
+        Submit({}, (("f", {"timeout": 0}, True, ()),), False),
+        Submit({}, (("f", {"timeout": float("inf")}, True, ()),), False),
         example(messages.WorkerHello)._replace(nthreads=0),
         example(messages.WorkerHello)._replace(nthreads=1 << 40),
         example(messages.WorkerHello)._replace(holds=(("x",),)),
@@ -155,13 +158,13 @@ def test_cut_messages_are_refused(kind: Any, length: int) -> None:
 def test_what_is_too_large_is_cut_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "MAX_BATCH_BYTES", 100)
     items = [(n, "x" * 10, b"", None, False) for n in range(20)]
-    frames = encode_parts([Goodbye(), Run("f", b"blob", items), Finished("a", [])])
+    frames = encode_parts([Goodbye(), Run("f", b"blob", False, items), Finished("a", [])])
     assert all(len(frame) <= 100 for frame in frames)
     arrived = [message for frame in frames for message in decode(frame)]
     assert [item for m in arrived if isinstance(m, Run) for item in m.items] == items
     assert (arrived[0], arrived[-1]) == (Goodbye(), Finished("a", ()))
     with pytest.raises(ProtocolError, match=r"send large data with scatter"):
-        encode_parts([Run("f", None, [(1, "x" * 200, b"", None, False)])])
+        encode_parts([Run("f", None, False, [(1, "x" * 200, b"", None, False)])])
 
 
 def test_a_large_graph_is_cut_into_submits_that_belong_together(

@@ -24,7 +24,7 @@ from tests.test_graphs import inc, values_of
 
 
 def future(key: str, wire: str = "") -> Future:
-    made = Future(Entry(wire or key, None), None)  # type: ignore[arg-type]
+    made = Future(Entry(wire or key), None)  # type: ignore[arg-type]
     assert made.key == key
     return made
 

@@ -680,6 +680,13 @@ def test_what_is_kept_is_not_fused_with_its_user() -> None:
     assert keys == [alone.wires["y"], later.wires["z"]]
 
 
+def test_tasks_with_a_time_limit_stay_apart() -> None:
+    dsk = {"x": (inc, 1), "y": (inc, "x"), "z": (inc, "y")}
+    for options, count in (({"retries": 1}, 1), ({"retries": 1, "timeout": 2.0}, 3)):
+        found = graph_calls(dsk, "z", options=lambda key, o=options: o)  # type: ignore[misc]
+        assert sum(len(group[3]) for calls in found.calls for group in calls.groups) == count
+
+
 def test_an_iterator_that_is_used_twice_is_read_twice() -> None:
     dsk = {"x": (iter, [1, 2, 3]), "y": (list, (zip, "x", "x"))}
     assert compute(dsk, "y") == [[(1, 1), (2, 2), (3, 3)]]

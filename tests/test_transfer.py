@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from distributed import transfer
 from distributed.codec import encode
 from distributed.core.streams import PART_BYTES
 from distributed.messages import (
@@ -16,6 +17,7 @@ from distributed.messages import (
 )
 from distributed.transfer import Fetcher, Server
 from distributed.transport import CONNECTED, Context, Dealer, Poller, Router
+from tests.chaos.proxy import Proxy
 
 
 class Pair:
@@ -101,6 +103,14 @@ def test_a_worker_that_is_not_there_fails_the_request(pair: Pair) -> None:
     assert "unreachable" in str(pair.ends[0])
 
 
+@pytest.mark.parametrize("address", ["nowhere", "tcp://no where:1", "tcp://[::1:1", "tcp://x:0"])
+def test_what_is_no_address_fails_the_request(pair: Pair, address: str) -> None:
+    pair.get("a", address=address)
+    pair.fetcher.put(address, [], pair.ends.append)
+    pair.until(lambda: len(pair.ends) == 2)
+    assert all(str(end).startswith(f"{address}: ") for end in pair.ends)
+
+
 def test_a_worker_that_goes_fails_the_requests(pair: Pair) -> None:
     pair.data = {"a": [b"1"]}
     pair.get("a")
@@ -112,6 +122,25 @@ def test_a_worker_that_goes_fails_the_requests(pair: Pair) -> None:
     pair.router.close(0)
     pair.until(lambda: len(pair.ends) == 3)
     assert all("disconnected" in str(end) for end in pair.ends[1:])
+
+
+def test_a_worker_that_stands_still_fails_the_requests(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections stay open: the kernel sees to that."""
+    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.6)
+    wire = Proxy(*pair.router.address)
+    pair.data = {"a": [b"1"]}
+    address = f"tcp://{wire.place}"
+    try:
+        pair.get("a", address=address)
+        pair.until(lambda: pair.ends)
+        wire.hold()
+        pair.get("a", address=address)
+        pair.until(lambda: len(pair.ends) == 2)
+        assert pair.ends == [None, f"{address}: the connection is disconnected"]
+    finally:
+        wire.close()
 
 
 def test_nonsense_harms_nobody_else(pair: Pair) -> None:

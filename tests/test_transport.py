@@ -125,7 +125,8 @@ def test_a_router_that_comes_back_is_found_again(make: Make, poller: Poller) -> 
     dealer = connect(make, poller, router)
     router.close(0)
     assert until(poller, dealer.events)[0] == DISCONNECTED
-    assert not dealer.send((b"lost",))
+    # The socket learns of it a few milliseconds after its monitor.
+    until(poller, lambda: not dealer.send((b"lost",)))
     make(Router, "127.0.0.1", router.address.port)
     until(poller, lambda: CONNECTED in dealer.events())
     assert dealer.send((b"found",))
@@ -246,3 +247,21 @@ def test_a_wake_that_comes_after_the_end_is_harmless() -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\x01\x00" + b"\x01\x00" + b"\x05\x00abcd",  # ZMTP 1.0: an identity, and two messages
+        b"\x47ET / HTTP/1.1".ljust(200, b"\x20"),
+    ],
+)
+def test_what_is_not_zmtp_3_is_not_heard(make: Make, poller: Poller, noise: bytes) -> None:
+    router = make(Router, "127.0.0.1", 0)
+    poller.add(router)
+    with socket.create_connection(router.address) as stranger:
+        stranger.sendall(noise)
+        dealer = connect(make, poller, router)
+        assert dealer.send((b"one of us",))
+        ((_, frames),) = until(poller, router.receive)
+        assert frames == [b"one of us"]

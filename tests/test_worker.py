@@ -3,36 +3,93 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from distributed.codec import decode, encode
-from distributed.messages import Errors, Run, WorkerHello
+from distributed.messages import Answer, Call, Errors, Message, Run, WorkerHello
+from distributed.serialize import pickle_bytes, unpickle
 from distributed.transport import Context, Router
 from distributed.worker import Worker
 from tests.support import wait_until
 
 
-def test_what_ends_after_hello_and_before_welcome_is_reported() -> None:
-    """The hello said that it runs. Nobody else would say that it does not any more."""
-    context: Any = Context()
-    router = Router(context, "127.0.0.1", 0)
-    worker = Worker(router.address, nthreads=1)
+class Scheduler:
+    """Only a socket."""
+
+    def __init__(self) -> None:
+        self._open(0)
+        self.address = self._router.address
+
+    def _open(self, port: int) -> None:
+        self._context: Any = Context()
+        self._router = Router(self._context, "127.0.0.1", port)
+        self._peer = b""
+        self._heard: list[Any] = []
+
+    def heard(self, kind: type) -> list[Any]:
+        for peer, frames in self._router.receive():
+            self._peer = peer
+            self._heard += decode(frames[0])
+        return [message for message in self._heard if type(message) is kind]
+
+    def say(self, *messages: Message) -> None:
+        self._router.send(self._peer, (encode(messages),))
+
+    def start_again(self) -> None:
+        """On the same address: a new connection, and nothing heard yet."""
+        self.close()
+        self._open(self.address.port)
+
+    def close(self) -> None:
+        self._router.close(0)
+        self._context.term()
+
+
+@pytest.fixture
+def scheduler() -> Iterator[Scheduler]:
+    """With a worker of one thread that has said hello."""
+    scheduler = Scheduler()
+    worker = Worker(scheduler.address, nthreads=1)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    heard: dict[type, bytes] = {}
-
-    def listen() -> None:
-        for peer, frames in router.receive():
-            heard.update((type(message), peer) for message in decode(frames[0]))
-
     try:
-        wait_until(lambda: listen() or WorkerHello in heard)
-        # It fails, for this is no function.
-        run = Run("f", b"nothing", [(1, "x", b"", None, True)])
-        router.send(heard[WorkerHello], (encode([run]),))
-        wait_until(lambda: listen() or Errors in heard)
+        wait_until(lambda: scheduler.heard(WorkerHello))
+        yield scheduler
     finally:
         worker.stop()
         thread.join()
-        router.close(0)
-        context.term()
+        scheduler.close()
+
+
+def test_what_ends_after_hello_and_before_welcome_is_reported(scheduler: Scheduler) -> None:
+    """The hello said that it runs. Nobody else would say that it does not any more."""
+    # It fails, for this is no function.
+    scheduler.say(Run("f", b"nothing", False, [(1, "x", b"", None, True)]))
+    wait_until(lambda: scheduler.heard(Errors))
+
+
+times: list[int] = []
+
+
+def count() -> int:
+    times.append(1)
+    return len(times)
+
+
+def test_a_call_that_is_asked_for_again_runs_once(scheduler: Scheduler) -> None:
+    times.clear()
+    call = Call(7, pickle_bytes((count, (), {})))
+    scheduler.say(call, call)
+    wait_until(lambda: scheduler.heard(Answer))
+    scheduler.say(call)
+    wait_until(lambda: len(scheduler.heard(Answer)) == 2)
+    assert [unpickle(answer.value) for answer in scheduler.heard(Answer)] == [1, 1]
+    scheduler.start_again()
+    wait_until(lambda: scheduler.heard(WorkerHello))
+    scheduler.say(call)
+    wait_until(lambda: scheduler.heard(Answer))
+    assert [unpickle(answer.value) for answer in scheduler.heard(Answer)] == [1]
+    assert times == [1]

@@ -11,6 +11,9 @@ question was open: that is noted (`sent`). Only what it holds and is asked about
 
 Each question has a number. One that is not answered for long is asked again; the answer to the first counts
 for nothing then, nor does one that comes by another connection than the question went.
+
+While the scheduler recovers from the death of an earlier one, the books have not found their order yet, and
+nothing is compared (`recovery.py`).
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ class Question:
     ) -> None:
         self.number = number
         self.peer: Peer = worker.peer
+        self.in_recovery = False
         self.asked_at = now
         self.limit = limit  # assignments below it had been sent
         self.keys = frozenset(keys)
@@ -109,6 +113,7 @@ class Audits:
         self._numbers += 1
         limit = self._queues.next_assignment
         question = Question(self._numbers, worker, limit, keys, now)
+        question.in_recovery = self._queues.recovery.is_under_way
         account.question = self._open[worker] = question
         account.due = now + AUDIT_SECONDS
         worker.out.append(Audit(question.number, keys))
@@ -132,6 +137,8 @@ class Audits:
         del self._open[worker]
         account.answer = message
         account.answered_at = self._queues.now
+        if question.in_recovery or self._queues.recovery.is_under_way:
+            return
         self._check_given(worker, question, message)
         self._check_had(worker, question, message)
         self._check_copies(worker, question, message)

@@ -56,11 +56,10 @@ RESUBMIT_TASKS = 2000
 Item = tuple[str, bytes, "tuple[str, ...] | None", int]
 
 
-class Recipe(NamedTuple):
+class Group(NamedTuple):
+    """What tasks have in common that are submitted together."""
+
     function: str
-    arguments: bytes
-    dependencies: tuple[str, ...] | None
-    order: int
     options: dict[str, Any] | None
 
 
@@ -88,20 +87,23 @@ class Entry:
         "dependencies",
         "dependents",
         "ending",
+        "group",
         "handles",
         "inline",
+        "item",
         "key",
         "kind",
         "known",
         "nbytes",
-        "recipe",
         "status",
         "waiters",
     )
 
-    def __init__(self, key: str, recipe: Recipe | None) -> None:
+    def __init__(self, key: str) -> None:
         self.key = key
-        self.recipe = recipe
+        # Its recipe, if it was submitted here.
+        self.item: Item | None = None
+        self.group: Group | None = None
         self.status = PENDING
         self.handles = 0
         self.dependents = 0
@@ -165,7 +167,10 @@ class Unreachable(NamedTuple):
 
 
 class CallOff(NamedTuple):
+    """`force`: also what runs; entries that were called off before are meant as well."""
+
     entries: list[Entry]
+    force: bool = False
 
 
 class Contending(NamedTuple):
@@ -231,8 +236,10 @@ Effect = Tell | Wake | Answered | Welcomed | Rejected | Caution
 class ClientCore:
     """All entries, and the one way to change them: `handle`."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, worker: str = "") -> None:
         self.id = id
+        self.worker = worker  # whose tasks we serve
+        self.epoch = ""  # of the scheduler that has welcomed us
         self.entries: dict[str, Entry] = {}
         self.functions = Functions()
         self.contenders = Contenders()
@@ -244,7 +251,6 @@ class ClientCore:
 
     def handle(self, event: Any) -> list[Effect]:
         """Take in one event: a message of the scheduler, or one of the classes above."""
-        self._effects = []
         _HANDLERS[type(event)](self, event)
         if self._out:
             self._effects.append(Tell(self._out))
@@ -252,7 +258,9 @@ class ClientCore:
         if self._woken:
             self._effects.append(Wake(list(self._woken)))
             self._woken = {}
-        return self._effects
+        # Not kept until the next event: a waiter refers to futures.
+        effects, self._effects = self._effects, []
+        return effects
 
     # The user asks
 
@@ -260,7 +268,7 @@ class ClientCore:
         groups = []
         for function, options, wanted, items in event.groups:
             self.functions.meet(function, event.functions)
-            fresh = [item for item in items if self._enter(function, options, wanted, item)]
+            fresh = self._enter(Group(function, options), wanted, items)
             if fresh:
                 groups.append((function, options, wanted, fresh))
             else:
@@ -271,30 +279,33 @@ class ClientCore:
         if not event.more and self._unsettled:
             self._settle()
 
-    def _enter(
-        self, function: str, options: dict[str, Any] | None, wanted: bool, item: Item
-    ) -> bool:
-        """Note a task; true if the scheduler has to be told of it."""
-        key, arguments, dependencies, order = item
-        entry = self.entries.get(key)
-        if entry is None:
-            entry = self.entries[key] = Entry(key, None)
-            news = True
-        else:
-            # Without a handle it may be gone there: cancelled with something that uses it.
-            news = entry.status is LOST or not entry.handles
-            if news:
+    def _enter(self, group: Group, wanted: bool, items: Iterable[Item]) -> list[Item]:
+        """Note tasks; those that the scheduler has to be told of."""
+        entries = self.entries
+        fresh = []
+        uses = 0
+        for item in items:
+            key = item[0]
+            entry = entries.get(key)
+            if entry is None:
+                entry = entries[key] = Entry(key)
+                fresh.append(item)
+            elif entry.status is LOST or not entry.handles:
+                # Without a handle it may be gone there: cancelled with something that uses it.
                 entry.status = PENDING
-        if entry.recipe is None:  # new, or came from elsewhere
-            entry.recipe = Recipe(function, arguments, dependencies, order, options)
-            self.functions.use(function)
-            if dependencies:
-                self._link(entry, dependencies)
-        if wanted:
-            entry.handles += 1
-        else:
-            self._unsettled.append(entry)
-        return news
+                fresh.append(item)
+            if entry.item is None:  # new, or came from elsewhere
+                entry.item, entry.group = item, group
+                uses += 1
+                if item[2]:
+                    self._link(entry, item[2])
+            if wanted:
+                entry.handles += 1
+            else:
+                self._unsettled.append(entry)
+        if uses:
+            self.functions.use(group.function, uses)
+        return fresh
 
     def _settle(self) -> None:
         """All that depends on what was submitted and is not wanted has been submitted too."""
@@ -313,7 +324,7 @@ class ClientCore:
         for key in event.keys:
             entry = self.entries.get(key)
             if entry is None:
-                entry = self.entries[key] = Entry(key, None)
+                entry = self.entries[key] = Entry(key)
             if not entry.handles:
                 wanted.append(key)
                 entry.status = PENDING
@@ -351,9 +362,9 @@ class ClientCore:
         dependencies, entry.dependencies = entry.dependencies, ()
         for dependency in dependencies:
             dependency.dependents -= 1
-        if entry.recipe is not None:
-            self._out += self.functions.disuse(entry.recipe.function)
-            entry.recipe = None
+        if entry.group is not None:
+            self._out += self.functions.disuse(entry.group.function)
+            entry.item = entry.group = None
         return dependencies
 
     def _on_await(self, event: Await) -> None:
@@ -385,8 +396,13 @@ class ClientCore:
 
     def _on_call_off(self, event: CallOff) -> None:
         wanted = [entry for entry in event.entries if entry.known]
-        if wanted:
-            self._out.append(Cancel(tuple(entry.key for entry in wanted)))
+        keys = [entry.key for entry in wanted]
+        if event.force:
+            # Unless the key has been submitted anew.
+            entries = [e for e in event.entries if e.status is CANCELLED]
+            keys += [entry.key for entry in entries if entry.key not in self.entries]
+        if keys:
+            self._out.append(Cancel(tuple(keys), event.force))
         for entry in wanted:
             self._cancel(entry, "")
 
@@ -403,25 +419,25 @@ class ClientCore:
         self.functions.sent.clear()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
         locks = self.contenders.listed()
-        self._out.append(ClientHello(self.id, PROTOCOL, PYTHON, wants, locks))
-        ours = [entry for entry in self.entries.values() if entry.recipe is not None]
+        self._out.append(
+            ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks, self.worker)
+        )
+        ours = [entry for entry in self.entries.values() if entry.item is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             end = start + RESUBMIT_TASKS
             self._resubmit(ours[start:end], more=end < len(ours))
-        borrowed = [e.key for e in self.entries.values() if e.recipe is None and e.handles]
+        borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         if borrowed:
             self._out.append(Want(tuple(borrowed)))
 
     def _resubmit(self, entries: list[Entry], more: bool) -> None:
         groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
         for entry in entries:
-            recipe = entry.recipe
-            assert recipe is not None
-            head = (recipe.function, recipe.options, entry.handles > 0)
+            assert entry.item is not None and entry.group is not None
+            head = (*entry.group, entry.handles > 0)
             if not groups or groups[-1][:3] != head:
                 groups.append((*head, []))
-            item = (entry.key, recipe.arguments, recipe.dependencies, recipe.order)
-            groups[-1][3].append(item)
+            groups[-1][3].append(entry.item)
         functions = self.functions.unsent(group[0] for group in groups)
         self._out.append(Submit(functions, tuple(groups), more))
 
@@ -457,7 +473,7 @@ class ClientCore:
         contender = self.contenders.table.get(message.contender)
         if contender is None:
             return
-        reason = ""
+        reason = message.reason
         if contender.status is HOLDING:
             # Two have used what it protects, perhaps at the same time.
             reason = f"the lock {message.name} went to another while we had no connection"
@@ -553,6 +569,7 @@ class ClientCore:
         self._effects.append(Answered(message.request, message.ok, message.value))
 
     def _on_welcome(self, message: Welcome) -> None:
+        self.epoch = message.epoch
         self._effects.append(Welcomed(message.epoch))
 
     def _on_refused(self, message: Refused) -> None:

@@ -66,7 +66,7 @@ def clients_behind(task: Task) -> Iterable[Client]:
     while stack:
         found = stack.pop()
         yield from found.wanters
-        for dependent in found.dependents or ():
+        for dependent in found.dependents:
             if dependent not in seen:
                 seen[dependent] = None
                 stack.append(dependent)

@@ -200,7 +200,7 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
         "futures": entry.handles,
         "dependents": entry.dependents,
         "dependencies": _some(dependency.key for dependency in entry.dependencies),
-        "function": entry.recipe.function if entry.recipe is not None else None,
+        "function": entry.group.function if entry.group is not None else None,
         "address": entry.address,
         "nbytes": entry.nbytes,
         "inline": len(entry.inline) if entry.inline is not None else None,

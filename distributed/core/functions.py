@@ -32,8 +32,9 @@ class Functions:
         self.sent.update(fresh)
         return fresh
 
-    def use(self, id: str) -> None:
-        self._uses[id] += 1
+    def use(self, id: str, count: int) -> None:
+        """So many uses more."""
+        self._uses[id] += count
         self._idle.pop(id, None)
 
     def disuse(self, id: str) -> list[Forget]:

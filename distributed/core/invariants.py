@@ -40,16 +40,17 @@ def check(core: SchedulerCore) -> None:
     _check_locks(core)
     _check_pools(core)
     _check_stuck(core)
+    _check_recovery(core)
 
 
 def _check_graph(core: SchedulerCore, task: Task) -> None:
     for dependency in task.dependencies:
         assert core.lifecycle.tasks.get(dependency.key) is dependency, (task, dependency)
-        assert task in (dependency.dependents or ()), (task, dependency)
-    for dependent in task.dependents or ():
+        assert task in dependency.dependents, (task, dependency)
+    for dependent in task.dependents:
         assert core.lifecycle.tasks.get(dependent.key) is dependent, (task, dependent)
         assert task in dependent.dependencies, (task, dependent)
-    users = sum(dependent.state in ACTIVE for dependent in task.dependents or ())
+    users = sum(dependent.state in ACTIVE for dependent in task.dependents)
     assert task.users == users, (task, task.users, users)
 
 
@@ -60,7 +61,9 @@ def _check_state(core: SchedulerCore, task: Task) -> None:
     assert (state is MEMORY) == bool(task.holders), task
     assert (state is ERRED) == (task.error is not None), task
     assert (state is PROCESSING) == (task.worker is not None), task
-    assert (state is NO_WORKER) == (task in core.queues.no_worker), task
+    expected = task in core.queues.recovery.expected
+    waits = task in core.queues.no_worker or (expected and bool(task.wanters or task.users))
+    assert (state is NO_WORKER) == waits, task
     if state is WAITING:
         assert task.missing == len(missing) > 0, (task, task.missing, missing)
         assert not any(d.state in (RELEASED, ERRED) for d in missing), (task, missing)
@@ -70,7 +73,7 @@ def _check_state(core: SchedulerCore, task: Task) -> None:
         assert not missing, (task, missing)
     if state is READY:
         assert _queued(core, task), task
-    if state is NO_WORKER:
+    if state is NO_WORKER and not expected:
         assert not any(may_run(task, worker) for worker in core.queues.workers.values()), task
 
 
@@ -107,6 +110,7 @@ def _check_worker(core: SchedulerCore, worker: Worker) -> None:
                 assert assigned.worker is worker, (worker, assigned)
                 assert assigned.assignment == assignment, (worker, assigned)
     assert worker.seceded <= worker.assigned.keys(), worker
+    assert worker.started.keys() <= worker.assigned.keys(), worker
 
 
 def _check_stock(worker: Worker) -> None:
@@ -167,13 +171,23 @@ def _check_queues(core: SchedulerCore) -> None:
 
 
 def _check_locks(core: SchedulerCore) -> None:
+    indexed = {
+        (name, (client, number))
+        for client, known in core.locks.contenders.items()
+        for name, number in known
+    }
+    found = set()
     for name, lock in core.locks.table.items():
         if lock.holder is None:
             assert lock.waiting, name
             assert not core.locks.grace_is_over, name
         assert lock.holder not in lock.waiting, name
-        for client, _ in (*lock.waiting, *filter(None, [lock.holder])):
+        contenders = (*lock.waiting, *filter(None, [lock.holder]))
+        for client, _ in contenders:
             assert core.members.clients.get(client.id) is client, (name, client)
+        found |= {(name, contender) for contender in contenders}
+    assert found == indexed
+    assert all(core.locks.contenders.values())
 
 
 def _check_pools(core: SchedulerCore) -> None:
@@ -198,7 +212,7 @@ def _check_stuck(core: SchedulerCore) -> None:
     assert not stuck.homeless, stuck.homeless
     for task in stuck.reasons:
         assert core.lifecycle.tasks.get(task.key) is task, task
-        for dependent in task.dependents or ():
+        for dependent in task.dependents:
             if dependent.state is READY:
                 _check_confined(core, dependent, task)
 
@@ -210,3 +224,21 @@ def _check_confined(core: SchedulerCore, task: Task, dependency: Task) -> None:
         elif not task.options.resources:
             assert not any(is_live(e) and e[1] is task for e in worker.queue), (task, worker)
     assert not any(is_live(entry) and entry[1] is task for entry in core.queues.common), task
+
+
+def _check_recovery(core: SchedulerCore) -> None:
+    recovery = core.queues.recovery
+    assert recovery.is_under_way or not (
+        recovery.unclaimed or recovery.at_work or recovery.expected
+    )
+    for key, holders in recovery.unclaimed.items():
+        found = core.lifecycle.tasks.get(key)
+        assert found is None or found.state in (RELEASED, ERRED), found
+        assert holders, key
+        for worker in holders:
+            assert core.members.workers.get(worker.id) is worker, worker
+    for task in recovery.expected:
+        assert core.lifecycle.tasks.get(task.key) is task, task
+        assert task.function is None and task.state in (NO_WORKER, RELEASED), task
+    for key, (worker, _) in recovery.at_work.items():
+        assert core.members.workers.get(worker.id) is worker, (key, worker)

@@ -51,10 +51,13 @@ class Lifecycle:
 
     def __init__(self, queues: Queues) -> None:
         self.queues = queues
+        self.recovery = queues.recovery
         self.tasks: dict[str, Task] = {}
         self.functions: dict[str, Function] = {}
         self.generation = 0
         self.repairs = 0  # of what an audit has found to be wrong
+        # While a cancellation is forced: what was assigned and is not any more.
+        self.dropped: list[tuple[Worker, int]] | None = None
 
     # A task is known
 
@@ -86,8 +89,8 @@ class Lifecycle:
                 wanted += tasks
             else:
                 client.unsettled += tasks
-                # Lost data that is known how to compute now: somebody else may want it.
-                wanted += [task for task in tasks if task.wanters]
+                # Lost data that is known how to compute now: somebody else may need it.
+                wanted += [task for task in tasks if task.wanters or task.users]
         self.start(wanted)
         if not message.more:
             self.settle(client)
@@ -119,6 +122,10 @@ class Lifecycle:
                 # What it does not need any more may be needed by what is still to come.
                 client.unsettled += self._unlink(task)
                 self._learn_again(task, function, arguments, options, dependencies)
+            elif task in self.recovery.expected or (task.function is None and task.state is MEMORY):
+                # Somebody has asked for it who could not say how it is made.
+                task.priority = (urgency, generation, order)
+                self._learn_recipe(task, function, arguments, options, dependencies)
             learned.append(task)
         return learned
 
@@ -133,9 +140,21 @@ class Lifecycle:
         """A key whose data was lost is submitted anew: forget the failure, take the new recipe."""
         if task.function is not None:
             self._release_function(task.function)
+        task.state, task.error = RELEASED, None
+        self._learn_recipe(task, function, arguments, options, dependencies)
+
+    def _learn_recipe(
+        self,
+        task: Task,
+        function: Function,
+        arguments: bytes,
+        options: Options,
+        dependencies: Sequence[str] | None,
+    ) -> None:
+        if self.recovery.expected.pop(task, self) is None:
+            task.state = RELEASED
         task.function, task.arguments, task.options = function, arguments, options
         function.tasks += 1
-        task.state, task.error = RELEASED, None
         task.retries, task.deaths = options.retries, 0
         if dependencies:
             self._link(task, dependencies)
@@ -145,23 +164,38 @@ class Lifecycle:
         for key in dict.fromkeys(keys):
             dependency = self.tasks.get(key)
             if dependency is None:
-                dependency = self.tasks[key] = Task(key, None, b"", task.priority, DEFAULT_OPTIONS)
-                dependency.state = ERRED
-                dependency.error = ("lost", f"the input {key} is not known to the scheduler")
-            if dependency.dependents is None:
-                dependency.dependents = {}
-            dependency.dependents[task] = None
+                dependency = self._meet(key)
+            dependency.add_dependent(task)
             found.append(dependency)
         task.dependencies = tuple(found)
+
+    def _meet(self, key: str) -> Task:
+        """A key that somebody speaks of, and that nobody has said how to make."""
+        task = self.tasks[key] = Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS)
+        if self.recovery.is_under_way:
+            self.recovery.expected[task] = None
+        else:
+            task.state = ERRED
+            task.error = ("lost", f"the input {key} is not known to the scheduler")
+        return task
 
     def _unlink(self, task: Task) -> tuple[Task, ...]:
         dependencies, task.dependencies = task.dependencies, ()
         for dependency in dependencies:
-            assert dependency.dependents is not None
-            dependency.dependents.pop(task, None)
+            dependency.remove_dependent(task)
         return dependencies
 
     # A task is wanted
+
+    def want_key(self, client: Client, key: str) -> None:
+        """As `want`, by a client that cannot say how it is made, and start it."""
+        task = self.tasks.get(key) or (self._meet(key) if self.recovery.is_under_way else None)
+        if task is None:
+            reason = f"{key} had been forgotten when its future arrived here"
+            append(client, Ended, (key, "lost", reason))
+        else:
+            self.want(client, task)
+            self.start([task])
 
     def want(self, client: Client, task: Task) -> None:
         """The client has a future for the task: tell it the state, now and whenever it changes."""
@@ -194,6 +228,8 @@ class Lifecycle:
             task = stack.pop()
             if task.state is not RELEASED or not (task.wanters or task.users):
                 continue  # what was to use it may have failed meanwhile
+            if self.recovery.is_under_way and self._is_brought(task):
+                continue
             error = _inherited_error(task)
             if error is not None:
                 self.fail(task, error)
@@ -210,6 +246,33 @@ class Lifecycle:
                 task.state = WAITING
             else:
                 self.queues.push(task)
+
+    def _is_brought(self, task: Task) -> bool:
+        """Whether its data is here since an earlier life of the scheduler, or can only come from there."""
+        holders = self.recovery.unclaimed.pop(task.key, None)
+        if holders is None:
+            if task not in self.recovery.expected:
+                return False
+            task.state = NO_WORKER
+            return True
+        self.recovery.expected.pop(task, None)
+        task.state = MEMORY
+        task.holders = tuple(holders)
+        task.nbytes = max(holders.values())
+        for worker in holders:
+            worker.holds[task] = None
+        for client in task.wanters:
+            report_finished(client, task)
+        self._one_input_more(task.dependents)
+        return True
+
+    def _one_input_more(self, dependents: Iterable[Task]) -> None:
+        """An input of these is in memory now."""
+        for dependent in dependents:
+            if dependent.state is WAITING:
+                dependent.missing -= 1
+                if not dependent.missing:
+                    self.queues.push(dependent)
 
     def requeue(self, task: Task) -> None:
         """A task that was processing is to run again, here or elsewhere."""
@@ -244,11 +307,7 @@ class Lifecycle:
             if not dependency.users and not dependency.wanters:
                 idle.append(dependency)
         if task.dependents:
-            for dependent in task.dependents:
-                if dependent.state is WAITING:
-                    dependent.missing -= 1
-                    if not dependent.missing:
-                        self.queues.push(dependent)
+            self._one_input_more(task.dependents)
         if task.wanters:
             item = (task.key, nbytes, value, kind)
             for client in task.wanters:
@@ -258,10 +317,20 @@ class Lifecycle:
         if idle:
             self.let_go(idle)
 
+    def fail_attempt(self, task: Task, error: Error) -> None:
+        """It was processing, and that has failed: it runs again, if its caller asked for that."""
+        task.worker = None
+        if task.retries > 0:
+            task.retries -= 1
+            self.requeue(task)
+        else:
+            self.fail(task, error)
+
     def take_over(self, task: Task, worker: Worker, nbytes: int) -> None:
         """A result of an active task turns up where it was not being made."""
         if task.state is PROCESSING:
             drop_assignment(task)
+        self.recovery.expected.pop(task, None)
         self.finish(task, worker, nbytes, None, None)
 
     def fail(self, task: Task, error: Error) -> None:
@@ -278,7 +347,7 @@ class Lifecycle:
             task.error = error
             for client in task.wanters:
                 report_error(client, task)
-            for dependent in task.dependents or ():
+            for dependent in task.dependents:
                 if dependent.state is WAITING:
                     stack.append(dependent)
             idle.append(task)
@@ -311,6 +380,8 @@ class Lifecycle:
     def _deactivate(self, task: Task) -> tuple[Task, ...]:
         """Stop working on it. Returns its inputs, which have one user less."""
         if task.state is PROCESSING:
+            if self.dropped is not None and task.worker is not None:
+                self.dropped.append((task.worker, task.assignment))
             drop_assignment(task)
         else:
             self.queues.discard(task)
@@ -332,6 +403,8 @@ class Lifecycle:
         task.state = FORGOTTEN
         if self.queues.stuck.reasons:
             self.queues.stuck.reasons.pop(task, None)
+        if self.recovery.expected:
+            self.recovery.expected.pop(task, None)
         if task.function is not None:
             self._release_function(task.function)
         return self._unlink(task)
@@ -351,7 +424,7 @@ class Lifecycle:
         for task in tasks:
             task.state = RELEASED
             task.nbytes = 0
-            for dependent in task.dependents or ():
+            for dependent in task.dependents:
                 if dependent.state in UNASSIGNED:
                     dependent.missing += 1
                     self.queues.discard(dependent)
@@ -369,12 +442,14 @@ class Lifecycle:
             task.deaths += 1
         lost = [task for task in tuple(worker.holds) if self.remove_holder(task, worker)]
         self.queues.leave(worker)
+        self.recovery.let_go(worker)
         self.lose(lost)
         stranded = [task for task in worker.assigned.values() if isinstance(task, Task)]
         arriving = list(worker.incoming.values())
         worker.assigned.clear()
         worker.incoming.clear()
         worker.seceded.clear()
+        worker.started.clear()
         for task in arriving:
             task.worker = None
             self.fail(task, ("lost", f"worker {worker.name} died while it received {task.key}"))
@@ -387,6 +462,23 @@ class Lifecycle:
             else:
                 self.requeue(task)
 
+    # An earlier life of the scheduler is over
+
+    def end_recovery(self) -> None:
+        """What has not found its place by now has none."""
+        recovery = self.recovery
+        for key, holders in recovery.unclaimed.items():
+            for worker in holders:
+                free(worker, key)
+        for key, (worker, assignment) in recovery.at_work.items():
+            if worker.assigned.get(assignment) == key:
+                append(worker, Drop, assignment)
+        for task in tuple(recovery.expected):
+            if task in recovery.expected:  # it may have been forgotten with one before
+                reason = f"no worker has brought {task.key} since the scheduler was started again"
+                self.fail(task, ("lost", reason))
+        recovery.end()
+
     # Calls off
 
     def cancel(self, client: Client, task: Task, called_off: Collection[str]) -> None:
@@ -395,7 +487,7 @@ class Lifecycle:
         closure = {task: None}
         stack = [task]
         while stack:
-            for dependent in stack.pop().dependents or ():
+            for dependent in stack.pop().dependents:
                 if dependent.state in ACTIVE and dependent not in closure:
                     closure[dependent] = None
                     stack.append(dependent)
@@ -438,6 +530,7 @@ def _options(options: dict[str, Any] | None) -> Options:
         retries=options.get("retries", 0),
         workers=tuple(options.get("workers", ())),
         loose=options.get("loose", False),
+        timeout=options.get("timeout", 0),
         resources=needs_of(options.get("resources", {})),
     )
 
@@ -453,9 +546,8 @@ def _inherited_error(task: Task) -> Error | None:
 
 
 def _killed(task: Task, worker: Worker, reason: str) -> str:
-    name = worker.address if worker.name == worker.address else f"{worker.name} at {worker.address}"
     return (
-        f"{task.key} was running on {task.deaths} workers that died, the last of them {name} "
+        f"{task.key} was running on {task.deaths} workers that died, the last of them {worker.named} "
         f"({reason}). It does not run again."
     )
 

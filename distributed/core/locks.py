@@ -7,6 +7,9 @@ for the next, whether it held the lock or waited. A name that nobody holds or wa
 A scheduler that takes the place of one that died does not know who holds what, until the clients of
 before have said hello. So it begins with a time of grace, in which a lock passes only from one who has
 said that he holds it to the next.
+
+What each client takes part in is kept by client, too: one that comes back or is lost costs as much as it
+has contenders, whatever others have.
 """
 
 from __future__ import annotations
@@ -18,6 +21,10 @@ from distributed.core.states import Client
 from distributed.messages import Concede, Contend, Denied, Granted, IsLocked, Reply
 
 Contender: TypeAlias = tuple[Client, int]
+
+# Contenders of one client. So many threads do not wait, and whoever holds so many locks has forgotten to
+# let go of them. Each takes memory here until its client lets go or is lost.
+MAX_CONTENDERS = 10_000
 
 
 class NamedLock:
@@ -35,6 +42,8 @@ class Locks:
 
     def __init__(self, grace: float) -> None:
         self.table: dict[str, NamedLock] = {}
+        # By client, its contenders: (name, number). Dicts for their order.
+        self.contenders: dict[Client, dict[tuple[str, int], None]] = {}
         self.grace_is_over = not grace
         self._grace = grace
         self._grace_ends: float | None = None
@@ -46,17 +55,26 @@ class Locks:
         """What is known already changes nothing, for a client says it again on each new connection."""
         lock = self.table.get(name)
         contender = (client, number)
-        if lock is None and self.grace_is_over:
-            lock = self.table[name] = NamedLock()
-            lock.holder = contender
         if lock is not None and lock.holder == contender:
             client.out.append(Granted(name, number))  # again, if the first was lost on its way
+        elif self._is_too_much(client, name, number):
+            client.out.append(Denied(name, number, _TOO_MUCH))
+        elif lock is None and self.grace_is_over:
+            lock = self._enter(client, name, number)
+            lock.holder = contender
+            client.out.append(Granted(name, number))
         elif not waits:
-            client.out.append(Denied(name, number))
+            client.out.append(Denied(name, number, ""))
         else:
-            if lock is None:
-                lock = self.table[name] = NamedLock()
-            lock.waiting[contender] = None
+            self._enter(client, name, number).waiting[contender] = None
+
+    def _is_too_much(self, client: Client, name: str, number: int) -> bool:
+        known = self.contenders.get(client, {})
+        return len(known) >= MAX_CONTENDERS and (name, number) not in known
+
+    def _enter(self, client: Client, name: str, number: int) -> NamedLock:
+        self.contenders.setdefault(client, {})[name, number] = None
+        return self.table.setdefault(name, NamedLock())
 
     def on_concede(self, client: Client, message: Concede) -> None:
         lock = self.table.get(message.name)
@@ -66,11 +84,19 @@ class Locks:
     def _remove(self, name: str, lock: NamedLock, contenders: Collection[Contender]) -> None:
         for contender in contenders:
             lock.waiting.pop(contender, None)
+            self._forget(contender, name)
         if lock.holder in contenders:
             lock.holder = None
             self._pass_on(name, lock)
         elif lock.holder is None and not lock.waiting:
             del self.table[name]
+
+    def _forget(self, contender: Contender, name: str) -> None:
+        client, number = contender
+        known = self.contenders.get(client, {})
+        known.pop((name, number), None)
+        if not known:
+            self.contenders.pop(client, None)
 
     def _pass_on(self, name: str, lock: NamedLock) -> None:
         """The lock is free: the next has it."""
@@ -97,7 +123,10 @@ class Locks:
 
     def _claim(self, client: Client, name: str, number: int) -> None:
         """The contender says that it holds the lock, perhaps since before our time."""
-        lock = self.table.setdefault(name, NamedLock())
+        if self._is_too_much(client, name, number):
+            client.out.append(Denied(name, number, _TOO_MUCH))
+            return
+        lock = self._enter(client, name, number)
         contender = (client, number)
         if lock.holder is None:
             lock.waiting.pop(contender, None)
@@ -105,18 +134,19 @@ class Locks:
         elif lock.holder != contender:
             # It was given up, and the lock to another, before it came back.
             self._remove(name, lock, [contender])
-            client.out.append(Denied(name, number))
+            client.out.append(Denied(name, number, ""))
 
     def client_lost(self, client: Client) -> None:
         self._reduce(client, ())
 
     def _reduce(self, client: Client, keep: Collection[tuple[str, int]]) -> None:
         """Forget the client's contenders except for these."""
-        for name, lock in tuple(self.table.items()):
-            known = [*lock.waiting] if lock.holder is None else [lock.holder, *lock.waiting]
-            over = [c for c in known if c[0] is client and (name, c[1]) not in keep]
-            if over:
-                self._remove(name, lock, over)
+        over: dict[str, list[Contender]] = {}
+        for name, number in self.contenders.get(client, ()):
+            if (name, number) not in keep:
+                over.setdefault(name, []).append((client, number))
+        for name, contenders in over.items():
+            self._remove(name, self.table[name], contenders)
 
     def tick(self, now: float) -> None:
         if self.grace_is_over:
@@ -129,3 +159,9 @@ class Locks:
         for name, lock in tuple(self.table.items()):
             if lock.holder is None:
                 self._pass_on(name, lock)
+
+
+_TOO_MUCH = (
+    f"one client holds or waits for {MAX_CONTENDERS:,} locks at a time at the most; "
+    "let go of some first"
+)

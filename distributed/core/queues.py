@@ -21,7 +21,8 @@ from distributed.core.placement import (
     wait_seconds,
 )
 from distributed.core.pools import Entry, Pools, head, is_live
-from distributed.core.states import NO_WORKER, PROCESSING, READY, Task, Worker
+from distributed.core.recovery import Recovery
+from distributed.core.states import NO_WORKER, PROCESSING, READY, Function, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.messages import Retract, Run
 
@@ -55,7 +56,8 @@ class Queues:
         self.open: dict[Worker, None] = {}
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
-        self.next_assignment = first_assignment
+        self.recovery = Recovery()
+        self._first_assignment = self.next_assignment = first_assignment
         self.now = 0.0
 
     # Workers come and go
@@ -103,6 +105,8 @@ class Queues:
 
     def push(self, task: Task) -> None:
         """Queue a task whose inputs are all in memory; its state becomes ready or no-worker."""
+        if self.recovery.at_work and self._resume(task):
+            return
         if self.stuck.reasons and not self._confine(task):
             self._set_aside(task)
             return
@@ -143,13 +147,26 @@ class Queues:
 
     def rebind(self, task: Task) -> None:
         """The task is stuck, and where is news: so is where its dependents may run."""
-        for dependent in task.dependents or ():
+        for dependent in task.dependents:
             if dependent.state is READY or dependent.state is NO_WORKER:
                 self.discard(dependent)
                 self.push(dependent)
             elif dependent.state is PROCESSING:
                 # If it is there, it must not be taken elsewhere; if not, it will come back.
                 self.stuck.confine(dependent)
+
+    def _resume(self, task: Task) -> bool:
+        """Whether a worker has been at it since an earlier life of the scheduler."""
+        worker, assignment = self.recovery.at_work.pop(task.key, (None, 0))
+        if worker is None or worker.assigned.get(assignment) != task.key:
+            return False
+        worker.stock.strays.discard(assignment)
+        if task.options.resources:
+            worker.stock.take(assignment, task.options.resources)
+        self._book(worker, task, assignment)
+        if task.options.resources:
+            self.pools.prune(task)
+        return True
 
     def _push_to(self, worker: Worker | None, task: Task) -> None:
         task.state = READY
@@ -169,6 +186,11 @@ class Queues:
 
     # Work is handed out
 
+    @property
+    def has_assigned(self) -> bool:
+        """Whether any work has been given out yet."""
+        return self.next_assignment != self._first_assignment
+
     def new_assignment(self) -> int:
         self.next_assignment += 1
         return self.next_assignment - 1
@@ -177,6 +199,8 @@ class Queues:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""
         self.now = now
         if not (self.common or self.backlogged or self.pools.seekers):
+            return
+        if now < self.recovery.paused_until:
             return
         while self._assign_round(prefetch=False):
             pass
@@ -196,16 +220,34 @@ class Queues:
                     continue
             if not prefetch and worker.busy >= worker.nthreads:
                 continue
-            for _ in range(share):
-                task = self._next(worker)
-                if task is None:
-                    break
-                self._assign_to(worker, task)
+            if self._feed(worker, share):
                 given = True
         return given
 
-    def _next(self, worker: Worker) -> Task | None:
-        """Take the most urgent task that the worker has room for."""
+    def _feed(self, worker: Worker, share: int) -> bool:
+        """Give the worker up to so many of the most urgent tasks, while it has room; true if any."""
+        function: Function | None = None
+        room = 0  # for so many more of that function
+        for given in range(share):
+            queue = self._best(worker)
+            if queue is None:
+                task = self._steal(worker)
+                if task is None:
+                    return given > 0
+            else:
+                task = queue[0][1]
+                if not room or task.function is not function or task.deaths:
+                    room, function = _room(worker, task), task.function
+                    if not room:
+                        self.open.pop(worker, None)
+                        return given > 0
+                room -= 1
+                heappop(queue)
+            self._assign_to(worker, task)
+        return True
+
+    def _best(self, worker: Worker) -> list[Entry] | None:
+        """The queue whose first task is the most urgent of those for the worker."""
         own, common = head(worker.queue), head(self.common)
         if own is None:
             self.backlogged.pop(worker, None)
@@ -217,21 +259,17 @@ class Queues:
             pool = self.pools.best(worker)
             if pool is not None and (own is None or pool[0] < own):
                 own, queue = pool[0], pool
-        if own is None:
-            return self._steal(worker) if worker.busy < worker.nthreads else None
-        if not _has_room(worker, own[1]):
-            self.open.pop(worker, None)
-            return None
-        heappop(queue)
-        return own[1]
+        return None if own is None else queue
 
     def _steal(self, thief: Worker) -> Task | None:
         """Take a task from another worker's queue if it can start here sooner, all moving included."""
+        if thief.busy >= thief.nthreads:
+            return None
         for victim in tuple(islice(self.backlogged, MAX_VICTIMS)):
             entry = head(victim.queue)
             if entry is None:
                 self.backlogged.pop(victim, None)
-            elif _better_at(thief, victim, entry[1], self.now) and _has_room(thief, entry[1]):
+            elif _better_at(thief, victim, entry[1], self.now) and _room(thief, entry[1]):
                 heappop(victim.queue)
                 return entry[1]
         return None
@@ -244,29 +282,33 @@ class Queues:
             worker = self._nearest(worker, task)
             worker.stock.take(assignment, task.options.resources)
             self.pools.prune(task)
-        busy = worker.busy
-        if not busy:
-            worker.reported_at = self.now
-        task.state = PROCESSING
-        task.worker = worker
-        task.assignment = assignment
-        worker.assigned[assignment] = task
-        # Back to the end of the line, and into the books of those who hold a stock.
+        self._book(worker, task, assignment)
+        # Back to the end of the line.
         self.open.pop(worker, None)
         self.open[worker] = None
-        if busy >= worker.nthreads:
-            self.stocked[worker] = None
         inputs = tuple(_inputs(task, worker)) if task.dependencies else None
         item = (assignment, task.key, task.arguments, inputs, bool(task.wanters))
+        timed = task.options.timeout > 0
         last = worker.out[-1] if worker.out else None
-        if type(last) is Run and last.function == function.id:
+        if type(last) is Run and last.function == function.id and last.timed is timed:
             last.items.append(item)  # type: ignore[union-attr]
             return
         blob = None
         if function.id not in worker.functions:
             worker.functions.add(function.id)
             blob = function.blob
-        worker.out.append(Run(function.id, blob, [item]))
+        worker.out.append(Run(function.id, blob, timed, [item]))
+
+    def _book(self, worker: Worker, task: Task, assignment: int) -> None:
+        busy = worker.busy
+        if not busy:
+            worker.reported_at = self.now
+        elif busy >= worker.nthreads:
+            self.stocked[worker] = None
+        task.state = PROCESSING
+        task.worker = worker
+        task.assignment = assignment
+        worker.assigned[assignment] = task
 
     def _nearest(self, worker: Worker, task: Task) -> Worker:
         """Where to run a task that the worker has taken from a pool: rather than there on a worker that
@@ -287,7 +329,7 @@ class Queues:
             and worker.busy < worker.nthreads
             and may_run(task, worker)
             and worker.stock.fits(task.options.resources)
-            and _has_room(worker, task)
+            and _room(worker, task) > 0
         )
 
     # Work is taken back
@@ -329,17 +371,17 @@ class Queues:
                 self.push(task)
 
 
-def _has_room(worker: Worker, task: Task) -> bool:
-    """Whether to assign the task now, or keep it here until the worker has done more.
+def _room(worker: Worker, task: Task) -> int:
+    """How many tasks like this one to assign now; others are kept here until the worker has done more.
 
     A task under which a worker has died runs alone: if another dies, it is clear who did it.
     """
     busy = worker.busy
     if busy == 0:
-        return True
+        return 1
     if task.deaths or _runs_suspect(worker):
-        return False
-    return busy < worker.nthreads or busy < worker.nthreads + _prefetch(worker, task)
+        return 0
+    return max(0, worker.nthreads + _prefetch(worker, task) - busy)
 
 
 def _runs_suspect(worker: Worker) -> bool:

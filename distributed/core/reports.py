@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from distributed.core.lifecycle import Lifecycle, free
 from distributed.core.requests import Requests
-from distributed.core.states import ACTIVE, MEMORY, PROCESSING, Task, Worker
+from distributed.core.states import ACTIVE, MEMORY, PROCESSING, RELEASED, Task, Worker
 from distributed.messages import (
     Abandoned,
     Done,
@@ -14,6 +14,7 @@ from distributed.messages import (
     Holds,
     Returned,
     Seceded,
+    Started,
     Stuck,
     Unfetchable,
 )
@@ -33,7 +34,7 @@ class Reports:
     # Tasks end
 
     def on_done(self, worker: Worker, message: Done) -> None:
-        assigned, finish = worker.assigned, self.lifecycle.finish
+        assigned, finish, recovery = worker.assigned, self.lifecycle.finish, self.queues.recovery
         average = worker.seconds
         for assignment, nbytes, microseconds, value, kind in message.items:
             task = assigned.pop(assignment, None)
@@ -49,6 +50,9 @@ class Reports:
                 else:
                     function.seconds += NEWEST * (seconds - function.seconds)
                 finish(task, worker, nbytes, value, kind)
+            elif recovery.is_at(worker, assignment, task):
+                del recovery.at_work[task]
+                self.adopt(worker, task, nbytes)
             else:
                 self._discard_result(worker, task)
         worker.seconds = average
@@ -57,10 +61,12 @@ class Reports:
     def _ended(self, worker: Worker, assignments: Iterable[int]) -> None:
         worker.reported_at = self.queues.now
         stock = worker.stock
-        if worker.seceded or stock.taken or stock.strays:
+        if worker.seceded or worker.started or stock.taken or stock.strays:
             ended = tuple(assignments)
             worker.seceded.difference_update(ended)
             stock.give_back(ended)
+            for assignment in ended:
+                worker.started.pop(assignment, None)
         self.queues.relieved(worker)
 
     def _arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:
@@ -80,12 +86,7 @@ class Reports:
             task = worker.assigned.pop(assignment, None)
             if not isinstance(task, Task):
                 continue
-            task.worker = None
-            if task.retries > 0:
-                task.retries -= 1
-                self.lifecycle.requeue(task)
-            else:
-                self.lifecycle.fail(task, ("raised", exception))
+            self.lifecycle.fail_attempt(task, ("raised", exception))
         self._ended(worker, (item[0] for item in message.items))
 
     def on_unfetchable(self, worker: Worker, message: Unfetchable) -> None:
@@ -95,6 +96,8 @@ class Reports:
                 task.worker = None
             for key, address in missing:
                 self.distrust(key, address)
+            for key in dict.fromkeys(key for key, _ in missing):
+                self.requests.not_copied(worker, key)
             if isinstance(task, Task) and task.state is PROCESSING:
                 self.lifecycle.requeue(task)
         self._ended(worker, (item[0] for item in message.items))
@@ -124,6 +127,12 @@ class Reports:
         worker.seceded.update(a for a in message.assignments if a in worker.assigned)
         self.queues.relieved(worker)
 
+    def on_started(self, worker: Worker, message: Started) -> None:
+        """Kept for what is not known yet, too: after a restart of ours its task may still be to come."""
+        for assignment in message.assignments:
+            if assignment in worker.assigned:
+                worker.started.setdefault(assignment, self.queues.now)
+
     # Data comes and goes
 
     def on_holds(self, worker: Worker, message: Holds) -> None:
@@ -150,6 +159,8 @@ class Reports:
                 worker.holds[task] = None
         elif task is not None and task.state in ACTIVE:
             self.lifecycle.take_over(task, worker, size)
+        elif self.queues.recovery.is_under_way and (task is None or task.state is RELEASED):
+            self.queues.recovery.keep(worker, key, size)
         else:
             free(worker, key)
 

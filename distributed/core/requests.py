@@ -6,8 +6,9 @@ a worker that dies as an answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeAlias
 
 from distributed.core.lifecycle import Lifecycle, append, drop_assignment
 from distributed.core.queries import QUERIES
@@ -17,6 +18,7 @@ from distributed.messages import (
     Ask,
     Broadcast,
     Call,
+    Files,
     PutFile,
     Replicate,
     Reply,
@@ -26,14 +28,22 @@ from distributed.messages import (
 
 # A restart that has not brought the workers back by then is reported as failed.
 RESTART_SECONDS = 30.0
+# The number of a request whose answer nobody waits for.
+NOBODY = 0
+
+
+Handler: TypeAlias = "Callable[[Requests, Client, Any], None]"
 
 
 class Collect:
     """The answers to a `Call` or a `PutFile`: {address: (ok, pickled result, exception or text)}."""
 
-    def __init__(self, client: Client, request: int, workers: list[Worker]) -> None:
+    def __init__(
+        self, client: Client, request: int, workers: list[Worker], message: Call | PutFile
+    ) -> None:
         self.client = client
         self.request = request
+        self.message = message
         self.waiting = dict.fromkeys(workers)
         self.answers: dict[str, tuple[bool, bytes | str]] = {}
 
@@ -82,15 +92,24 @@ class Restarting:
 
 
 class Requests:
-    """Answers them, and keeps those that are open."""
+    """Answers them, and keeps those that are open. What workers are asked for has numbers above `first`."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, first: int) -> None:
         self.files: dict[str, bytes] = {}  # that were uploaded, for workers that join later
         self._lifecycle = lifecycle
         self.collects: dict[int, Collect] = {}
         self.replications: list[Replication] = []
         self.restarts: list[Restarting] = []
-        self._next = 1
+        self._postponed: list[tuple[Handler, Client, Any]] = []
+        self._next = first
+
+    def take(self, handler: Handler, client: Client, message: Any) -> None:
+        """Handle a request for workers; later, if workers of an earlier life are only just arriving."""
+        queues = self._lifecycle.queues
+        if queues.now < queues.recovery.paused_until:
+            self._postponed.append((handler, client, message))
+        else:
+            handler(self, client, message)
 
     def on_scatter(self, client: Client, message: Scatter) -> None:
         workers = self._choose(client, message.request, message.workers)
@@ -105,6 +124,7 @@ class Requests:
                 self._lifecycle.tasks[key] = task
             if task.function is None and task.state is PROCESSING:
                 drop_assignment(task)  # whoever was to send it may have failed to
+            self._lifecycle.recovery.expected.pop(task, None)
             if task.function is None and task.state is not MEMORY:
                 worker = next(slots)
                 targets.append((key, worker.address, self._expect(task, worker)))
@@ -128,11 +148,10 @@ class Requests:
             if task.state is not MEMORY:
                 replication.failure = f"{task.key} cannot be copied: it is {task.state}"
                 break
-            addresses = [holder.address for holder in task.holders]
             for worker in workers:
                 if worker not in task.holders:
                     replication.waiting[(worker, task)] = None
-                    append(worker, Acquire, (task.key, task.nbytes, addresses))
+                    _acquire(worker, task)
         self.replications.append(replication)
 
     def on_ask(self, client: Client, message: Ask) -> None:
@@ -147,12 +166,22 @@ class Requests:
     def on_broadcast(self, client: Client, message: Broadcast) -> None:
         workers = self._choose(client, message.request, message.workers)
         if workers:
-            self._call(client, message.request, message.call, workers)
+            self._collect(client, message.request, workers, Call(self._number(), message.call))
 
     def on_upload(self, client: Client, message: Upload) -> None:
         self.files[message.name] = message.content
         workers = list(self._lifecycle.queues.workers.values())
-        self._put_file(client, message.request, message.name, message.content, workers)
+        put = PutFile(self._number(), message.name, message.content)
+        self._collect(client, message.request, workers, put)
+
+    def on_files(self, worker: Worker, message: Files) -> None:
+        """A worker brings uploads from an earlier life of the scheduler: for those that are new."""
+        for name, content in message.files.items():
+            if name not in self.files:
+                self.files[name] = content
+                others = [w for w in self._lifecycle.queues.workers.values() if w is not worker]
+                for other in others:
+                    other.out.append(PutFile(NOBODY, name, content))
 
     def _choose(self, client: Client, request: int, names: tuple[str, ...] | None) -> list[Worker]:
         """The workers that the names mean (None: all). If there are none, the client is told."""
@@ -168,25 +197,29 @@ class Requests:
             client.out.append(Reply(request, False, text))
         return workers
 
-    def _call(self, client: Client, request: int, call: bytes, workers: list[Worker]) -> None:
-        number = self._collect(client, request, workers)
-        for worker in workers:
-            worker.out.append(Call(number, call))
-        self._settle_collect(number)
-
-    def _put_file(
-        self, client: Client, request: int, name: str, content: bytes, workers: list[Worker]
-    ) -> None:
-        number = self._collect(client, request, workers)
-        for worker in workers:
-            worker.out.append(PutFile(number, name, content))
-        self._settle_collect(number)
-
-    def _collect(self, client: Client, request: int, workers: list[Worker]) -> int:
-        number = self._next
+    def _number(self) -> int:
         self._next += 1
-        self.collects[number] = Collect(client, request, workers)
-        return number
+        return self._next - 1
+
+    def _collect(
+        self, client: Client, request: int, workers: list[Worker], message: Call | PutFile
+    ) -> None:
+        """Ask the workers, and answer the client when all have answered."""
+        self.collects[message.request] = Collect(client, request, workers, message)
+        for worker in workers:
+            worker.out.append(message)
+        self._settle_collect(message.request)
+
+    def ask_again(self, worker: Worker) -> None:
+        """The worker has a new connection: what we asked on the last one, or what it answered, may be
+        lost. It knows by the number what it has done before."""
+        for collect in self.collects.values():
+            if worker in collect.waiting:
+                worker.out.append(collect.message)
+        for replication in self.replications:
+            for place, task in replication.waiting:
+                if place is worker:
+                    _acquire(worker, task)
 
     def answered(self, worker: Worker, number: int, ok: bool, value: bytes | str) -> None:
         collect = self.collects.get(number)
@@ -203,8 +236,19 @@ class Requests:
         for replication in self.replications:
             replication.waiting.pop((worker, task), None)
 
+    def not_copied(self, worker: Worker, key: str) -> None:
+        """The worker could not get the data from anywhere it knew of."""
+        for replication in self.replications:
+            for place, task in replication.waiting:
+                if place is worker and task.key == key and task.state is MEMORY:
+                    _acquire(worker, task)
+
     def settle(self, workers: int, now: float) -> None:
         """Answer whatever does not wait for anything any more. Called after every batch."""
+        if self._postponed and now >= self._lifecycle.queues.recovery.paused_until:
+            postponed, self._postponed = self._postponed, []
+            for handler, client, message in postponed:
+                handler(self, client, message)
         if self.replications:
             open_: list[Any] = []
             for replication in self.replications:
@@ -239,9 +283,14 @@ class Requests:
                 replication.failure = failure
 
     def client_lost(self, client: Client) -> None:
+        self._postponed = [item for item in self._postponed if item[1] is not client]
         self.collects = {n: c for n, c in self.collects.items() if c.client is not client}
         self.replications = [r for r in self.replications if r.client is not client]
         self.restarts = [r for r in self.restarts if r.client is not client]
+
+
+def _acquire(worker: Worker, task: Task) -> None:
+    append(worker, Acquire, (task.key, task.nbytes, [holder.address for holder in task.holders]))
 
 
 def _answer(request: Any, reply: Reply | None, open_: list[Any]) -> None:

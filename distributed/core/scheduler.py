@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed.core.audit import Audits
 from distributed.core.complaints import Complaints
+from distributed.core.eviction import Evictions
 from distributed.core.insight import Insight
 from distributed.core.lifecycle import (
     Lifecycle,
@@ -26,6 +27,8 @@ from distributed.core.requests import Requests, Restarting
 from distributed.core.states import (
     ACTIVE,
     MEMORY,
+    PROCESSING,
+    READY,
     Client,
     Effect,
     Exit,
@@ -60,13 +63,13 @@ from distributed.messages import (
     Drop,
     Ended,
     Errors,
+    Files,
     Forget,
     Goodbye,
     Heartbeat,
     HelloAgain,
     Holds,
     IsLocked,
-    Kill,
     Message,
     Missing,
     NannyHello,
@@ -78,7 +81,7 @@ from distributed.messages import (
     Returned,
     Scatter,
     Seceded,
-    StartAgain,
+    Started,
     Stop,
     Stuck,
     Submit,
@@ -112,8 +115,9 @@ class SchedulerCore:
 
     `epoch` names this life of the scheduler; `idle_timeout` (seconds) ends it when there has been
     neither a client nor unfinished work for so long. With `lock_grace` (seconds) there may have been an
-    earlier life, whose clients hold locks; see `locks.py`. Assignments are numbered from
-    `first_assignment`, which must be above the numbers of all earlier lives: workers may still be at those.
+    earlier life, whose clients hold locks; see `locks.py`. Assignments, and requests to workers, are
+    numbered from `first_assignment`, which must be above the numbers of all earlier lives: workers may
+    still be at those.
     """
 
     def __init__(
@@ -128,7 +132,7 @@ class SchedulerCore:
         self.now = 0.0
         self.queues = Queues(first_assignment)
         self.lifecycle = Lifecycle(self.queues)
-        self.requests = Requests(self.lifecycle)
+        self.requests = Requests(self.lifecycle, first_assignment)
         self.reports = Reports(self.lifecycle, self.requests)
         self.locks = Locks(lock_grace)
         self.members = Members()
@@ -140,6 +144,7 @@ class SchedulerCore:
         self._ending = ""  # why the cluster is about to end
         self._end_at = 0.0
         self._loose: list[Send] = []  # to peers that are not members
+        self.evictions = Evictions(self.members, self.lifecycle, self._lose_evicted, self._loose)
 
     def handle(self, events: Iterable[tuple[Peer, Message]], now: float) -> list[Effect]:
         """Take in a batch of events, decide, and say what to do.
@@ -217,10 +222,14 @@ class SchedulerCore:
         _HELLOS[type(hello)](self, peer, hello)
 
     def _on_client_hello(self, peer: Peer, hello: ClientHello) -> None:
+        self._check_epoch(hello.epoch)
         client = self.members.clients.get(hello.client)
         if client is None:
             client = Client(hello.client, peer, self.now)
-        client.out = [Welcome(self.epoch, {})]
+        client.worker = hello.worker
+        if client.peer != peer:
+            client.out = []  # it was for the last connection
+        client.out.append(Welcome(self.epoch, {}))
         self.members.enter(client, peer, self.now)
         wants = frozenset(hello.wants)
         self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
@@ -233,10 +242,14 @@ class SchedulerCore:
         nanny = self.members.nannies.get(hello.nanny) or Nanny(hello.nanny, peer, self.now)
         nanny.out = [Welcome(self.epoch, {})]
         self.members.enter(nanny, peer, self.now)
+        self.evictions.remind(nanny)
 
     def _on_worker_hello(self, peer: Peer, hello: WorkerHello) -> None:
         """A new worker, or one that we know on a new connection: messages may have been lost, so
         compare what it has with what we believe."""
+        if self.evictions.insist(hello.worker, peer):
+            return
+        self._check_epoch(hello.epoch)
         worker = self.members.workers.get(hello.worker)
         if worker is not None and worker.peer == peer:
             # Asked more than once, it says hello more than once. Nothing was lost in between, and what we
@@ -253,11 +266,17 @@ class SchedulerCore:
         worker.functions = set()
         worker.thief = None
         self.members.enter(worker, peer, self.now)
+        self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
+        self.requests.ask_again(worker)
         self.queues.join(worker)
         if self._ending:
             worker.out.append(Goodbye())
+
+    def _check_epoch(self, epoch: str) -> None:
+        if epoch and epoch != self.epoch:
+            self.queues.recovery.arrival(self.now, not self.queues.has_assigned)
 
     def _compare_assigned(self, worker: Worker, has: dict[int, str]) -> None:
         for assignment, task in tuple(worker.assigned.items()):
@@ -265,6 +284,7 @@ class SchedulerCore:
                 continue
             del worker.assigned[assignment]
             worker.seceded.discard(assignment)
+            worker.started.pop(assignment, None)
             worker.stock.give_back((assignment,))
             if isinstance(task, Task):
                 self.lifecycle.requeue(task)
@@ -273,7 +293,18 @@ class SchedulerCore:
                 worker.stock.strays.add(assignment)
             if not isinstance(worker.assigned.get(assignment), Task):
                 worker.assigned[assignment] = key
-                append(worker, Drop, assignment)
+                self._resume_or_drop(worker, assignment, key)
+
+    def _resume_or_drop(self, worker: Worker, assignment: int, key: str) -> None:
+        """The worker is at something that we did not give it, or have given up."""
+        recovery = self.queues.recovery
+        task = self.lifecycle.tasks.get(key)
+        if not recovery.is_under_way or (task is not None and task.state in (MEMORY, PROCESSING)):
+            append(worker, Drop, assignment)
+            return
+        recovery.at_work[key] = (worker, assignment)
+        if task is not None and task.state is READY:
+            self.queues.push(task)
 
     def _compare_holds(self, worker: Worker, has: dict[str, int]) -> None:
         gone = [task for task in tuple(worker.holds) if task.key not in has]
@@ -332,6 +363,9 @@ class SchedulerCore:
         self.story.note(f"{name}, to which it was given, is lost: {reason}", given)
         self.story.note(f"{name}, which held it, is lost: {reason}", [t.key for t in worker.holds])
 
+    def _lose_evicted(self, worker: Worker, reason: str) -> None:
+        self._lose_worker(worker, reason, blame=False)
+
     def _on_goodbye(self, member: Member, message: Goodbye) -> None:
         self._remove(member, "it said goodbye")
 
@@ -342,12 +376,19 @@ class SchedulerCore:
                 worker.last_seen = self.now
 
     def _on_died(self, nanny: Nanny, message: Died) -> None:
+        self.evictions.ended(message.worker)
+        for client in tuple(self.members.clients.values()):
+            if client.worker == message.worker:
+                self._lose_client(client)  # of that process: it cannot come back
         worker = self.members.workers.get(message.worker)
         if worker is not None:
             self._lose_worker(worker, message.reason)
 
     def _on_answer(self, worker: Worker, message: Answer) -> None:
         self.requests.answered(worker, message.request, message.ok, message.value)
+
+    def _on_files(self, worker: Worker, message: Files) -> None:
+        self.requests.on_files(worker, message)
 
     def _on_heartbeat(self, worker: Worker, message: Heartbeat) -> None:
         worker.last_seen = self.now
@@ -364,6 +405,9 @@ class SchedulerCore:
         for nanny in tuple(self.members.nannies.values()):
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
+        self.evictions.tick(self.now)
+        if self.queues.recovery.is_over(self.now):
+            self.lifecycle.end_recovery()
         self.locks.tick(self.now)
         self.audits.tick(self.members.workers.values(), self.now)
         for client, text in self.complaints.due(self.queues, self.now):
@@ -394,13 +438,7 @@ class SchedulerCore:
 
     def _on_want(self, client: Client, message: Want) -> None:
         for key in message.keys:
-            task = self.lifecycle.tasks.get(key)
-            if task is None:
-                reason = f"{key} had been forgotten when its future arrived here"
-                append(client, Ended, (key, "lost", reason))
-            else:
-                self.lifecycle.want(client, task)
-                self.lifecycle.start([task])
+            self.lifecycle.want_key(client, key)
 
     def _on_release(self, client: Client, message: Release) -> None:
         self.lifecycle.release(client, self.lifecycle.known(message.keys))
@@ -412,6 +450,16 @@ class SchedulerCore:
 
     def _on_cancel(self, client: Client, message: Cancel) -> None:
         called_off = frozenset(message.keys)
+        if not message.force:
+            self._call_off(client, called_off, message)
+            return
+        unknown = called_off.difference(self.lifecycle.tasks)
+        dropped = self.lifecycle.dropped = []
+        self._call_off(client, called_off, message)
+        self.lifecycle.dropped = None
+        self.evictions.force(dropped, unknown, self.now)
+
+    def _call_off(self, client: Client, called_off: frozenset[str], message: Cancel) -> None:
         for task in self.lifecycle.known(message.keys):
             self.lifecycle.cancel(client, task, called_off)
 
@@ -432,14 +480,7 @@ class SchedulerCore:
         reason = "the cluster was restarted"
         workers = list(self.members.workers.values())
         for worker in workers:
-            peer = worker.peer
-            nanny = self.members.nannies.get(worker.nanny)
-            if nanny is not None:
-                append(nanny, Kill, worker.id)
-            else:
-                self._loose.append(Send(peer, [StartAgain()]))
-            self._lose_worker(worker, reason, blame=False)
-            self.members.doom(peer)
+            self.evictions.replace(worker, reason)
         for other in self.members.clients.values():
             self.lifecycle.release(other, tuple(other.wants))
             self.lifecycle.settle(other)
@@ -493,6 +534,10 @@ def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.requests, client, message)
 
 
+def _request_for_workers(handler: Callable[[Requests, Client, Any], None]) -> Handler:
+    return lambda core, client, message: core.requests.take(handler, client, message)
+
+
 def _lock(handler: Callable[[Locks, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.locks, client, message)
 
@@ -510,11 +555,11 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Forget): SchedulerCore._on_forget,
     (Client, Cancel): SchedulerCore._on_cancel,
     (Client, Missing): SchedulerCore._on_missing,
-    (Client, Scatter): _request(Requests.on_scatter),
-    (Client, Replicate): _request(Requests.on_replicate),
+    (Client, Scatter): _request_for_workers(Requests.on_scatter),
+    (Client, Replicate): _request_for_workers(Requests.on_replicate),
     (Client, Ask): _insight(Insight.on_ask),
-    (Client, Broadcast): _request(Requests.on_broadcast),
-    (Client, Upload): _request(Requests.on_upload),
+    (Client, Broadcast): _request_for_workers(Requests.on_broadcast),
+    (Client, Upload): _request_for_workers(Requests.on_upload),
     (Client, Restart): SchedulerCore._on_restart,
     (Client, Contend): _lock(Locks.on_contend),
     (Client, Concede): _lock(Locks.on_concede),
@@ -530,7 +575,9 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Worker, Abandoned): _report(Reports.on_abandoned),
     (Worker, Seceded): _report(Reports.on_seceded),
     (Worker, Audited): _audit(Audits.on_audited),
+    (Worker, Started): _report(Reports.on_started),
     (Worker, Answer): SchedulerCore._on_answer,
+    (Worker, Files): SchedulerCore._on_files,
     (Worker, Heartbeat): SchedulerCore._on_heartbeat,
     (Worker, Goodbye): SchedulerCore._on_goodbye,
     (Nanny, Alive): SchedulerCore._on_alive,

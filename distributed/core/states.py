@@ -73,14 +73,19 @@ class Options(NamedTuple):
     workers: tuple[str, ...] = ()
     loose: bool = False
     resources: Needs = ()
+    timeout: float = 0  # seconds that an attempt may take, from its start; 0: no limit
     # What the caller asked for, if these are stricter; see `stuck.py`.
     asked: Options | None = None
 
 
 DEFAULT_OPTIONS = Options()
 
-# Why a task ended without a result: how ('raised', 'lost', 'killed', 'cancelled', 'stuck'), and
-# the pickled exception or a text.
+# Up to so many dependents stand in a tuple: a dict of one takes four times the memory. (With more, taking
+# one out of a tuple takes longer than out of a dict.)
+MAX_TUPLE = 8
+
+# Why a task ended without a result: how ('raised', 'lost', 'killed', 'cancelled', 'stuck', 'timeout'),
+# and the pickled exception or a text.
 Error = tuple[str, "bytes | str"]
 
 
@@ -136,7 +141,7 @@ class Task:
         self.options = options
         self.state = RELEASED
         self.dependencies: tuple[Task, ...] = ()
-        self.dependents: dict[Task, None] | None = None
+        self.dependents: tuple[Task, ...] | dict[Task, None] = ()
         self.missing = 0
         self.users = 0
         # Tuples: mostly one long, then shared by all tasks (`Worker.alone`, `Client.alone`).
@@ -148,6 +153,22 @@ class Task:
         self.error: Error | None = None
         self.retries = options.retries
         self.deaths = 0  # of workers that were running it
+
+    def add_dependent(self, task: Task) -> None:
+        dependents = self.dependents
+        if type(dependents) is dict:
+            dependents[task] = None
+        elif len(dependents) < MAX_TUPLE:
+            self.dependents = (*dependents, task)
+        else:
+            self.dependents = dict.fromkeys((*dependents, task))
+
+    def remove_dependent(self, task: Task) -> None:
+        dependents = self.dependents
+        if type(dependents) is dict:
+            dependents.pop(task, None)
+        else:
+            self.dependents = tuple(other for other in dependents if other is not task)
 
     def __lt__(self, other: Task) -> bool:
         # Heaps hold (priority, task); two clients' orders may coincide within a priority.
@@ -174,10 +195,11 @@ class Member:
 
 
 class Client(Member):
-    __slots__ = ("alone", "functions", "unsettled", "wants")
+    __slots__ = ("alone", "functions", "unsettled", "wants", "worker")
 
     def __init__(self, id: str, peer: Peer, now: float) -> None:
         super().__init__(id, peer, now)
+        self.worker = ""  # the id of the worker of whose process it is, if it is
         # Dicts for their order: sets would make runs unrepeatable.
         self.wants: dict[Task, None] = {}
         self.functions: dict[Function, None] = {}
@@ -209,6 +231,7 @@ class Worker(Member):
         "reported_at",
         "seceded",
         "seconds",
+        "started",
         "stock",
         "thief",
     )
@@ -230,6 +253,8 @@ class Worker(Member):
         self.incoming: dict[int, Task] = {}  # scattered data on its way here
         self.stock = Stock()
         self.seceded: set[int] = set()  # assignments that have given their thread back
+        # Assignments with a time limit that have started, and when we were told.
+        self.started: dict[int, float] = {}
         self.queue: list[
             tuple[tuple[float, int, int], Task]
         ] = []  # heap: ready, its inputs lie here
@@ -239,6 +264,11 @@ class Worker(Member):
         self.seconds = 0.0  # moving average of what a task takes here
         self.reported_at = now  # when its last task ended, or its first began
         self.thief: Worker | None = None  # for whom it has been asked to hand work back
+
+    @property
+    def named(self) -> str:
+        """Its name and address, as told to people."""
+        return self.address if self.name == self.address else f"{self.name} at {self.address}"
 
     @property
     def busy(self) -> int:

@@ -81,7 +81,7 @@ class Story:
                 chunk += (self.now, kind, member, len(column))
                 chunk += column
                 if kind is Run:
-                    chunk += [item[1] for item in message[2]]
+                    chunk += [item[1] for item in message[-1]]
 
     def note(self, text: str, keys: Sequence[str]) -> None:
         """Something else has happened to these."""
@@ -168,7 +168,7 @@ _HEARD: dict[Any, Callable[[Any], Sequence[Any]]] = {
     Seceded: _whole,
 }
 _SAID: dict[Any, Callable[[Any], Sequence[Any]]] = {
-    Run: lambda message: [item[0] for item in message[2]],
+    Run: lambda message: [item[0] for item in message.items],
     Drop: _whole,
     Retract: _whole,
     Acquire: _first,

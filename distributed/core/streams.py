@@ -130,7 +130,10 @@ class Incoming:
         if not piece.nbytes or self._filled + piece.nbytes > size:
             raise ProtocolError("a piece that does not fit into its frame")
         if self._partial is None:
-            self._partial = bytearray(size)
+            try:
+                self._partial = bytearray(size)
+            except (MemoryError, OverflowError):
+                raise ProtocolError(f"no memory for a frame of {size:,} bytes") from None
         self._partial[self._filled : self._filled + piece.nbytes] = piece
         self._filled += piece.nbytes
         if self._filled == size:

@@ -12,6 +12,9 @@ fails from another, and when none is left all jobs that wait for it are given ba
 knows more. A peer may have it and be unable to send it; that is told too, lest it be computed again. Of
 each peer only one request is open at a time; what is wanted meanwhile goes with the next.
 
+A job with a time limit says so before it starts: its thread waits until the scheduler has been told, for
+once the task runs it may keep the interpreter lock, and nothing more is said here.
+
 Data that a job here needs stays until the job has ended, even if the scheduler frees it earlier.
 """
 
@@ -21,22 +24,27 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
+from distributed.core.answers import Answers
 from distributed.messages import (
     AUDIT_KEYS,
     Abandoned,
     Acquire,
+    Answer,
     Audit,
     Audited,
+    Call,
     Done,
     Drop,
     Errors,
     Free,
     Holds,
     Message,
+    PutFile,
     Retract,
     Returned,
     Run,
     Seceded,
+    Started,
     Stuck,
     Unfetchable,
     Unload,
@@ -46,6 +54,8 @@ from distributed.messages import (
 # tasks whose inputs come first can start while others are still on their way.
 REQUEST_BYTES = 64 << 20
 REQUEST_KEYS = 1000
+# In a report on data that was wanted here for no assignment.
+NO_ASSIGNMENT = 0
 
 
 class Job:
@@ -60,17 +70,27 @@ class Job:
         "key",
         "missing",
         "seceded",
+        "started",
+        "timed",
         "wanted",
     )
 
     def __init__(
-        self, assignment: int, key: str, function: str, arguments: bytes, wanted: bool
+        self,
+        assignment: int,
+        key: str,
+        function: str,
+        arguments: bytes,
+        wanted: bool,
+        timed: bool = False,
     ) -> None:
         self.assignment = assignment
         self.key = key
         self.function = function
         self.arguments = arguments
         self.wanted = wanted  # by a client, which likes to have small results at once
+        self.timed = timed  # it has a time limit
+        self.started = False  # that is told only of those with a limit
         self.inputs: tuple[str, ...] = ()
         self.missing = 0
         self.dropped = False  # while it ran; its result counts for nothing
@@ -119,6 +139,12 @@ class Raised(NamedTuple):
     exception: bytes
 
 
+class Starting(NamedTuple):
+    """A task with a time limit is about to start. Its thread waits until that has been told."""
+
+    assignment: int
+
+
 class Seceding(NamedTuple):
     assignment: int
 
@@ -160,6 +186,12 @@ class Asked(NamedTuple):
     running: list[tuple[int, int]]
 
 
+class Answered(NamedTuple):
+    """What was to be served has been done."""
+
+    answer: Answer
+
+
 # Effects.
 
 
@@ -197,7 +229,13 @@ class Fetch(NamedTuple):
     keys: list[str]
 
 
-Effect = Tell | Execute | Keep | Delete | Learn | Unload | Fetch
+class Serve(NamedTuple):
+    """Do this beside the tasks, and answer."""
+
+    message: Call | PutFile
+
+
+Effect = Tell | Execute | Keep | Delete | Learn | Unload | Fetch | Serve
 
 
 class WorkerCore:
@@ -212,6 +250,7 @@ class WorkerCore:
         self.held: dict[str, int] = {}  # key -> nbytes
         self.inputs: dict[str, Input] = {}
         self.peers: dict[str, Peer] = {}
+        self.answers = Answers()
         self._claim = claim
         self._users: dict[str, int] = {}  # jobs that need the key here
         self._freed: set[str] = set()  # by the scheduler, but still in use here
@@ -222,7 +261,6 @@ class WorkerCore:
 
     def handle(self, events: Iterable[Any]) -> list[Effect]:
         """Take in a batch of events, decide, and say what to do, in order."""
-        self._effects = []
         for event in events:
             handler = _HANDLERS.get(type(event))
             if handler is not None:
@@ -235,7 +273,9 @@ class WorkerCore:
         if self._out:
             self._effects.append(Tell(self._out))
             self._out = []
-        return self._effects
+        # Not kept until the next event: arguments of jobs may be large.
+        effects, self._effects = self._effects, []
+        return effects
 
     def holds(self) -> list[tuple[str, int]]:
         """What the scheduler should know of when it hears of us again."""
@@ -244,20 +284,23 @@ class WorkerCore:
     def assigned(self) -> list[tuple[int, str]]:
         return [(job.assignment, job.key) for job in self.jobs.values()]
 
-    def seceded(self) -> list[Message]:
-        """What to say after a hello: that these have given their thread back may have been lost."""
-        found = [job.assignment for job in self.jobs.values() if job.seceded]
-        return [Seceded(found)] if found else []
+    def reminders(self) -> list[Message]:
+        """What follows a hello: a message that said it before may have been lost, or was said to another
+        life of the scheduler."""
+        seceded = [job.assignment for job in self.jobs.values() if job.seceded]
+        started = [job.assignment for job in self.jobs.values() if job.started]
+        said = [(Seceded, seceded), (Started, started)]
+        return [kind(assignments) for kind, assignments in said if assignments]
 
     # Work comes
 
     def _on_run(self, message: Run) -> None:
-        function = message.function
+        function, timed = message.function, message.timed
         if message.blob is not None:
             self._effects.append(Learn(function, message.blob))
         ready = []
         for assignment, key, arguments, inputs, wanted in message.items:
-            job = self.jobs[assignment] = Job(assignment, key, function, arguments, wanted)
+            job = self.jobs[assignment] = Job(assignment, key, function, arguments, wanted, timed)
             if inputs is None or self._gather(job, inputs):
                 ready.append(job)
         self._execute(ready)
@@ -381,6 +424,8 @@ class WorkerCore:
             if wanted.reason is not None:
                 self._tell(Stuck, (key, wanted.reason))
             missing = [(key, address) for address in wanted.tried]
+            if missing and wanted.acquired and not wanted.jobs:
+                self._tell(Unfetchable, (NO_ASSIGNMENT, missing))
             for job in tuple(wanted.jobs):
                 self._give_back(job, missing)
 
@@ -425,6 +470,12 @@ class WorkerCore:
         else:
             self._tell(Errors, (event.assignment, event.exception))
         self._let_go(job)
+
+    def _on_starting(self, event: Starting) -> None:
+        job = self.jobs.get(event.assignment)
+        if job is not None:
+            job.started = True
+            self._tell(Started, event.assignment)
 
     def _on_seceding(self, event: Seceding) -> None:
         job = self.jobs.get(event.assignment)
@@ -535,6 +586,19 @@ class WorkerCore:
     def _on_unload(self, message: Unload) -> None:
         self._effects.append(message)
 
+    # Beside the tasks
+
+    def _on_request(self, message: Call | PutFile) -> None:
+        if self.answers.is_new(message.request):
+            self._effects.append(Serve(message))
+        elif (answer := self.answers.again(message.request)) is not None:
+            self._out.append(answer)
+
+    def _on_answered(self, event: Answered) -> None:
+        if event.answer.request:
+            self.answers.note(event.answer)
+            self._out.append(event.answer)
+
     def _tell(self, kind: Any, item: Any) -> None:
         last = self._out[-1] if self._out else None
         if type(last) is kind:
@@ -551,8 +615,12 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Free: WorkerCore._on_free,
     Unload: WorkerCore._on_unload,
     Asked: WorkerCore._on_asked,
+    Call: WorkerCore._on_request,
+    PutFile: WorkerCore._on_request,
+    Answered: WorkerCore._on_answered,
     Completed: WorkerCore._on_completed,
     Raised: WorkerCore._on_raised,
+    Starting: WorkerCore._on_starting,
     Seceding: WorkerCore._on_seceding,
     Fetched: WorkerCore._on_fetched,
     Unsendable: WorkerCore._on_unsendable,

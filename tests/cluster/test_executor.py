@@ -446,6 +446,21 @@ def test_callbacks(executor: Executor) -> None:
     wait_until(lambda: called == [78, future])
 
 
+def test_a_callback_that_has_been_called_lets_go_of_the_future(
+    executor: Executor, gate: str
+) -> None:
+    """Without anything else that happens to its client."""
+    called: list[str] = []
+    with Executor(executor.scheduler_address) as other:
+        future = other.submit(block, gate)
+        key = future.key
+        future.add_done_callback(lambda f: called.append(f.result()))
+        del future
+        Path(gate).touch()
+        wait_until(lambda: called == [gate])
+        wait_until(lambda: key not in executor.who_has())
+
+
 def test_types(executor: Executor) -> None:
     assert executor.submit(inc, 1).type in (None, int)
     small, large = executor.submit(inc, 1), executor.submit(np.zeros, 100_000)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +35,6 @@ def inc(x: int) -> int:
 def slow_inc(x: int) -> int:
     time.sleep(0.02)  # on a worker
     return x + 1
-
-
-def block_and_return(path: str, value: str) -> str:
-    Path(f"{path}.begun").touch()
-    block(path)
-    return value
 
 
 @pytest.fixture
@@ -277,68 +269,3 @@ def test_processes_end_with_the_session_that_started_them() -> None:
     pids = [int(pid) for pid in died.stdout.split()]
     assert len(pids) == 2
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 10)
-
-
-@contextmanager
-def cluster_with_a_port() -> Iterator[tuple[str, list[str]]]:
-    """A worker that looks for a scheduler, the address, and the command that starts one there."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{probe.getsockname()[1]}"
-    start = [sys.executable, "-c", "from distributed.cli import dscheduler; dscheduler()"]
-    start += ["--port", place.partition(":")[2]]
-    work = [sys.executable, "-c", "from distributed.cli import dworker; dworker()", place]
-    with subprocess.Popen(work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
-        try:
-            yield place, start
-        finally:
-            worker.terminate()
-
-
-def test_a_scheduler_that_comes_back_finds_everybody() -> None:
-    """At the same address. Whoever was waiting gets the right result."""
-    with cluster_with_a_port() as (place, start):
-        first = subprocess.Popen(start, stdout=subprocess.DEVNULL)
-        try:
-            with Executor(place) as executor:
-                executor.wait_for_workers(1)
-                done = executor.map(inc, range(10))
-                wait(done)
-                total = executor.submit(sum, executor.map(slow_inc, range(50)))
-                first.kill()
-                first.wait()
-                with subprocess.Popen(start, stdout=subprocess.DEVNULL) as second:
-                    assert total.result(timeout=30) == sum(range(1, 51))
-                    assert executor.gather(done) == list(range(1, 11))
-                    executor.shutdown()
-                assert second.returncode == 0
-        finally:
-            first.kill()
-            first.wait()
-
-
-def test_what_was_started_for_an_earlier_scheduler_is_not_taken_for_something_else(
-    tmp_path: Path,
-) -> None:
-    """Its number must not come again: the result of the one would be that of the other."""
-    old, new = tmp_path / "old", tmp_path / "new"
-    with cluster_with_a_port() as (place, start):
-        first = subprocess.Popen(start, stdout=subprocess.DEVNULL)
-        try:
-            with Executor(place) as executor:
-                executor.wait_for_workers(1)
-                executor.submit(block_and_return, str(old), "old")
-                wait_until(lambda: (tmp_path / "old.begun").exists())
-                first.kill()
-                first.wait()
-            with subprocess.Popen(start, stdout=subprocess.DEVNULL), Executor(place) as executor:
-                executor.wait_for_workers(1)
-                future = executor.submit(block_and_return, str(new), "new")
-                old.touch()  # now it ends, and says so
-                wait_until(lambda: (tmp_path / "new.begun").exists())
-                new.touch()
-                assert future.result(timeout=30) == "new"
-                executor.shutdown()
-        finally:
-            first.kill()
-            first.wait()

@@ -17,7 +17,19 @@ from typing import Any
 
 import pytest
 
-from distributed import CancelledError, Executor, LocalCluster, Lock, SchedulerGone, wait
+from distributed import (
+    CancelledError,
+    DistributedError,
+    Executor,
+    LocalCluster,
+    Lock,
+    SchedulerGone,
+    wait,
+)
+from distributed.connection import Waiting
+from distributed.core.client import Contending
+from distributed.core.contenders import Contender
+from distributed.core.locks import MAX_CONTENDERS
 from tests.support import wait_until
 
 
@@ -106,6 +118,19 @@ def test_what_makes_no_sense_is_refused(executor: Executor) -> None:
     assert Lock().name != Lock().name
 
 
+def test_a_client_with_too_many_locks_is_told(
+    cluster: LocalCluster, executor: Executor, name: str
+) -> None:
+    with Executor(cluster) as greedy:
+        for n in range(MAX_CONTENDERS):
+            contender = Contender(f"{name}-{n}", True, Waiting())
+            greedy._connection.handle(Contending(contender))
+        with pytest.raises(DistributedError, match="let go of some first"):
+            Lock(name, greedy).acquire()
+        assert Lock(name, executor).acquire()  # others are not concerned
+    wait_until(lambda: not Lock(f"{name}-0", executor).locked())
+
+
 def test_a_pickled_lock_is_another_of_the_same_name(executor: Executor, name: str) -> None:
     lock = Lock(name, executor)
     lock.acquire()
@@ -140,11 +165,12 @@ def test_a_task_that_waits_for_a_lock_keeps_its_thread(
     assert second.result()
 
 
-def test_a_worker_that_dies_loses_its_lock(tmp_path: Path) -> None:
+def test_a_worker_that_dies_loses_its_lock_at_once(tmp_path: Path) -> None:
+    """Not only when its client, which is of the same process, might have come back."""
     marker = tmp_path / "marker"
 
     def die_with_the_lock() -> str:
-        if not Lock("l").acquire(timeout=30):
+        if not Lock("l").acquire(timeout=1):
             return "it is still held"
         if not marker.exists():
             marker.touch()

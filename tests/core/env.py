@@ -80,9 +80,17 @@ class Env:
 
     # Members
 
-    def client(self, id: str = "C", *wants: str, peer: str = "", locks: Any = ()) -> str:
+    def client(
+        self,
+        id: str = "C",
+        *wants: str,
+        peer: str = "",
+        locks: Any = (),
+        epoch: str = "",
+        worker: str = "",
+    ) -> str:
         peer = peer or id
-        self.send(peer, ClientHello(id, PROTOCOL, PYTHON, wants, locks))
+        self.send(peer, ClientHello(id, epoch, PROTOCOL, PYTHON, wants, locks, worker))
         assert self.take(peer, Welcome)
         return peer
 
@@ -95,6 +103,7 @@ class Env:
         assigned: tuple[Any, ...] = (),
         peer: str = "",
         resources: dict[str, float] | None = None,
+        epoch: str = "",
     ) -> str:
         """A worker named like its id, at tcp://<id>:1. `assigned` has numbers, or (number, key)."""
         peer = peer or id
@@ -102,6 +111,7 @@ class Env:
             peer,
             WorkerHello(
                 worker=id,
+                epoch=epoch,
                 name=id,
                 address=address(id),
                 nthreads=nthreads,
@@ -132,13 +142,14 @@ class Env:
         function: str = "f",
         wanted: bool = True,
         options: dict[str, Any] | None = None,
+        more: bool = False,
     ) -> None:
         """Tasks are keys, or (key, dependency, ...)."""
         items = tuple(
             (*item(*([task] if isinstance(task, str) else task))[:3], order)
             for order, task in enumerate(tasks)
         )
-        self.send(client, Submit({function: b"blob"}, ((function, options, wanted, items),), False))
+        self.send(client, Submit({function: b"blob"}, ((function, options, wanted, items),), more))
 
     def finish(self, worker: str, *assignments: int, microseconds: int = 10) -> None:
         self.send(worker, Done([(a, 28, microseconds, b"v", None) for a in assignments]))

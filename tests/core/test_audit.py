@@ -260,3 +260,9 @@ def test_what_is_asked_about_goes_in_parts(env: Env) -> None:
     env.tick(LOST_SECONDS + AUDIT_SECONDS)
     (second,) = env.take("W", Audit)
     assert {*first, *second.keys} == set(keys) and len(second.keys) == 5
+
+
+def test_nothing_is_compared_while_an_earlier_life_is_recovered(env: Env) -> None:
+    env.core.queues.recovery.arrival(env.now, is_first_work=False)
+    answer(env, asked(env), holds=[("x", 28)])
+    assert env.take("W", Free) == [] and env.logged == []

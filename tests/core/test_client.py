@@ -116,7 +116,7 @@ class Env:
             assert entry.dependents == users.get(entry, 0), entry
         inline = [e.inline for e in core.entries.values() if e.inline is not None]
         assert core.inline_bytes == sum(map(len, inline))
-        recipes = [e.recipe.function for e in core.entries.values() if e.recipe is not None]
+        recipes = [e.group.function for e in core.entries.values() if e.group is not None]
         assert all(function in core.functions.blobs for function in recipes)
         idle = core.functions.blobs.keys() - set(recipes)
         assert idle == core.functions._idle.keys()
@@ -243,7 +243,7 @@ def test_cancelled_futures_stay_cancelled_and_the_key_is_free(env: Env) -> None:
     waiter = Waiter()
     env.handle(Await(waiter, [old]))
     effects = env.handle(CallOff([old]))
-    assert effects == [Tell([Cancel(("x",))]), Wake([waiter])]
+    assert effects == [Tell([Cancel(("x",), False)]), Wake([waiter])]
     (new,) = env.submit("x")
     assert new is not old
     assert (old.status, new.status) == (CANCELLED, PENDING)
@@ -295,7 +295,7 @@ def test_a_new_connection_hears_everything_again(env: Env) -> None:
     env.handle(Adopt(["z"], announce=True))
     env.handle(Dropped([x]))
     hello, submit, want = env.told(Connected())
-    assert hello == ClientHello("me", PROTOCOL, PYTHON, ("y", "z"), ())
+    assert hello == ClientHello("me", "", PROTOCOL, PYTHON, ("y", "z"), (), "")
     assert submit == Submit(
         {"f": b"blob"},
         (("f", None, False, [item("x")]), ("f", None, True, [item("y", "x")])),
@@ -372,10 +372,10 @@ def test_a_lock_that_is_granted_is_held_until_it_is_conceded(env: Env) -> None:
 
 def test_who_does_not_want_to_wait_is_told(env: Env) -> None:
     contender = contend(env, waits=False)
-    assert env.handle(Denied("l", 1)) == [Wake([contender.waiter])]
+    assert env.handle(Denied("l", 1, "")) == [Wake([contender.waiter])]
     assert contender.status is DENIED
     assert env.told(Conceding(contender)) == []
-    assert env.handle(Denied("l", 1)) == []
+    assert env.handle(Denied("l", 1, "")) == []
 
 
 def test_a_grant_that_crosses_with_the_withdrawal_is_given_back(env: Env) -> None:
@@ -397,7 +397,7 @@ def test_what_is_held_is_announced_before_what_is_waited_for(env: Env) -> None:
     contend(env, "a", waits=False)
     env.handle(Granted("b", 2))
     listed = (("b", 2, True, True), ("a", 1, False, True), ("a", 3, False, False))
-    hello = ClientHello("me", PROTOCOL, PYTHON, (), listed)
+    hello = ClientHello("me", "", PROTOCOL, PYTHON, (), listed, "")
     assert env.told(Connected()) == [hello]
     assert env.told(HelloAgain()) == [hello]
 
@@ -406,7 +406,7 @@ def test_who_comes_back_too_late_is_warned_that_its_lock_is_gone(env: Env) -> No
     contender = contend(env)
     env.handle(Granted("l", 1))
     env.handle(Connected())
-    caution, wake = env.handle(Denied("l", 1))
+    caution, wake = env.handle(Denied("l", 1, ""))
     assert caution == Caution("the lock l went to another while we had no connection")
     assert wake == Wake([contender.waiter])
     assert (contender.status, contender.reason) == (DENIED, caution.text)
@@ -601,3 +601,17 @@ def test_nothing_is_left_once_every_future_is_gone(steps: list[tuple[str, int, i
     env.handle(Dropped(futures))
     assert env.core.entries == {}
     assert env.core.inline_bytes == 0
+
+
+def test_force_also_means_what_was_called_off_before(env: Env) -> None:
+    (first,) = env.submit("x")
+    env.handle(CallOff([first]))
+    effects = env.handle(CallOff([first], True))
+    assert effects == [Tell([Cancel(("x",), True)])]
+
+
+def test_force_does_not_mean_a_key_that_was_submitted_anew(env: Env) -> None:
+    (first,) = env.submit("x")
+    env.handle(CallOff([first]))
+    env.submit("x")
+    assert env.handle(CallOff([first], True)) == []

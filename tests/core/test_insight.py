@@ -252,7 +252,7 @@ def test_the_story_of_a_lost_worker_and_a_cancelled_task(env: Env) -> None:
     env.gone("W")
     env.worker("V", holds=(("x", 28),))
     env.send("V", Holds([("x", 28)]))
-    env.send("C", Cancel(("y",)))
+    env.send("C", Cancel(("y",), False))
     assert "worker W, which held it, is lost: its connection closed" in lines(env, "x")
     assert "worker V holds it, 28 bytes" in lines(env, "x")
     found = lines(env, "y")

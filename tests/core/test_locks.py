@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
+from distributed.core import locks
 from distributed.core.client import ClientCore, Conceding, Connected, Contending, Tell, Waiter
 from distributed.core.contenders import HOLDING, WAITING, Contender
-from distributed.core.scheduler import CLIENT_GRACE_SECONDS
+from distributed.core.scheduler import CLIENT_GRACE_SECONDS, DIED_SECONDS
 from distributed.messages import (
     Concede,
     Contend,
     Denied,
+    Died,
     Goodbye,
     Granted,
     HelloAgain,
@@ -79,6 +81,54 @@ def test_a_free_lock_is_granted_at_once(env: Env) -> None:
     env.assert_empty()
 
 
+def test_a_client_has_so_many_and_no_more(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "MAX_CONTENDERS", 3)
+    for number in (1, 2):
+        assert contend(env, "C", number, f"lock {number}") == [Granted(f"lock {number}", number)]
+    contend(env, "D", 1)
+    assert contend(env, "C", 3) == []  # it waits, and counts
+    ((name, number, why),) = contend(env, "C", 4, "another")
+    assert (name, number) == ("another", 4)
+    assert "let go of some first" in why
+    assert contend(env, "C", 1, "lock 1") == [Granted("lock 1", 1)]  # said again
+    assert contend(env, "D", 2, "another") == [Granted("another", 2)]  # others are not concerned
+    concede(env, "C", 2, "lock 2")
+    assert contend(env, "C", 5, "lock 5") == [Granted("lock 5", 5)]
+
+
+def test_a_hello_with_too_many_is_cut_short(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "MAX_CONTENDERS", 2)
+    env.client("E", locks=tuple((f"lock {n}", n, n < 3, True) for n in range(4)))
+    assert [m.contender for m in env.take("E", Denied)] == [2, 3]
+
+
+def test_what_the_client_of_a_worker_held_is_free_when_the_worker_is_dead(env: Env) -> None:
+    env.nanny()
+    env.worker("W", nanny="N")
+    env.client("E", worker="W")
+    contend(env, "E", 1)
+    contend(env, "C", 1)
+    env.gone("W")
+    env.gone("E")
+    env.tick(0.5)
+    assert heard(env, "C") == []  # it may be back
+    env.send("N", Died("W", "killed by SIGKILL"))
+    assert heard(env, "C") == [Granted("l", 1)]
+
+
+def test_the_death_of_a_worker_that_was_given_up_before_counts_too(env: Env) -> None:
+    env.nanny()
+    env.worker("W", nanny="N")
+    env.client("E", worker="W")
+    contend(env, "E", 1)
+    env.gone("W")
+    env.gone("E")
+    env.tick(DIED_SECONDS + 0.1)
+    assert is_locked(env, "C")
+    env.send("N", Died("W", "killed by SIGKILL"))
+    assert not is_locked(env, "C")
+
+
 def test_it_is_passed_on_in_the_order_of_asking(env: Env) -> None:
     contend(env, "C", 1)
     assert contend(env, "D", 1) == []
@@ -93,7 +143,7 @@ def test_it_is_passed_on_in_the_order_of_asking(env: Env) -> None:
 
 def test_who_does_not_wait_is_denied_and_not_remembered(env: Env) -> None:
     assert contend(env, "C", 1, waits=False) == [Granted("l", 1)]
-    assert contend(env, "D", 1, waits=False) == [Denied("l", 1)]
+    assert contend(env, "D", 1, waits=False) == [Denied("l", 1, "")]
     concede(env, "C", 1)
     assert heard(env, "D") == []
     env.assert_empty()
@@ -194,7 +244,7 @@ def test_a_concession_that_was_lost_is_noticed(env: Env) -> None:
 def test_a_request_that_was_lost_is_heard_again(env: Env) -> None:
     contend(env, "D", 1)
     env.client("C", peer="C2", locks=(("l", 1, False, True), ("l", 2, False, False)))
-    assert heard(env, "C2") == [Denied("l", 2)]
+    assert heard(env, "C2") == [Denied("l", 2, "")]
     concede(env, "D", 1)
     assert heard(env, "C2") == [Granted("l", 1)]
 
@@ -205,7 +255,7 @@ def test_the_first_of_two_holders_wins(env: Env) -> None:
     env.gone("C")
     env.tick(CLIENT_GRACE_SECONDS + 1)
     env.client("C", locks=(("l", 1, True, True),))
-    assert heard(env, "C") == [Denied("l", 1)]
+    assert heard(env, "C") == [Denied("l", 1, "")]
     concede(env, "D", 1)
     env.assert_empty()
 
@@ -214,7 +264,7 @@ def test_a_client_that_contradicts_itself_breaks_nothing(env: Env, heir: Env) ->
     confused = (("l", 1, False, True), ("l", 1, True, True))
     contend(env, "D", 1)
     env.client("C", peer="C2", locks=confused)
-    assert heard(env, "C2") == [Denied("l", 1)]
+    assert heard(env, "C2") == [Denied("l", 1, "")]
     concede(env, "D", 1)
     env.assert_empty()
     heir.client("C", locks=confused)
@@ -228,7 +278,7 @@ def test_who_comes_late_and_finds_the_lock_free_has_it(env: Env) -> None:
     env.tick(CLIENT_GRACE_SECONDS + 1)
     env.client("C", locks=(("l", 1, True, True),))
     assert heard(env, "C") == []
-    assert contend(env, "D", 1, waits=False) == [Denied("l", 1)]
+    assert contend(env, "D", 1, waits=False) == [Denied("l", 1, "")]
 
 
 # A scheduler that takes the place of one that died
@@ -239,7 +289,7 @@ def test_it_gives_nothing_away_that_somebody_may_hold(heir: Env) -> None:
     heir.tick(GRACE - 1)
     assert heard(heir, "D") == []
     assert is_locked(heir, "D")
-    assert contend(heir, "D", 2, "other", waits=False) == [Denied("other", 2)]
+    assert contend(heir, "D", 2, "other", waits=False) == [Denied("other", 2, "")]
     heir.client("C", locks=(("l", 1, True, True),))
     heir.tick(1)
     assert heard(heir, "D") == []

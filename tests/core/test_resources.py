@@ -194,7 +194,7 @@ def test_many_that_wait_are_not_looked_at_again_and_again(
 def test_pools_that_are_empty_go(env: Env) -> None:
     pools: Pools = env.core.queues.pools
     env.submit("C", "a", "b", "c", options=GPU)
-    env.send("C", Cancel(("b", "c")))
+    env.send("C", Cancel(("b", "c"), False))
     assert len(pools.heaps) == 1
     env.finish("W", 1)
     assert (pools.heaps, pools.seekers) == ({}, set())
@@ -213,7 +213,7 @@ def test_a_failure_returns_it(env: Env) -> None:
 
 def test_a_cancelled_task_keeps_it_for_as_long_as_it_runs(env: Env) -> None:
     env.submit("C", "x", "y", options=GPU)
-    env.send("C", Cancel(("x",)))
+    env.send("C", Cancel(("x",), False))
     assert env.items("W", Drop) == [1]
     assert (used(env), env.state("y")) == ({"GPU": 1}, READY)
     env.send("W", Abandoned([1]))
@@ -222,7 +222,7 @@ def test_a_cancelled_task_keeps_it_for_as_long_as_it_runs(env: Env) -> None:
 
 def test_the_result_of_a_cancelled_task_returns_it(env: Env) -> None:
     env.submit("C", "x", "y", options=GPU)
-    env.send("C", Cancel(("x",)))
+    env.send("C", Cancel(("x",), False))
     env.finish("W", 1)
     assert env.state("y") == PROCESSING
 

@@ -82,7 +82,7 @@ def env() -> Env:
 
 def test_a_task_runs_and_its_result_is_reported(env: Env) -> None:
     env.submit("C", "x")
-    assert env.take("W", Run) == [Run("f", b"blob", ((1, "x", b"args", None, True),))]
+    assert env.take("W", Run) == [Run("f", b"blob", False, ((1, "x", b"args", None, True),))]
     env.finish("W", 1)
     assert env.take("C", Finished) == [Finished(address("W"), (("x", 28, b"v", None),))]
     assert env.state("x") == MEMORY
@@ -275,7 +275,7 @@ def test_lost_work_can_be_submitted_again(env: Env) -> None:
 
 def test_cancelling_ends_what_depends_on_it_too(env: Env) -> None:
     env.submit("C", "x", ("y", "x"))
-    env.send("C", Cancel(("x",)))
+    env.send("C", Cancel(("x",), False))
     assert env.items("C", Ended) == [("y", "cancelled", "")]
     assert env.items("W", Drop) == [1]
     env.assert_empty()
@@ -285,7 +285,7 @@ def test_what_another_client_wants_is_not_cancelled(env: Env) -> None:
     env.client("D")
     env.submit("C", "x")
     env.submit("D", ("y", "x"))
-    env.send("C", Cancel(("x",)))
+    env.send("C", Cancel(("x",), False))
     assert env.take("C", Ended) == env.take("D", Ended) == []
     assert env.state("x") == PROCESSING
     env.release("D", "y")
@@ -295,7 +295,7 @@ def test_what_another_client_wants_is_not_cancelled(env: Env) -> None:
 def test_a_client_is_not_told_of_what_it_called_off_itself(env: Env) -> None:
     """It may have submitted that anew, and would take it for the end of the new one."""
     env.submit("C", "x", ("y", "x"), ("z", "y"))
-    env.send("C", Cancel(("x", "z")))
+    env.send("C", Cancel(("x", "z"), False))
     assert env.items("C", Ended) == [("y", "cancelled", "")]
 
 
@@ -732,6 +732,65 @@ def test_files_reach_workers_that_join_later(env: Env) -> None:
     assert env.core.requests.files == {"m.py": b"x = 1"}
 
 
+def test_what_was_asked_before_a_connection_broke_is_asked_again(env: Env) -> None:
+    env.worker("V", nanny="N")
+    env.send("C", Broadcast(3, b"call", None), Upload(4, "m.py", b"x = 1"))
+    (call,), (put,) = env.take("V", Call), env.take("V", PutFile)
+    for message in (call, put):
+        env.send("W", Answer(message.request, True, b""))
+    env.gone("V")
+    env.worker("V", nanny="N", peer="V2")
+    assert (env.take("V2", Call), env.take("V2", PutFile)) == ([call], [put])
+    env.send("V2", Answer(call.request, True, b""))
+    env.gone("V2")
+    env.worker("V", nanny="N", peer="V3")
+    assert (env.take("V3", Call), env.take("V3", PutFile)) == ([], [put])
+    env.send("V3", Answer(put.request, True, b""))
+    assert [reply.ok for reply in env.take("C", Reply)] == [True, True]
+
+
+def test_what_is_said_between_two_hellos_on_one_connection_is_answered(env: Env) -> None:
+    """A client that is asked more than once says hello more than once."""
+    hello = ClientHello("C", "", PROTOCOL, PYTHON, ("x",), (), "")
+    env.send("C", hello, Scatter(3, (("x", 8),), None), hello)
+    assert [reply.request for reply in env.take("C", Reply)] == [3]
+
+
+def test_copies_are_asked_for_again(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.worker("V", nanny="N")
+    env.send("C", Replicate(3, ("x",), None))
+    asked = env.items("V", Acquire)
+    env.gone("V")
+    env.worker("V", nanny="N", peer="V2")
+    assert env.items("V2", Acquire) == asked == [("x", 28, (address("W"),))]
+    env.send("V2", Holds((("x", 28),)))
+    assert env.take("C", Reply) == [Reply(3, True, None)]
+
+
+def test_what_could_not_be_copied_from_one_is_copied_from_another(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.worker("U", holds=(("x", 28),))
+    env.worker("V", nanny="N")
+    env.send("C", Replicate(3, ("x",), ("V",)))
+    assert env.items("V", Acquire) == [("x", 28, (address("W"), address("U")))]
+    env.send("V", Unfetchable(((0, (("x", address("W")),)),)))
+    assert env.items("V", Acquire) == [("x", 28, (address("U"),))]
+    env.send("V", Unfetchable(((0, (("x", address("U")),)),)))
+    ((_, ok, why),) = env.take("C", Reply)
+    assert (ok, why) == (False, "the data of x was lost while it was being copied")
+
+
+def test_requests_to_workers_have_numbers_above_those_of_earlier_lives() -> None:
+    env = Env(first_assignment=1000)
+    env.client()
+    env.worker()
+    env.send("C", Broadcast(3, b"call", None))
+    assert [call.request for call in env.take("W", Call)] == [1000]
+
+
 def test_restart_clears_everything_and_waits_for_the_workers(env: Env) -> None:
     env.nanny()
     env.worker("V", nanny="N")
@@ -739,7 +798,7 @@ def test_restart_clears_everything_and_waits_for_the_workers(env: Env) -> None:
     env.submit("C", "x", "y")
     env.submit("D", "z")
     env.send("C", Restart(9))
-    assert env.items("N", Kill) == ["V"]
+    assert env.take("N", Kill) == [Kill(("V",), "the cluster was restarted")]
     assert env.take("W", StartAgain)
     assert env.take("C", Cleared) and env.take("D", Cleared)
     env.assert_empty()
@@ -803,7 +862,7 @@ def test_a_client_that_was_cut_off_finds_its_results(env: Env) -> None:
     env.finish("W", 1)
     env.gone("C")
     env.tick(CLIENT_GRACE_SECONDS - 1)
-    env.send("C2", ClientHello("C", PROTOCOL, PYTHON, ("x",), ()))
+    env.send("C2", ClientHello("C", "", PROTOCOL, PYTHON, ("x",), (), ""))
     assert env.state("y") is None  # released meanwhile
     env.submit("C2", "x")
     assert env.finished("C2") == ["x"]
@@ -828,7 +887,7 @@ def test_a_stranger_is_asked_to_say_hello(env: Env) -> None:
 
 @pytest.mark.parametrize(
     "hello",
-    [ClientHello("X", PROTOCOL + 1, PYTHON, (), ()), NannyHello("X", PROTOCOL, "2.7")],
+    [ClientHello("X", "", PROTOCOL + 1, PYTHON, (), (), ""), NannyHello("X", PROTOCOL, "2.7")],
 )
 def test_other_versions_are_refused(env: Env, hello: Any) -> None:
     env.send("X", hello)
@@ -894,7 +953,7 @@ def test_an_idle_scheduler_ends() -> None:
 
 
 def test_release_of_unknown_keys_is_harmless(env: Env) -> None:
-    env.send("C", Release(("x",)), Cancel(("y",)), Missing((("z", address("W")),)))
+    env.send("C", Release(("x",)), Cancel(("y",), False), Missing((("z", address("W")),)))
     assert env.items("C", Ended) == [("z", "lost", "z is not known to the scheduler")]
 
 

@@ -17,6 +17,7 @@ from distributed.messages import (
     Acquire,
     Cancel,
     ClientHello,
+    Died,
     Done,
     Drop,
     Errors,
@@ -31,6 +32,7 @@ from distributed.messages import (
     Run,
     Scatter,
     Seceded,
+    Started,
     Stuck,
     Submit,
     Unfetchable,
@@ -126,8 +128,8 @@ class PretendedWorker:
         if not running:
             return
         assignment = running[choice % len(running)]
-        if action == "secede":
-            self.say(Seceded([assignment]))
+        if action in ("secede", "start"):
+            self.say((Seceded if action == "secede" else Started)([assignment]))
             return
         key = self.jobs.pop(assignment)
         needed = [d for d in dependencies(int(key[1:])) if d not in self.data]
@@ -172,10 +174,14 @@ class PretendedWorker:
 
 
 class World:
-    """`scarce`: every task asks for resources. `unsendable`: keys whose data cannot leave its worker."""
+    """`scarce`: every task asks for resources. `unsendable`: keys whose data cannot leave its worker.
+    `hasty`: little time passes at once."""
 
-    def __init__(self, scarce: bool, unsendable: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, scarce: bool, unsendable: frozenset[str] = frozenset(), hasty: bool = False
+    ) -> None:
         self.scarce = scarce
+        self.hasty = hasty
         self.unsendable = unsendable
         self.env = Env()
         self.env.nanny()
@@ -202,7 +208,7 @@ class World:
         elif action == "release":
             env.release(client, key)
         elif action == "cancel":
-            env.send(client, Cancel((key,)))
+            env.send(client, Cancel((key,), choice % 2 == 0))
         elif action == "want":
             env.send(client, Want((key,)))
         elif action == "missing" and self.workers:
@@ -216,8 +222,9 @@ class World:
         elif action == "client reconnects":
             self.reconnect(who, choice)
         elif action == "tick":
-            env.tick(choice / 4)
-            self.workers = [w for w in self.workers if w.id in env.core.members.workers]
+            env.tick(choice % 4 / 4 if self.hasty else choice / 4)
+            env.tick(0.25)  # the one before came late
+            self._bury()
         elif action == "join":
             if len(self.workers) < 4:
                 self.join(choice)
@@ -231,6 +238,15 @@ class World:
             else:
                 worker.act(action, choice)
 
+    def _bury(self) -> None:
+        """Those that were given up, or told to end."""
+        here = self.env.core.members.workers
+        for worker in self.workers:
+            if worker.id not in here:
+                self.env.send("N", Died(worker.id, "as it was told"))
+                self.env.gone(worker.peer)
+        self.workers = [worker for worker in self.workers if worker.id in here]
+
     def submit(self, client: str, number: int, choice: int) -> None:
         """The key, with all that it needs."""
         needed = {number}
@@ -238,6 +254,8 @@ class World:
             if n in needed:
                 needed |= {int(key[1:]) for key in dependencies(n)}
         options: dict[str, Any] = {"retries": choice % 2, "priority": choice % 3}
+        if choice % 3 == 0:
+            options["timeout"] = 0.5
         if self.scarce or choice % 4 == 1:
             options["resources"] = NEEDS[choice % 3]
         if choice % 5 == 0:
@@ -268,12 +286,13 @@ class World:
             self.env.gone(self.clients[id])
         client = self.env.core.members.clients.get(id)
         wants = tuple(task.key for task in client.wants) if client is not None else ()
-        self.env.send(peer, ClientHello(id, PROTOCOL, PYTHON, wants[: choice % 4], ()))
+        self.env.send(peer, ClientHello(id, "", PROTOCOL, PYTHON, wants[: choice % 4], (), ""))
         self.clients[id] = peer
 
     def heal(self) -> None:
         """No more faults: the workers that are there do all that they are given."""
         self.env.tick(2)  # those that were cut off are given up
+        self._bury()
         for name in range(1, 4):
             if not any(worker.id == f"W{name}" for worker in self.workers):
                 self._add(f"W{name}", 1, "")
@@ -295,11 +314,14 @@ class World:
 ACTIONS = (
     "submit", "submit", "submit", "finish", "finish", "finish", "fail", "release", "cancel", "want",
     "missing", "scatter", "replicate", "tick", "join", "die", "reconnect", "client reconnects",
-    "unfetchable", "secede",
+    "unfetchable", "secede", "start",
 )  # fmt: skip
 
 # More work than faults. No ticks: in a long history they would add up, and these workers send no heartbeat.
 BUSY = (*(action for action in ACTIONS if action != "tick"), *("submit", "finish", "join") * 5)
+
+# Much that is called off by force, or over its time.
+HASTY = (*ACTIONS, *("submit", "start", "cancel", "tick", "join") * 4)
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7), st.integers(0, 30)), max_size=50
@@ -326,6 +348,16 @@ def test_long_histories_with_results_that_are_stuck(seed: int) -> None:
             (chance.choice(BUSY), chance.randrange(8), chance.randrange(31)) for _ in range(120)
         ]
         live(steps, World(scarce, unsendable))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_histories_with_tasks_that_are_ended(seed: int) -> None:
+    chance = random.Random(seed)
+    for scarce in (False, True):
+        steps = [
+            (chance.choice(HASTY), chance.randrange(8), chance.randrange(31)) for _ in range(120)
+        ]
+        live(steps, World(scarce, hasty=True))
 
 
 def live(steps: list[Any], world: World) -> None:

@@ -85,6 +85,8 @@ def test_whole_frames_are_not_copied() -> None:
         ([("a", 0, [3])], [b"12"], True),  # too little
         ([("a", 0, [3])], [b"123", b"4"], True),  # more than there should be
         ([("a", 0, [3])], [b""], False),  # nothing
+        ([("a", 0, [1 << 62])], [b"1"], False),  # more than any memory
+        ([("a", 0, [1 << 63])], [b"1"], False),  # more than any address
         ([("a", 0, ["3"])], [], False),
         ([("a", 0, [-3])], [], False),
         ([("a", "0", [3])], [], False),

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
+from distributed.core.answers import MAX_ANSWER_BYTES, MAX_ANSWERS
 from distributed.core.worker import (
     REQUEST_BYTES,
+    Answered,
     Asked,
     Completed,
     Delete,
@@ -24,6 +26,8 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Serve,
+    Starting,
     Tell,
     Unsendable,
     WorkerCore,
@@ -32,17 +36,21 @@ from distributed.messages import (
     AUDIT_KEYS,
     Abandoned,
     Acquire,
+    Answer,
     Audit,
     Audited,
+    Call,
     Done,
     Drop,
     Errors,
     Free,
     Holds,
+    PutFile,
     Retract,
     Returned,
     Run,
     Seceded,
+    Started,
     Stuck,
     Unfetchable,
     Unload,
@@ -99,7 +107,7 @@ class Env:
 
     def run(self, assignment: int, key: str = "", *inputs: Any) -> list[Any]:
         items = [(assignment, key or f"k{assignment}", b"args", inputs or None, True)]
-        return self.handle(Run("f", None, items))
+        return self.handle(Run("f", None, False, items))
 
     def fetched(self, address: str, *keys: str) -> list[Any]:
         """These come from the peer, and then the request is over."""
@@ -150,7 +158,7 @@ def done(assignment: int) -> Completed:
 
 
 def test_a_task_without_inputs_goes_to_the_threads_at_once(env: Env) -> None:
-    (learn, execute) = env.handle(Run("f", b"blob", [(1, "x", b"args", None, True)]))
+    (learn, execute) = env.handle(Run("f", b"blob", False, [(1, "x", b"args", None, True)]))
     assert learn == Learn("f", b"blob")
     (job,) = execute.jobs
     assert (job.assignment, job.key, job.function, job.arguments) == (1, "x", "f", b"args")
@@ -167,7 +175,7 @@ def test_a_result_is_kept_and_reported(env: Env) -> None:
 
 
 def test_reports_of_one_batch_go_in_one_message(env: Env) -> None:
-    env.handle(Run("f", None, [(n, f"k{n}", b"", None, False) for n in (1, 2, 3)]))
+    env.handle(Run("f", None, False, [(n, f"k{n}", b"", None, False) for n in (1, 2, 3)]))
     for n in (1, 2, 3):
         env.start(n)
     (message,) = env.told(done(1), Completed([(2, 1, 1, None, None), (3, 1, 1, None, None)]))
@@ -340,7 +348,7 @@ def test_data_from_a_client_is_kept_and_reported(env: Env) -> None:
 def test_what_is_given_up_in_the_same_breath_does_not_start(give_up: Any, answer: Any) -> None:
     core = WorkerCore(ME, lambda assignment: False)
     learn, execute, tell = core.handle(
-        [Run("f", b"blob", [(n, f"k{n}", b"", None, False) for n in (1, 2)]), give_up([1])]
+        [Run("f", b"blob", False, [(n, f"k{n}", b"", None, False) for n in (1, 2)]), give_up([1])]
     )
     assert learn == Learn("f", b"blob")
     assert [job.assignment for job in execute.jobs] == [2]
@@ -476,12 +484,84 @@ def test_what_is_held_is_told_in_parts(env: Env) -> None:
     assert len({*parts[0], *parts[1]}) == AUDIT_KEYS + 3
 
 
-def test_after_a_hello_it_is_said_again_who_has_seceded(env: Env) -> None:
-    env.run(1)
-    env.run(2)
-    assert env.core.seceded() == []
-    env.start(1)
-    env.handle(Seceding(1))
-    assert env.core.seceded() == [Seceded([1])]
-    env.handle(done(1))
-    assert env.core.seceded() == []
+# Time limits
+
+
+def timed(env: Env, *assignments: int) -> None:
+    items = [(n, f"k{n}", b"args", None, True) for n in assignments]
+    env.handle(Run("f", None, True, items))
+    for n in assignments:
+        env.start(n)
+
+
+def test_a_task_with_a_time_limit_says_when_it_starts(env: Env) -> None:
+    timed(env, 1, 2)
+    assert all(job.timed for job in env.core.jobs.values())
+    assert env.told(Starting(1), Starting(2)) == [Started([1, 2])]
+    assert env.told(done(1)) == [Done([(1, 28, 5, b"v", None)])]
+
+
+def test_that_it_has_started_is_said_again_on_a_new_connection(env: Env) -> None:
+    timed(env, 1, 2, 3)
+    env.run(4)
+    env.start(4)
+    env.handle(Starting(1), Starting(2))
+    env.handle(done(2))
+    assert env.core.reminders() == [Started([1])]
+
+
+def test_a_start_of_what_has_been_given_up_is_no_news(env: Env) -> None:
+    assert env.told(Starting(1)) == []
+
+
+# Beside the tasks
+
+
+def test_a_call_is_run_once_and_answered_each_time(env: Env) -> None:
+    call = Call(7, b"call")
+    assert env.handle(call) == [Serve(call)]
+    assert env.handle(call) == []  # it is at it
+    answer = Answer(7, True, b"result")
+    assert env.told(Answered(answer)) == [answer]
+    assert env.told(call) == [answer]
+    assert env.handle(Call(8, b"call")) == [Serve(Call(8, b"call"))]
+
+
+def test_a_file_is_installed_once(env: Env) -> None:
+    put = PutFile(7, "m.py", b"x = 1")
+    assert env.handle(put) == [Serve(put)]
+    env.handle(Answered(Answer(7, True, b"")))
+    assert env.told(put) == [Answer(7, True, b"")]
+
+
+def test_a_file_that_nobody_asks_about_is_installed_and_not_remembered(env: Env) -> None:
+    put = PutFile(0, "m.py", b"x = 1")
+    for _ in range(2):
+        assert env.handle(put) == [Serve(put)]
+        assert env.handle(Answered(Answer(0, True, b""))) == []
+    assert not (env.core.answers.kept or env.core.answers.at_work)
+
+
+def test_what_was_answered_long_ago_is_not_run_again(env: Env) -> None:
+    for number in range(1, MAX_ANSWERS + 3):
+        env.handle(Call(number, b"call"), Answered(Answer(number, True, b"result")))
+    assert len(env.core.answers.kept) == MAX_ANSWERS
+    assert env.told(Call(3, b"call")) == [Answer(3, True, b"result")]
+    (answer,) = env.told(Call(2, b"call"))
+    assert (answer.request, answer.ok) == (2, False)
+    assert "lost with the connection" in answer.value
+
+
+def test_a_large_answer_is_not_kept(env: Env) -> None:
+    large = Answer(1, True, bytes(MAX_ANSWER_BYTES + 1))
+    env.handle(Call(1, b"call"))
+    assert env.told(Answered(large)) == [large]
+    (answer,) = env.told(Call(1, b"call"))
+    assert not answer.ok
+
+
+def test_what_cannot_be_copied_from_anywhere_is_reported(env: Env) -> None:
+    env.handle(Acquire([("x", 8, (BOB, EVE))]))
+    env.handle(*env.ended(BOB))
+    (event,) = env.ended(EVE)
+    assert env.told(event) == [Unfetchable([(0, [("x", BOB), ("x", EVE)])])]

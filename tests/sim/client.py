@@ -135,7 +135,8 @@ class Client(Process):
         self._dropped: list[Entry] = []
         self._release_is_due = False
         self._jobs: deque[Callable[[], object]] = deque()
-        self._questions: dict[int, Callable[[bool, Any], object]] = {}
+        # All can be asked again.
+        self._questions: dict[int, tuple[Message, Callable[[bool, Any], object]]] = {}
         self._requests = 0
         self._lost_since: float | None = self.world.now
         self._welcomed = False
@@ -166,8 +167,8 @@ class Client(Process):
         self.handle(Adopt([key], announce))
         return Future(self, self.core.entries[key], tell)
 
-    def cancel(self, futures: list[Future]) -> None:
-        self.handle(CallOff([future.entry for future in futures]))
+    def cancel(self, futures: list[Future], force: bool) -> None:
+        self.handle(CallOff([future.entry for future in futures], force))
 
     def drop(self, entry: Entry) -> None:
         self._dropped.append(entry)
@@ -198,7 +199,7 @@ class Client(Process):
 
     def scatter(self, key: str, end: Callable[[bool], object], attempts: int = 1) -> None:
         """Bring the data of a key that has been adopted. `end` is told whether a worker has it."""
-        if self._lost_since is not None or attempts > SCATTER_ATTEMPTS:
+        if attempts > SCATTER_ATTEMPTS:
             end(False)
             return
 
@@ -218,8 +219,9 @@ class Client(Process):
                 self.soon(lambda: self.scatter(key, end, attempts + 1))
 
         self._requests += 1
-        self._questions[self._requests] = on_targets
-        self._outbox.append(Scatter(self._requests, ((key, 8),), None))
+        question = Scatter(self._requests, ((key, 8),), None)
+        self._questions[self._requests] = (question, on_targets)
+        self._outbox.append(question)
         self.wake()
 
     def close(self) -> None:
@@ -247,9 +249,9 @@ class Client(Process):
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
+                self._outbox += [question for question, _ in self._questions.values()]
             elif event == DISCONNECTED:
                 self._lost_since = self.world.now
-                self._fail_questions()
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 self._decide(message)
@@ -259,6 +261,7 @@ class Client(Process):
             seconds = self.world.now - self._lost_since
             if seconds > SCHEDULER_GONE_SECONDS:
                 self.was_alone = True
+                self._fail_questions()
                 self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
         self.later(1.0, self._check_connection)
 
@@ -280,9 +283,9 @@ class Client(Process):
             for waiter in effect.waiters:
                 waiter.wake()  # type: ignore[attr-defined]
         elif isinstance(effect, Answered):
-            question = self._questions.pop(effect.request, None)
-            if question is not None:
-                question(effect.ok, effect.value)
+            _, answered = self._questions.pop(effect.request, (None, None))
+            if answered is not None:
+                answered(effect.ok, effect.value)
         elif isinstance(effect, Welcomed):
             self._welcomed = True
         else:
@@ -290,8 +293,8 @@ class Client(Process):
 
     def _fail_questions(self) -> None:
         questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question(False, "the connection broke")
+        for _, answered in questions.values():
+            answered(False, "there is no scheduler")
 
     def leftovers(self) -> list[Any]:
         """What should not be there once all futures are dropped."""

@@ -9,6 +9,8 @@ from tests.sim.tasks import BLOBS, LONG_SECONDS, SHORT_SECONDS, Spec
 
 MAX_TASKS = 40
 LARGE = 1 << 20
+# Some of the long tasks take longer than this, and all of them on a worker that is slow.
+TIME_LIMITS = (1.0, 10.0)
 
 # For each task of a graph the positions of its inputs, all before it.
 Shape = list[tuple[int, ...]]
@@ -62,6 +64,7 @@ class Temper:
         self.long_seconds = random.choice(LONG_SECONDS)
         self.small = random.choice((0.0, 0.5, 1.0))
         self.large = random.choice((0.0, 0.1))
+        self.limited = random.choice((0.0, 0.0, 0.1))
         self.urgent = random.choice((0.0, 0.3))
 
 
@@ -70,6 +73,7 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
         return random.random() < share
 
     long = chance(temper.long)
+    timeout = random.choice(TIME_LIMITS) if chance(temper.limited) else 0
     retries = random.choice((0, 0, 0, 2))
     return Spec(
         key=key,
@@ -82,9 +86,11 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
         retries=retries,
         priority=random.randint(-1, 1) if chance(temper.urgent) else 0,
         raises=chance(temper.raising),
-        flaky=random.randint(1, 2) if chance(temper.flaky) else 0,
+        # Retries that are used up by a time limit would be missed.
+        flaky=random.randint(1, 2) if chance(temper.flaky) and not timeout else 0,
         poison=chance(temper.poison),
         secedes=chance(temper.seceding),
+        timeout=timeout,
     )
 
 

@@ -41,7 +41,7 @@ class Ledger:
         before = self.futures[future]
         # A value can be lost, and what was lost can be submitted again. What has ended can still read as
         # cancelled, if that was asked for: to a new scheduler it is submitted again, as an input of others.
-        final = before is not None and before[0] in ("raised", "killed", "cancelled")
+        final = before is not None and before[0] in ("raised", "killed", "cancelled", "timeout")
         final = final and how != "cancelled"
         assert not final or before == (how, what), f"{where} was {before}, now {how} {what!r}"
         self.futures[future] = (how, what)
@@ -68,6 +68,10 @@ class Ledger:
         poisoned = any(spec.poison for spec in self.book.ancestry(future.key))
         return poisoned or self.worker_losses >= MAX_DEATHS
 
+    def _over_time(self, future: Future, what: Any) -> bool:
+        """It, or what it needs, has a time limit. Any task may take long: its worker may be slow."""
+        return any(spec.timeout for spec in self.book.ancestry(future.key))
+
     def _lost(self, future: Future, what: Any) -> bool:
         """It, or what it needs, was scattered or came from another client, so that it could not be
         computed again; or its client has been without a scheduler for long. What was called off is not
@@ -90,4 +94,5 @@ _RULES: dict[str, Any] = {
     "cancelled": Ledger._cancelled,
     "killed": Ledger._killed,
     "lost": Ledger._lost,
+    "timeout": Ledger._over_time,
 }

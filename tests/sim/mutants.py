@@ -52,7 +52,7 @@ def double_decrement() -> Replaced:
     """A dependent is counted down twice when an input is there."""
 
     def finish(life: Lifecycle, task: Task, *rest: Any) -> None:
-        for dependent in task.dependents or ():
+        for dependent in task.dependents:
             if dependent.missing > 1:
                 dependent.missing -= 1
         _finish(life, task, *rest)

@@ -12,6 +12,7 @@ from distributed.messages import (
     Alive,
     Died,
     HelloAgain,
+    Kill,
     Message,
     NannyHello,
 )
@@ -79,6 +80,10 @@ class Nanny(Process):
             for message in decode(frames[0]):
                 if isinstance(message, HelloAgain):
                     self._say(NannyHello(self.name, PROTOCOL, PYTHON))
+                elif isinstance(message, Kill):
+                    for worker in tuple(self.workers):
+                        if worker.name in message.workers:
+                            worker.die(message.reason)
 
     def _say(self, message: Message) -> None:
         self._dealer.send((encode([message]),))

@@ -83,8 +83,11 @@ class Scheduler(Process):
         found += [*core.requests.collects, *core.requests.replications, *core.requests.restarts]
         found += [*core.queues.stuck.reasons, *core.queues.stuck.homeless, *core.locks.table]
         found += [client.unsettled for client in core.members.clients.values() if client.unsettled]
+        found += core.evictions.forced
         for worker in workers:
-            tables = (worker.holds, worker.assigned, worker.incoming, worker.seceded)
+            tables = (
+                worker.holds, worker.assigned, worker.incoming, worker.seceded, worker.started,
+            )  # fmt: skip
             found += [(worker, table) for table in tables if table]
             found += [(worker, worker.stock.taken)] if worker.stock.taken else []
             found += [(worker, worker.stock.strays)] if worker.stock.strays else []

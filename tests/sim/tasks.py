@@ -36,6 +36,7 @@ class Spec(NamedTuple):
     poison: bool = False  # kills its worker
     secedes: bool = False
     scattered: bool = False
+    timeout: float = 0  # it may not run for longer; 0: no limit
 
     @property
     def arguments(self) -> bytes:

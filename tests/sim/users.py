@@ -73,8 +73,9 @@ class User:
         futures = self._some()
         for future in futures:
             self.cluster.ledger.called_off(self.client.name, future.key)
-        self.world.say(self.client.name, "calls off", [future.key for future in futures])
-        self.client.cancel(futures)
+        force = self.random.random() < 0.3
+        self.world.say(self.client.name, "calls off", ([f.key for f in futures], force))
+        self.client.cancel(futures, force)
 
     def look_again(self) -> None:
         for future in self._some():
@@ -169,7 +170,11 @@ def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
     """Tasks that stand together and have all in common."""
     groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
     for order, spec in enumerate(specs):
-        options = {"retries": spec.retries, "priority": spec.priority}
+        options = {
+            "retries": spec.retries,
+            "priority": spec.priority,
+            "timeout": spec.timeout,
+        }
         found = {name: value for name, value in options.items() if value} or None
         head = (spec.function, found, spec.key in wanted)
         if not groups or groups[-1][:3] != head:

@@ -9,6 +9,7 @@ from typing import Any
 from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
 from distributed.core.worker import (
+    Answered,
     Asked,
     Completed,
     Delete,
@@ -22,6 +23,8 @@ from distributed.core.worker import (
     Raised,
     Received,
     Seceding,
+    Serve,
+    Starting,
     Tell,
     Unsendable,
     WorkerCore,
@@ -29,11 +32,13 @@ from distributed.core.worker import (
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
+    Answer,
     Audit,
     Goodbye,
     Heartbeat,
     HelloAgain,
     Message,
+    StartAgain,
     Unload,
     Welcome,
     WorkerHello,
@@ -93,6 +98,8 @@ class Threads:
         inputs = [worker.values[key] for key in spec.inputs]  # they have to be here
         play = worker.book.begin(spec, worker)
         seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
+        if job.timed:
+            worker.post(lambda: worker.events.append(Starting(job.assignment)))
         if play.secedes:
             worker.later(seconds * 0.5, lambda: self._secede(job.assignment))
         worker.later(seconds, lambda: self._end(job, spec, play, inputs))
@@ -143,6 +150,7 @@ class Worker(Process):
         self.values: dict[str, int] = {}
         self.events: list[Any] = []
         self.address = address
+        self._epoch = ""
         self.introduced = False
         self.registered = False
         self._on_death = on_death
@@ -198,10 +206,13 @@ class Worker(Process):
             for message in decode(frames[0]):
                 if isinstance(message, Welcome):
                     self.registered = True
+                    self._epoch = message.epoch
                 elif isinstance(message, HelloAgain):
                     self._hello()
                 elif isinstance(message, Audit):
                     self.events.append(Asked(message, [(a, 0) for a in self.threads.running]))
+                elif isinstance(message, StartAgain):
+                    self.soon(self.leave)
                 else:
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
@@ -209,6 +220,7 @@ class Worker(Process):
     def _hello(self) -> None:
         hello = WorkerHello(
             worker=self.name,
+            epoch=self._epoch,
             name=self.name,
             address=self.address,
             nthreads=self.nthreads,
@@ -222,7 +234,7 @@ class Worker(Process):
             assigned=tuple(self.core.assigned()),
         )
         self.introduced, self.registered = True, False
-        self._dealer.send(encode_parts([hello, *self.core.seceded()]))
+        self._tell([hello, *self.core.reminders()])
 
     def _heartbeat(self) -> None:
         if self.registered:
@@ -257,6 +269,10 @@ class Worker(Process):
     def _unload(self, effect: Unload) -> None:
         for function in effect.functions:
             self.threads.blobs.pop(function, None)
+
+    def _serve(self, effect: Serve) -> None:
+        answer = Answer(effect.message.request, True, b"")
+        self.soon(lambda: self.post(lambda: self.events.append(Answered(answer))))
 
     def _take_results(self) -> None:
         results, self.threads.results = self.threads.results, []
@@ -331,4 +347,5 @@ _CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {
     Learn: Worker._learn,
     Unload: Worker._unload,
     Fetch: Worker._fetch,
+    Serve: Worker._serve,
 }
