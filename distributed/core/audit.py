@@ -150,6 +150,8 @@ class Audits:
         given = [worker.assigned.pop(assignment) for assignment in lost]
         again = [task for task in given if isinstance(task, Task)]
         worker.seceded.difference_update(lost)
+        for assignment in lost:
+            worker.started.pop(assignment, None)
         worker.stock.give_back(lost)
         for task in again:
             task.worker = None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distributed import Executor, LocalCluster, SchedulerGone
+from distributed import Executor, LocalCluster, TimeoutError
 from distributed.broker import Broker
 from tests.support import block, wait_until
 
@@ -116,9 +116,9 @@ def test_without_a_scheduler(tmp_path: Path) -> None:
         broker.stop()
         thread.join()
         wait_until(lambda: "there has been no connection to the scheduler" in executor.why(future))
-        with pytest.raises(SchedulerGone):
+        with pytest.raises(TimeoutError):
             executor.story(future)
         executor.dump(tmp_path / "state.json")
         state = json.loads((tmp_path / "state.json").read_text())
-        assert "SchedulerGone" in state["missing"]
+        assert "TimeoutError" in state["missing"]
         assert [entry["key"] for entry in state["entries"]] == [future.key]
