@@ -57,12 +57,30 @@ def measure(make: Callable[[int, int], tuple[Graph, Key]], size: int, start: int
 
 
 def _hellos() -> list[Event]:
-    hellos: list[Event] = [(CLIENT, ClientHello("c", PROTOCOL, PYTHON, (), ()))]
-    for number in range(WORKERS):
-        name, address = f"w{number}", f"tcp://127.0.0.1:{number + 1}"
-        worker = (name, name, address, 1, 0, {}, 0, "", PROTOCOL, PYTHON, (), ())
-        hellos.append((name.encode(), WorkerHello(*worker)))
-    return hellos
+    client = ClientHello(
+        client="c", epoch="", protocol=PROTOCOL, python=PYTHON, wants=(), locks=(), worker=""
+    )
+    workers = [worker_hello(number) for number in range(WORKERS)]
+    return [(CLIENT, client), *((hello.name.encode(), hello) for hello in workers)]
+
+
+def worker_hello(number: int) -> WorkerHello:
+    """Of a worker that has nothing yet, and no address: its results come with its reports."""
+    return WorkerHello(
+        worker=f"zero-{number}",
+        epoch="",
+        name=f"zero-{number}",
+        address=f"tcp://127.0.0.1:{number + 1}",
+        nthreads=1,
+        memory_limit=0,
+        resources={},
+        pid=0,
+        nanny="",
+        protocol=PROTOCOL,
+        python=PYTHON,
+        holds=(),
+        assigned=(),
+    )
 
 
 def _submits(graph: Graph, wanted: Key) -> list[Submit]:

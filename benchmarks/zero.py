@@ -17,13 +17,12 @@ from typing import Any
 import zmq
 
 import distributed
+from benchmarks.cores import worker_hello
 from benchmarks.system import Figures, processor_time
 from benchmarks.workloads import inc
 from distributed import Executor, LocalCluster
 from distributed.codec import decode, encode
 from distributed.messages import (
-    PROTOCOL,
-    PYTHON,
     Done,
     HelloAgain,
     Message,
@@ -86,7 +85,7 @@ def _serve(scheduler: str, count: int, parent: Connection) -> None:
         dealer = context.socket(zmq.DEALER)
         dealer.set_hwm(0)
         dealer.connect(scheduler)
-        hellos[dealer] = _hello(number)
+        hellos[dealer] = worker_hello(number)
         dealer.send(encode([hellos[dealer]]))
         poller.register(dealer, zmq.POLLIN)
     welcomed = 0
@@ -115,20 +114,3 @@ def _answers(message: Message) -> list[Message]:
     if type(message) is Retract:
         return [Returned([])]  # all that came has been answered
     return []
-
-
-def _hello(number: int) -> WorkerHello:
-    return WorkerHello(
-        worker=f"zero-{number}",
-        name=f"zero-{number}",
-        address=f"tcp://127.0.0.1:{number + 1}",  # where nobody asks for data: it comes with the report
-        nthreads=1,
-        memory_limit=0,
-        resources={},
-        pid=0,
-        nanny="",
-        protocol=PROTOCOL,
-        python=PYTHON,
-        holds=(),
-        assigned=(),
-    )

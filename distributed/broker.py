@@ -12,6 +12,7 @@ import uuid
 from typing import Any
 
 from distributed.codec import decode, encode_parts
+from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Effect, Exit, Gone, Log, Nonsense, Send, Tick
 from distributed.errors import ProtocolError
@@ -35,11 +36,17 @@ class Broker:
     """A scheduler that listens on `host:port` (0: any free port) as soon as it exists.
 
     Raises OSError that names the address if it cannot be listened to. `idle_timeout`, in seconds, ends
-    it after so long without clients and work.
+    it after so long without clients and work. `worker_timeout` and `client_timeout`, in seconds, say when
+    those that are silent are given up; see `core/patience.py`.
     """
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 8786, idle_timeout: float | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8786,
+        idle_timeout: float | None = None,
+        worker_timeout: float = SILENCE_SECONDS,
+        client_timeout: float = CLIENT_GRACE_SECONDS,
     ) -> None:
         self._context: Any = Context()
         try:
@@ -55,7 +62,9 @@ class Broker:
         lock_grace = LOCK_GRACE_SECONDS if port else 0.0
         # Microseconds since 1970: no earlier scheduler has given out so many assignments by now.
         first_assignment = time.time_ns() // 1000
-        self._core = SchedulerCore(self.id, idle_timeout, lock_grace, first_assignment)
+        self._core = SchedulerCore(
+            self.id, idle_timeout, lock_grace, first_assignment, worker_timeout, client_timeout
+        )
         self._stopping = False
         self._next_tick = 0.0
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
+from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.errors import SchedulerGone
 from distributed.logs import set_up_logging
 from distributed.machine import count_cpus, parse_memory_limit
@@ -28,6 +29,10 @@ from distributed.version import __version__
 
 # A scheduler file that is not there yet is looked for so often.
 FILE_SECONDS = 0.05
+# A nanny says every second that its workers live, and a client, which has five times as long, every two
+# seconds that it does: with less patience, those that are well would be given up.
+MIN_WORKER_TIMEOUT = 3.0
+MIN_CLIENT_TIMEOUT = 1.0
 
 logger = logging.getLogger("distributed")
 
@@ -67,6 +72,22 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--idle-timeout", type=float, help="End after so many seconds without clients and work."
 )
+@click.option(
+    "--worker-timeout",
+    type=click.FloatRange(min=MIN_WORKER_TIMEOUT),
+    default=SILENCE_SECONDS,
+    show_default=True,
+    help="Give up a worker that has been silent for so many seconds; one without a nanny, which a task "
+    "may keep from speaking, after ten times as many.",
+)
+@click.option(
+    "--client-timeout",
+    type=click.FloatRange(min=MIN_CLIENT_TIMEOUT),
+    default=CLIENT_GRACE_SECONDS,
+    show_default=True,
+    help="Keep what a client wants for so many seconds after its connection broke; for five times as "
+    "many if it is only silent.",
+)
 @_common
 def dscheduler(
     host: str,
@@ -74,6 +95,8 @@ def dscheduler(
     scheduler_file: str | None,
     pid_file: str | None,
     idle_timeout: float | None,
+    worker_timeout: float,
+    client_timeout: float,
     insecure: bool,
     log_level: str,
     with_parent: bool,
@@ -84,7 +107,7 @@ def dscheduler(
     _set_up(log_level, with_parent)
     _check_host(host, insecure)
     try:
-        broker = Broker(host, port, idle_timeout)
+        broker = Broker(host, port, idle_timeout, worker_timeout, client_timeout)
     except OSError as error:
         _fail(error.strerror or str(error))
     on_signals(broker.stop, broker.wake_descriptor)
@@ -196,7 +219,7 @@ def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
     from distributed.worker import START_AGAIN
 
     try:
-        worker = make_worker(scheduler, options, None, "")
+        worker = make_worker(scheduler, options)
     except OSError as error:
         _fail(cannot_start(error))
     on_signals(worker.stop, worker.wake_descriptor)

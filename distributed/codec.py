@@ -20,6 +20,7 @@ from distributed.messages import (
     Broadcast,
     Cancel,
     ClientHello,
+    Died,
     Done,
     Errors,
     Files,
@@ -349,5 +350,6 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Started: _check_assignments,
     Files: _check_files,
     Alive: _check_workers,
+    Died: lambda message: _integers(message.running),
     Kill: _check_workers,
 }

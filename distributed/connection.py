@@ -50,6 +50,8 @@ from distributed.logs import Seldom
 from distributed.messages import (
     Ask,
     Goodbye,
+    Heartbeat,
+    HelloAgain,
     IsLocked,
     Message,
     Replicate,
@@ -68,9 +70,11 @@ from distributed.transport import (
     Poller,
 )
 
-# Without a scheduler for so long, futures that are pending fail. One that is started again on the
-# same address within the time carries on.
+# Without a scheduler for so long, futures that are pending fail, if nobody has said otherwise. One that is
+# started again on the same address within the time carries on.
 SCHEDULER_GONE_SECONDS = 60.0
+# How often a client says that it lives; see cli.MIN_CLIENT_TIMEOUT.
+HEARTBEAT_SECONDS = 2.0
 # The thread looks up at least so often.
 TURN_SECONDS = 0.1
 # A call sends for itself if nothing has been sent for so long. Calls in quicker succession are left to the
@@ -138,15 +142,24 @@ class Question:
 
 
 class Connection:
-    """Connects to the scheduler at `address`.
+    """Connects to the scheduler at `address`. Without one for `scheduler_timeout` seconds, what is pending
+    fails.
 
     `worker` is the id of the worker whose tasks it serves, if it does.
 
     Raises SchedulerGone, an OSError, if that has not answered within `timeout` seconds or refuses.
     """
 
-    def __init__(self, address: Address, timeout: float, worker: str = "") -> None:
+    def __init__(
+        self,
+        address: Address,
+        timeout: float,
+        worker: str = "",
+        scheduler_timeout: float = SCHEDULER_GONE_SECONDS,
+    ) -> None:
         self.address = address
+        self._scheduler_timeout = scheduler_timeout
+        self._next_heartbeat = 0.0
         self._process = os.getpid()
         self.epoch = ""  # names the scheduler that has welcomed us
         self.core = ClientCore(uuid.uuid4().hex, worker)
@@ -325,7 +338,7 @@ class Connection:
                 raise SchedulerGone(f"there is no connection to {self.address.url} at the moment")
             encode([asked])  # raises here, where the caller stands, if it is too large
             question = self._questions[request] = Question(asked)
-            self._outbox.append(asked)
+            self._outbox.append(self.core.current(asked))
         self._poller.wake()
         if not question.answered.wait(timeout):
             self._questions.pop(request, None)
@@ -486,6 +499,10 @@ class Connection:
                 self._release_if_due()
             if self._lost_since is not None:
                 self._check_connection()
+            elif time.monotonic() >= self._next_heartbeat:
+                self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+                with self._lock:
+                    self._outbox.append(Heartbeat(0))
             self._send_outbox()
 
     def _hear(self) -> None:
@@ -505,6 +522,8 @@ class Connection:
             with self._lock:
                 for message in messages:
                     self._decide(message)
+                    if type(message) is HelloAgain:
+                        self._ask_again()
 
     def _on_connected(self) -> None:
         with self._lock:
@@ -512,7 +531,13 @@ class Connection:
             self._outbox = []
             self._lost_since = None
             self._decide(Connected())
-            self._outbox += [question.message for question in self._questions.values()]
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """The scheduler did not know us, and so has not heard what we have asked, or has forgotten it."""
+        self._fail_questions(f"{self.address.url} had given us up", but=REPEATABLE)
+        questions = self._questions.values()
+        self._outbox += [self.core.current(question.message) for question in questions]
 
     def _on_disconnected(self) -> None:
         with self._lock:
@@ -524,7 +549,7 @@ class Connection:
         if self._lost_since is None or not self._welcomed.is_set():
             return
         seconds = time.monotonic() - self._lost_since
-        if seconds > SCHEDULER_GONE_SECONDS:
+        if seconds > self._scheduler_timeout:
             reason = f"no scheduler has answered at {self.address.url} for {seconds:.0f} s"
             with self._lock:
                 self._end_all(reason)

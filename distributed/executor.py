@@ -24,7 +24,7 @@ from distributed.arguments import (
 )
 from distributed.borrowing import borrow_for
 from distributed.computing import submit_graph
-from distributed.connection import Connection
+from distributed.connection import SCHEDULER_GONE_SECONDS, Connection
 from distributed.core.client import CallOff, Calls, Item
 from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
@@ -66,7 +66,8 @@ class Executor(Inspection):
     closed with the executor.
 
     Raises SchedulerGone (an OSError) that names the address if no scheduler answers within `timeout`
-    seconds.
+    seconds. Later, one that dies may come back at its address; without one for `scheduler_timeout` seconds,
+    futures that are pending end as lost.
 
     It may be shared by any number of threads.
 
@@ -85,6 +86,7 @@ class Executor(Inspection):
         *,
         scheduler_file: str | os.PathLike[str] | None = None,
         timeout: float = 10.0,
+        scheduler_timeout: float = SCHEDULER_GONE_SECONDS,
         n_workers: int | None = None,
         threads_per_worker: int | None = None,
         memory_limit: str | float | None = "auto",
@@ -105,7 +107,7 @@ class Executor(Inspection):
             )
         try:
             self._address = _address(address, scheduler_file)
-            self._connection = Connection(self._address, timeout, _worker)
+            self._connection = Connection(self._address, timeout, _worker, scheduler_timeout)
         except BaseException:
             if self._cluster is not None:
                 self._cluster.close()

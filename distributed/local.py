@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import queue
+import threading
 import time
 import weakref
 from collections.abc import Mapping
-from typing import TypeAlias
 
+from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.errors import DistributedError, TimeoutError
 from distributed.machine import count_cpus
-from distributed.nanny import REGISTERED, STARTED, python_like_ours
+from distributed.nanny import REGISTERED, STARTED, pause_after, python_like_ours
 from distributed.processes import Child, describe_exit, pass_on
 from distributed.resources import as_option, check_resources
 
@@ -21,9 +23,66 @@ START_SECONDS = 30.0
 # The end: processes that do not end on request within this time are killed.
 END_SECONDS = 1.5
 
+# A process that has lived for so long and dies is replaced at once; after shorter lives there are pauses.
+STEADY_SECONDS = 10.0
+
 _STARTED = "Start scheduler at "
 
-_Lines: TypeAlias = "queue.SimpleQueue[str | None]"
+logger = logging.getLogger("distributed.local")
+
+
+class _Place:
+    """One process of a cluster: it runs the command. Once `keep` is set, another takes its place if it
+    dies, until `end`. What it announces before is put into `lines`, and None if it ends."""
+
+    def __init__(self, what: str, command: str, *arguments: str) -> None:
+        self.what = what
+        self.arguments = arguments
+        self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.keep = False
+        self._command = f"from distributed.cli import {command}; {command}()"
+        self._lock = threading.Lock()  # held to start a process
+        self._ending = threading.Event()
+        self._crashes = 0  # in a row, after short lives
+        self._start()
+
+    def _start(self) -> None:
+        self._started_at = time.monotonic()
+        command = python_like_ours(self._command, *self.arguments, "--with-parent")
+        self.child = Child(command, self._on_line, self._on_exit)
+
+    def _on_line(self, line: str, is_error: bool) -> None:
+        if is_error or not line.startswith((_STARTED, STARTED, REGISTERED)):
+            pass_on(line, is_error)  # a task has printed it
+        elif not self.keep:
+            self.lines.put(line)
+
+    def _on_exit(self, child: Child) -> None:
+        self.lines.put(None)
+        status = child.process.returncode
+        if not self.keep or status == 0:
+            return  # it has been told to end
+        lived = time.monotonic() - self._started_at
+        self._crashes = self._crashes + 1 if lived < STEADY_SECONDS else 0
+        pause = pause_after(self._crashes) if self._crashes else 0.0
+        if not self._ending.is_set():
+            after = f"in {pause:g} s" if pause else "now"
+            reason = describe_exit(status)
+            logger.warning("%s died (%s); starting another %s", self.what, reason, after)
+        self._ending.wait(pause)
+        with self._lock:
+            if not self._ending.is_set():
+                self._start()
+
+    def end(self, deadline: float) -> None:
+        """Ask it to end, and kill it at that time."""
+        self._ending.set()
+        with self._lock:
+            child = self.child
+        child.terminate()
+        if not child.join(max(0.1, deadline - time.monotonic())):
+            child.kill()
+            child.join()
 
 
 class LocalCluster:
@@ -31,7 +90,9 @@ class LocalCluster:
 
     Without numbers: as many single-threaded workers as there are cores. Each has the `resources`, as in
     {'GPU': 1}. The processes are those that the commands `dscheduler` and `dworker` run; they see the
-    modules that this process sees. They end with `close`, and also when this process ends in whatever way.
+    modules that this process sees. They end with `close`, and also when this process ends in whatever way;
+    if one dies before, another takes its place. `worker_timeout` and `client_timeout` are options of the
+    scheduler: how many seconds those may be silent.
 
     Raises TimeoutError or DistributedError, with the last lines of output, if they do not start within
     `timeout` seconds.
@@ -50,6 +111,8 @@ class LocalCluster:
         port: int = 0,
         timeout: float = START_SECONDS,
         resources: Mapping[str, float] | None = None,
+        worker_timeout: float = SILENCE_SECONDS,
+        client_timeout: float = CLIENT_GRACE_SECONDS,
     ) -> None:
         if n_workers is None:
             n_workers = max(1, count_cpus() // (threads_per_worker or 1))
@@ -58,13 +121,21 @@ class LocalCluster:
         self._memory_limit = memory_limit
         self._resources = as_option(check_resources(resources or {}))
         self._timeout = timeout
-        self._children: list[Child] = []
-        self._finalizer = weakref.finalize(self, _end, self._children, os.getpid())
+        self._places: list[_Place] = []
+        self._finalizer = weakref.finalize(self, _end, self._places, os.getpid())
         _clusters.add(self)
+        options = ("--host", host, "--worker-timeout", str(worker_timeout))
+        options += ("--client-timeout", str(client_timeout))
         try:
-            self._scheduler, lines = self._start("dscheduler", "--host", host, "--port", str(port))
-            self._place = self._expect(_STARTED, self._scheduler, lines, "the scheduler")
-            self.scheduler_address = f"tcp://{self._place}"
+            self._scheduler = self._start(
+                "the scheduler of the cluster", "dscheduler", *options, "--port", str(port)
+            )
+            self._address = self._expect(_STARTED, self._scheduler)
+            # Whoever knows it looks for the next one there.
+            port_found = self._address.rpartition(":")[2]
+            self._scheduler.arguments = (*options, "--port", port_found)
+            self._scheduler.keep = True
+            self.scheduler_address = f"tcp://{self._address}"
             if n_workers:
                 self._start_workers(n_workers)
         except BaseException:
@@ -77,9 +148,10 @@ class LocalCluster:
         self.n_workers += 1
 
     def _start_workers(self, count: int) -> None:
-        child, lines = self._start(
+        place = self._start(
+            "a worker of the cluster",
             "dworker",
-            self._place,
+            self._address,
             "--nprocs",
             str(count),
             "--nthreads",
@@ -90,48 +162,33 @@ class LocalCluster:
             self._resources,
         )
         for _ in range(count):
-            self._expect(REGISTERED, child, lines, "a worker")
+            self._expect(REGISTERED, place)
+        place.keep = True
 
     @property
     def scheduler_pid(self) -> int:
         """The process id of the scheduler."""
-        return self._scheduler.pid
+        return self._scheduler.child.pid
 
-    def _start(self, command: str, *arguments: str) -> tuple[Child, _Lines]:
-        """Run the command; what it announces comes into the queue, and None when it ends."""
-        lines: _Lines = queue.SimpleQueue()
+    def _start(self, what: str, command: str, *arguments: str) -> _Place:
+        place = _Place(what, command, *arguments)
+        self._places.append(place)
+        return place
 
-        def on_line(line: str, is_error: bool) -> None:
-            if not is_error and line.startswith((_STARTED, REGISTERED)):
-                lines.put(line)
-            elif is_error or not line.startswith(STARTED):
-                pass_on(line, is_error)  # a task has printed it
-
-        child = Child(
-            python_like_ours(
-                f"from distributed.cli import {command}; {command}()", *arguments, "--with-parent"
-            ),
-            on_line,
-            lambda child: lines.put(None),
-        )
-        self._children.append(child)
-        return child, lines
-
-    def _expect(self, beginning: str, child: Child, lines: _Lines, what: str) -> str:
+    def _expect(self, beginning: str, place: _Place) -> str:
         """Wait for such a line; what stands behind its beginning."""
         deadline = time.monotonic() + self._timeout
+        child, what = place.child, place.what
         while True:
             try:
-                line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+                line = place.lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 raise TimeoutError(
-                    f"{what} of the cluster has not started within {self._timeout:g} s{_said(child)}"
+                    f"{what} has not started within {self._timeout:g} s{_said(child)}"
                 ) from None
             if line is None:
                 status = describe_exit(child.process.returncode or 0)
-                raise DistributedError(
-                    f"{what} of the cluster did not start ({status}){_said(child)}"
-                )
+                raise DistributedError(f"{what} did not start ({status}){_said(child)}")
             if line.startswith(beginning):
                 return line.removeprefix(beginning).strip()
 
@@ -166,14 +223,11 @@ def _said(child: Child) -> str:
     return "; its last output:\n" + "\n".join(child.tail) if child.tail else ""
 
 
-def _end(children: list[Child], owner: int) -> None:
+def _end(places: list[_Place], owner: int) -> None:
     """Workers first, so that they need not look for a scheduler that is gone."""
     if os.getpid() != owner:
         return  # a fork of the session that started them has ended
     deadline = time.monotonic() + END_SECONDS
-    for child in reversed(children):
-        child.terminate()
-        if not child.join(max(0.1, deadline - time.monotonic())):
-            child.kill()
-            child.join()
-    children.clear()
+    for place in reversed(places):
+        place.end(deadline)
+    places.clear()

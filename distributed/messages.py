@@ -243,6 +243,12 @@ class Warn(NamedTuple):
     text: str
 
 
+class Heartbeat(NamedTuple):
+    """The sender, a worker or a client, lives. `memory` is what the process of a worker uses, in bytes."""
+
+    memory: int
+
+
 # Worker to scheduler ---------------------------------------------------------------------------
 
 
@@ -334,12 +340,6 @@ class Files(NamedTuple):
     """Uploads that were made in an earlier life of the scheduler, and that the `Welcome` did not bring."""
 
     files: dict[str, bytes]
-
-
-class Heartbeat(NamedTuple):
-    """Bytes of resident memory of the sending process."""
-
-    memory: int
 
 
 class Audited(NamedTuple):
@@ -441,10 +441,13 @@ class Alive(NamedTuple):
 
 
 class Died(NamedTuple):
-    """From a nanny: the process of `worker` has ended, and why."""
+    """From a nanny: the process of `worker` has ended, why, and what it said last. `running` are the
+    assignments that its threads were at, unless somebody has ordered its end."""
 
     worker: str
     reason: str
+    output: str
+    running: tuple[Any, ...] | list[Any]
 
 
 class Kill(NamedTuple):

@@ -52,12 +52,14 @@ from distributed.processes import (
     pass_on,
     python_command,
 )
+from distributed.running import Running
 from distributed.transport import CONNECTED, DISCONNECTED, Address, Context, Dealer, Poller
 
 # How worker processes end that mean to. Everything else, 0 too, is a death.
 ORDERLY, AGAIN, NO_SCHEDULER = 80, 81, 82
 
-ALIVE_SECONDS = 2.0
+# See cli.MIN_WORKER_TIMEOUT.
+ALIVE_SECONDS = 1.0
 CHECK_SECONDS = 0.25
 # A worker that uses more than this share of its limit is ended, before the machine's own memory killer
 # picks a process of its choice.
@@ -67,6 +69,9 @@ FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
 # Workers that are asked to end get so long before they are killed. A task cannot be interrupted, so
 # more would only make people wait.
 GRACE_SECONDS = 1.0
+# Of each of the last lines of a worker that died, so much is told to whoever asks why: enough for a
+# message, little enough to travel with the failure of everything that depends on what it did.
+TOLD_CHARACTERS = 500
 # Reasons of deaths that wait for a connection.
 MAX_UNSENT = 100
 
@@ -98,6 +103,9 @@ class _Ward:
         self.process: psutil.Process | None = None
         self.registered = False
         self.reason = ""  # why we killed it, if we did
+        self.ordered = False  # somebody else wanted us to
+        self.running: Running | None = None  # what its threads are at
+        self.memory = 0  # bytes that it used when we looked last
         self.failure = ""  # why it says that another would fare no better
         self.crashes = 0  # in a row, before it had registered
         self.start_at = 0.0  # when to start the next process
@@ -133,9 +141,9 @@ class Nanny:
             while not self._stopping:
                 self._turn()
         finally:
-            self._end_workers()
+            ended = self._end_workers()
             if self._connected:
-                self._dealer.send((encode([Goodbye()]),))
+                self._dealer.send((encode([*ended, Goodbye()]),))
             self._dealer.close()
             self._poller.close()
             self._context.term()
@@ -192,7 +200,7 @@ class Nanny:
         if isinstance(message, Kill):
             for ward in self._wards:
                 if ward.worker in message.workers and ward.child is not None:
-                    ward.reason = message.reason
+                    ward.reason, ward.ordered = message.reason, True
                     logger.info("%s is ended: %s", _called(ward, ward.child), ward.reason)
                     kill_group(ward.child.pid)
         elif isinstance(message, HelloAgain):
@@ -212,13 +220,17 @@ class Nanny:
         ward.worker = uuid.uuid4().hex
         ward.directory = str(Path(self._directory, ward.worker))
         Path(ward.directory).mkdir()
+        running = str(Path(ward.directory, "running"))
+        ward.running = Running(running)
+        ward.memory = 0
         ward.registered = False
-        ward.reason = ""
+        ward.reason, ward.ordered = "", False
         options = self._options._replace(name=ward.name, local_directory=ward.directory)
         config = {
             "scheduler": list(self.scheduler),
             "nanny": self.id,
             "id": ward.worker,
+            "running": running,
             "options": options._asdict(),
         }
         command = python_like_ours(
@@ -259,14 +271,12 @@ class Nanny:
             self._replace(ward, child, status)
 
     def _replace(self, ward: _Ward, child: Child, status: int) -> None:
-        reason = ward.reason or describe_exit(status)
         if status != AGAIN:
             if not ward.reason:
-                logger.warning("%s died (%s); starting a new one", _called(ward, child), reason)
-            said = [line for line in child.tail if not line.startswith((STARTED, REGISTERED))]
-            if said and not ward.reason:
-                reason += "; its last output:\n" + "\n".join(said)
-            died = Died(ward.worker, reason)
+                logger.warning(
+                    "%s died (%s); starting a new one", _called(ward, child), describe_exit(status)
+                )
+            died = self._obituary(ward, child, status)
             if self._connected:
                 self._say(died)
             else:
@@ -277,23 +287,38 @@ class Nanny:
             ward.crashes += 1
             ward.start_at = time.monotonic() + pause_after(ward.crashes)
 
-    def _check_memory(self, ward: _Ward) -> None:
+    def _obituary(self, ward: _Ward, child: Child, status: int) -> Died:
+        reason = ward.reason or describe_exit(status)
+        if ward.memory and not ward.reason:
+            reason += f"; it last used {self._usage(ward)}"
+        said = [line for line in child.tail if not line.startswith((STARTED, REGISTERED))]
+        output = "\n".join(line[:TOLD_CHARACTERS] for line in said)
+        assert ward.running is not None
+        running = [] if ward.ordered else ward.running.assignments()
+        return Died(ward.worker, reason, output, running)
+
+    def _usage(self, ward: _Ward) -> str:
         limit = self._options.memory_limit
-        if not limit or ward.process is None or ward.child is None or ward.reason:
+        share = f"its limit of {limit / 1e9:.2f} GB" if limit else "memory, without a limit"
+        return f"{ward.memory / 1e9:.2f} GB of {share}"
+
+    def _check_memory(self, ward: _Ward) -> None:
+        if ward.process is None or ward.child is None or ward.reason:
             return
         try:
-            used = ward.process.memory_info().rss
+            ward.memory = ward.process.memory_info().rss or ward.memory  # 0 at its very end
         except psutil.Error:
             return  # it has just ended
-        if used > MEMORY_SHARE * limit:
-            ward.reason = (
-                f"memory: it used {used / 1e9:.2f} GB of its limit of {limit / 1e9:.2f} GB"
-            )
+        limit = self._options.memory_limit
+        if limit and ward.memory > MEMORY_SHARE * limit:
+            ward.reason = f"memory: it used {self._usage(ward)}"
             logger.warning("%s is ended: %s", _called(ward, ward.child), ward.reason)
             kill_group(ward.child.pid)
 
-    def _end_workers(self) -> None:
-        children = [ward.child for ward in self._wards if ward.child is not None]
+    def _end_workers(self) -> list[Died]:
+        """Returns what to say of those that may not have been able to say goodbye themselves."""
+        wards = [ward for ward in self._wards if ward.child is not None]
+        children = [ward.child for ward in wards if ward.child is not None]
         for child in children:
             child.terminate()
         deadline = time.monotonic() + GRACE_SECONDS
@@ -305,6 +330,7 @@ class Nanny:
             kill_group(child.pid)
         for child in children:
             child.join(GRACE_SECONDS)
+        return [Died(ward.worker, "its nanny was stopped", "", []) for ward in wards]
 
 
 def _is_running(ward: _Ward) -> bool:
@@ -359,7 +385,13 @@ def announce(what: str, place: str) -> None:
     print(f"{what:<30} {place}", flush=True)
 
 
-def make_worker(scheduler: Address, options: WorkerOptions, id: str | None, nanny: str) -> Any:
+def make_worker(
+    scheduler: Address,
+    options: WorkerOptions,
+    id: str | None = None,
+    nanny: str = "",
+    running: str | None = None,
+) -> Any:
     """The worker, with what it prints."""
     from distributed.worker import Worker
 
@@ -367,6 +399,7 @@ def make_worker(scheduler: Address, options: WorkerOptions, id: str | None, nann
         scheduler,
         id=id,
         nanny=nanny,
+        running=running,
         name=options.name,
         nthreads=options.nthreads,
         host=options.host,
@@ -391,7 +424,7 @@ def run_worker() -> None:
     gc.freeze()  # all that has been imported stays
     scheduler = Address(*config["scheduler"])
     try:
-        worker = make_worker(scheduler, options, config["id"], config["nanny"])
+        worker = make_worker(scheduler, options, config["id"], config["nanny"], config["running"])
         on_signals(worker.stop, worker.wake_descriptor)
         announce(STARTED, worker.address.place)
         ending = worker.run()

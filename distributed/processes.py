@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
@@ -15,13 +16,16 @@ from typing import IO
 TAIL_LINES = 20
 # A line that is longer is passed on, and remembered, in pieces.
 LINE_BYTES = 16 << 10
+# The end of a process is told at most so long after it, whether all its output has been read or not: the
+# tasks that it ran wait for that.
+LAST_WORDS_SECONDS = 0.25
 
 
 class Child:
     """Runs a command. It is told that we are gone by the end of its standard input.
 
-    `on_line(line, is_error)` is called for each line of its output, `on_exit(self)` once it has ended
-    and all its output has been seen; both in threads of their own.
+    `on_line(line, is_error)` is called for each line of its output, `on_exit(self)` once it has ended,
+    what it had started has been killed, and its output been seen; both in threads of their own.
     """
 
     def __init__(
@@ -85,9 +89,10 @@ class Child:
         kill_group(self.pid)
         assert self.process.stdin is not None
         self.process.stdin.close()
+        deadline = time.monotonic() + LAST_WORDS_SECONDS
         for reader in readers:
             # A grandchild in a session of its own may have inherited the pipe and keep it open for ever.
-            reader.join(1.0)
+            reader.join(max(0.0, deadline - time.monotonic()))
         self._on_exit(self)
 
 

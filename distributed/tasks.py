@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable
 from distributed.keys import shown_key
 from distributed.recipes import unpack_call
+from distributed.running import Running
 from distributed.serialize import nbytes, pickle_bytes, unpickle
 from distributed.tracebacks import dump_exception
 
@@ -65,16 +66,22 @@ class Unreadable:
 
 
 class TaskThreads:
-    """`values` is where inputs are found; `wake` is called when there are results to take."""
+    """`values` is where inputs are found; `wake` is called when there are results to take; which tasks run
+    is noted in `running`."""
 
     def __init__(
-        self, worker: Worker, values: Mapping[str, Any], wake: Callable[[], object]
+        self,
+        worker: Worker,
+        values: Mapping[str, Any],
+        wake: Callable[[], object],
+        running: Running,
     ) -> None:
         self.results: deque[Result] = deque()
-        self.running: dict[int, int] = {}  # assignment -> when a thread took it, on perf_counter_ns
+        self._began: dict[int, int] = {}  # assignment -> when a thread took it, on perf_counter_ns
         self._worker = worker
         self._values = values
         self._wake = wake
+        self._running = running
         self._pending: dict[int, Job] = {}
         self._queue: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._blobs: dict[str, bytes] = {}
@@ -108,7 +115,7 @@ class TaskThreads:
         """(assignment, milliseconds) of what threads are at, seceded ones too."""
         now = perf_counter_ns()
         return [
-            (number, (now - start) // 1_000_000) for number, start in tuple(self.running.items())
+            (number, (now - start) // 1_000_000) for number, start in tuple(self._began.items())
         ]
 
     def learn(self, function: str, blob: bytes) -> None:
@@ -141,9 +148,16 @@ class TaskThreads:
         return True
 
     def _run(self) -> None:
+        slot = self._running.take()
+        try:
+            self._run_tasks(*slot)
+        finally:
+            self._running.give_back(slot)
+
+    def _run_tasks(self, running: MutableSequence[int], slot: int) -> None:
         _thread.seceded = False
         pending, get, append, wake = self._pending, self._queue.get, self.results.append, self._wake
-        running = self.running
+        began = self._began
         while not _thread.seceded:
             assignment = get()
             if assignment is None:
@@ -152,9 +166,11 @@ class TaskThreads:
             if job is None:
                 continue  # taken back
             _thread.current = (self._worker, assignment)
-            running[assignment] = perf_counter_ns()
+            began[assignment] = perf_counter_ns()
+            running[slot] = assignment
             append(self._call(job))
-            del running[assignment]
+            running[slot] = 0
+            del began[assignment]
             _thread.current = None
             job = None
             wake()

@@ -64,6 +64,7 @@ from distributed.messages import (
     WorkerHello,
 )
 from distributed.registry import get_client, get_worker
+from distributed.running import Running
 from distributed.serialize import dumps, loads, nbytes, pickle_bytes, unpickle
 from distributed.store import Store
 from distributed.tasks import JOIN_SECONDS, Result, TaskThreads, Unreadable, workers_here
@@ -108,6 +109,7 @@ class Worker:
 
     `scheduler` is where it registers once it runs. `nthreads` tasks run at a time. Without a scheduler
     for `death_timeout` seconds it gives up. `on_registered` is called each time that it has registered.
+    `running` is the path of a file in which it notes what it runs, for its nanny; see `running.py`.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Worker:
         resources: dict[str, float] | None = None,
         local_directory: str | None = None,
         nanny: str = "",
+        running: str | None = None,
         death_timeout: float | None = None,
         on_registered: Callable[[], object] | None = None,
     ) -> None:
@@ -134,6 +137,7 @@ class Worker:
         self._nanny = nanny
         self._death_timeout = death_timeout
         self._on_registered = on_registered
+        self._running = Running(running)
         self._context: Any = Context()
         try:
             self._router = Router(self._context, host, port)
@@ -150,7 +154,7 @@ class Worker:
         self._fetcher = Fetcher(self._context, self._poller)
         self._server = Server(self._router, self._collect, self._accept)
         self._store = Store()
-        self._threads = TaskThreads(self, self._store.values, self._poller.wake)
+        self._threads = TaskThreads(self, self._store.values, self._poller.wake, self._running)
         self._core = WorkerCore(self.address.url, self._threads.take_back)
         # What other threads have for the loop: functions to call there.
         self._posted: deque[Callable[[], object]] = deque()
@@ -159,11 +163,13 @@ class Worker:
         self._files: dict[str, bytes] = {}  # that users have uploaded
         self._arrived: dict[int | str, Any] = {}  # values that the core has not decided on
         self._pickling: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._unpickling_for = self._running.take()
         self._client: Executor | None = None
         self._client_lock = threading.Lock()
         self._process = psutil.Process()
         self._epoch = ""  # of the scheduler that has welcomed us
         self._introduced = False  # hello has been said on this connection
+        self._hello_is_due = False
         self._registered = False
         self._alone_since: float | None = time.monotonic()
         self._next_complaint = time.monotonic() + 1.0
@@ -186,6 +192,7 @@ class Worker:
         try:
             while not self._ending:
                 self._turn()
+            self._running.absolve()
             if self._registered:
                 self._dealer.send(encode_parts([Goodbye()]))
         finally:
@@ -264,6 +271,8 @@ class Worker:
             self._arrived.clear()
             while self._heeded:
                 self._heeded.pop().set()
+        if self._hello_is_due:
+            self._hello()
 
     def _patience(self) -> float:
         return SUSPICION_SECONDS if self._router.suspicious else TURN_SECONDS
@@ -271,9 +280,9 @@ class Worker:
     def _hear(self) -> None:
         for event in self._dealer.events():
             if event == CONNECTED:
-                self._hello()
+                self._hello_is_due = True
             elif event == DISCONNECTED:
-                self._introduced = self._registered = False
+                self._introduced = self._registered = self._hello_is_due = False
                 self._alone_since = time.monotonic()
                 self._next_complaint = time.monotonic() + 1.0
             elif event == REFUSED and self._may_complain():
@@ -291,7 +300,11 @@ class Worker:
                 else:
                     self._events.append(message)
 
-    def _hello(self, message: Message | None = None) -> None:
+    def _on_hello_again(self, message: HelloAgain) -> None:
+        # Later in this turn: with all that came before this and the core has not taken in yet.
+        self._hello_is_due = True
+
+    def _hello(self) -> None:
         hello = WorkerHello(
             worker=self.id,
             epoch=self._epoch,
@@ -307,7 +320,7 @@ class Worker:
             holds=tuple(self._core.holds()),
             assigned=tuple(self._core.assigned()),
         )
-        self._introduced, self._registered = True, False
+        self._introduced, self._registered, self._hello_is_due = True, False, False
         self._tell([hello, *self._core.reminders()])
 
     def _on_welcome(self, message: Welcome) -> None:
@@ -418,7 +431,9 @@ class Worker:
             nonlocal left
             if isinstance(frames, list):
                 left += 1
-                self._pickling.put(lambda: self._unpickle(key, frames, arrive))
+                # To read it may end this process: then that is what the task comes to.
+                task = self._core.waiting_for(key)
+                self._pickling.put(lambda: self._unpickle(key, frames, arrive, task))
             elif isinstance(frames, str):
                 self._events.append(Unsendable(address, key, frames))
 
@@ -435,14 +450,21 @@ class Worker:
         self._fetcher.get(address, effect.keys, on_item, on_end)
 
     def _unpickle(
-        self, key: str, frames: Sequence[Frame], arrive: Callable[[str, Any, int], None]
+        self,
+        key: str,
+        frames: Sequence[Frame],
+        arrive: Callable[[str, Any, int], None],
+        assignment: int = 0,
     ) -> None:
+        running, slot = self._unpickling_for
+        running[slot] = assignment
         try:
             value = repeatable(loads(frames))
         except BaseException as error:
             # The task that wants it fails with this, where it looks the value up.
             value = Unreadable(key, error)
         size = nbytes(value)
+        running[slot] = 0
         self._post(lambda: arrive(key, value, size))
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
@@ -541,7 +563,7 @@ def _frames(value: Any) -> list[Frame] | str:
 _HEAR: dict[Any, Callable[[Worker, Any], None]] = {
     Welcome: Worker._on_welcome,
     Refused: Worker._on_refused,
-    HelloAgain: Worker._hello,
+    HelloAgain: Worker._on_hello_again,
     StartAgain: Worker._on_start_again,
     Goodbye: Worker._on_goodbye,
     Audit: Worker._on_audit,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from distributed.codec import decode, encode
-from distributed.messages import Answer, Call, Errors, Message, Run, WorkerHello
+from distributed.messages import Answer, Call, Errors, HelloAgain, Message, Run, WorkerHello
 from distributed.serialize import pickle_bytes, unpickle
 from distributed.transport import Context, Router
 from distributed.worker import Worker
@@ -93,3 +93,11 @@ def test_a_call_that_is_asked_for_again_runs_once(scheduler: Scheduler) -> None:
     wait_until(lambda: scheduler.heard(Answer))
     assert [unpickle(answer.value) for answer in scheduler.heard(Answer)] == [1]
     assert times == [1]
+
+
+def test_a_hello_that_was_asked_for_tells_of_what_came_just_before(scheduler: Scheduler) -> None:
+    """A scheduler that has given it up does not know of that any more, and cannot ask for it."""
+    waits = [(1, "x", b"", (("y", 1, ("tcp://127.0.0.1:1",)),), True)]
+    scheduler.say(Run("f", b"nothing", False, waits), HelloAgain())
+    wait_until(lambda: len(scheduler.heard(WorkerHello)) == 2)
+    assert scheduler.heard(WorkerHello)[1].assigned == ((1, "x"),)

@@ -198,8 +198,6 @@ class Audits:
         believed = self._lifecycle.known(key for key in message.absent if key in asked)
         absent = [task for task in believed if task in worker.holds]
         gone = [task for task in absent if self._lifecycle.remove_holder(task, worker)]
-        for lost in gone:
-            self._reports.requests.task_lost(lost)
         self._lifecycle.lose(gone)
         self._mend(worker, "does not hold {}", _keys(absent))
         unknown = []

@@ -39,6 +39,7 @@ from distributed.messages import (
     Refused,
     Release,
     Reply,
+    Scatter,
     Submit,
     Want,
     Warn,
@@ -261,6 +262,14 @@ class ClientCore:
         # Not kept until the next event: a waiter refers to futures.
         effects, self._effects = self._effects, []
         return effects
+
+    def current(self, question: Message) -> Message:
+        """What is left of a request by the time that it is sent, or sent again. The scheduler takes data to
+        be scattered for wanted: what has been called off meanwhile it would keep for ever."""
+        if isinstance(question, Scatter):
+            items = tuple(item for item in question.items if item[0] in self.entries)
+            return question._replace(items=items)
+        return question
 
     # The user asks
 

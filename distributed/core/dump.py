@@ -142,7 +142,7 @@ def _task(task: Task) -> dict[str, Any]:
         "dependents": _some(dependent.key for dependent in task.dependents or ()),
         "wanted_by": [client.id for client in task.wanters],
         "retries": task.retries,
-        "deaths": task.deaths,
+        "deaths": list(task.deaths),
         "workers": list(task.options.workers),
         "resources": dict(task.options.resources),
         "error": error,

@@ -192,6 +192,7 @@ def _check_locks(core: SchedulerCore) -> None:
 
 def _check_pools(core: SchedulerCore) -> None:
     queues = core.queues
+    paused = queues.now < queues.recovery.paused_until
     for queue in (queues.common, *(worker.queue for worker in queues.workers.values())):
         assert not any(task.options.resources and is_live((p, task)) for p, task in queue)
     assert queues.pools.heaps or not queues.pools.seekers
@@ -201,7 +202,7 @@ def _check_pools(core: SchedulerCore) -> None:
         for _, task in live:
             assert requirement_of(task.options) == requirement, (task, requirement)
             assert any(may_run(task, worker) for worker in queues.workers.values()), task
-        for worker in queues.open if live else ():
+        for worker in queues.open if live and not paused else ():
             # It would have taken one.
             assert not (may_run(live[0][1], worker) and worker.stock.fits(requirement[0])), worker
 

@@ -155,7 +155,7 @@ class Lifecycle:
             task.state = RELEASED
         task.function, task.arguments, task.options = function, arguments, options
         function.tasks += 1
-        task.retries, task.deaths = options.retries, 0
+        task.retries, task.deaths = options.retries, ()
         if dependencies:
             self._link(task, dependencies)
 
@@ -436,10 +436,13 @@ class Lifecycle:
 
     # A worker is lost
 
-    def lose_worker(self, worker: Worker, reason: str, guilty: Iterable[Task]) -> None:
-        """Run elsewhere what ran there, compute again what lay there. `guilty` may have killed it."""
+    def lose_worker(
+        self, worker: Worker, reason: str, guilty: Iterable[Task], output: str = ""
+    ) -> None:
+        """Run elsewhere what ran there, compute again what lay there. `guilty` may have killed it;
+        `output` is what it said last."""
         for task in guilty:
-            task.deaths += 1
+            task.deaths = (*task.deaths, f"{worker.named} (process {worker.pid}): {reason}")
         lost = [task for task in tuple(worker.holds) if self.remove_holder(task, worker)]
         self.queues.leave(worker)
         self.recovery.let_go(worker)
@@ -457,8 +460,8 @@ class Lifecycle:
             if task.state is not PROCESSING or task.worker is not worker:
                 continue  # failed or let go meanwhile
             task.worker = None
-            if task.deaths >= MAX_DEATHS:
-                self.fail(task, ("killed", _killed(task, worker, reason)))
+            if len(task.deaths) >= MAX_DEATHS:
+                self.fail(task, ("killed", _killed(task, output)))
             else:
                 self.requeue(task)
 
@@ -545,11 +548,15 @@ def _inherited_error(task: Task) -> Error | None:
     return None
 
 
-def _killed(task: Task, worker: Worker, reason: str) -> str:
-    return (
-        f"{task.key} was running on {task.deaths} workers that died, the last of them {worker.named} "
-        f"({reason}). It does not run again."
-    )
+def _killed(task: Task, output: str) -> str:
+    lines = [
+        f"{task.key} was running on {len(task.deaths)} workers that died; it is not run again:"
+    ]
+    lines += [f"  {number}. {death}" for number, death in enumerate(task.deaths, 1)]
+    if output:
+        lines.append("What the last of them said last:")
+        lines += [f"    {line}" for line in output.splitlines()]
+    return "\n".join(lines)
 
 
 def _drop_wanter(task: Task, client: Client) -> None:

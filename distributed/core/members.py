@@ -33,6 +33,8 @@ class Members:
         if self.peers.get(member.peer) is member:
             del self.peers[member.peer]
         self.peers[peer] = member
+        if member.peer != peer:
+            member.out = []  # it was for the old one
         member.peer = peer
         member.gone_since = None
         member.last_seen = now

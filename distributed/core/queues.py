@@ -386,7 +386,7 @@ def _room(worker: Worker, task: Task) -> int:
 
 def _runs_suspect(worker: Worker) -> bool:
     first = next(iter(worker.assigned.values()))
-    return isinstance(first, Task) and first.deaths > 0
+    return isinstance(first, Task) and bool(first.deaths)
 
 
 def _keeps_waiting(worker: Worker, now: float) -> bool:

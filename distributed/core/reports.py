@@ -173,6 +173,5 @@ class Reports:
             if worker.address == address:
                 free(worker, key)
                 if self.lifecycle.remove_holder(task, worker):
-                    self.requests.task_lost(task)
                     self.lifecycle.lose([task])
                 return

@@ -65,6 +65,12 @@ class Replication:
         self.waiting: dict[tuple[Worker, Task], None] = {}
         self.failure = ""
 
+    def look(self) -> None:
+        """Whether the data to be copied is still there."""
+        for _, task in self.waiting:
+            if task.state is not MEMORY:
+                self.failure = f"the data of {task.key} was lost while it was being copied"
+
     def reply(self) -> Reply | None:
         if self.failure:
             return Reply(self.request, False, self.failure)
@@ -252,6 +258,7 @@ class Requests:
         if self.replications:
             open_: list[Any] = []
             for replication in self.replications:
+                replication.look()
                 _answer(replication, replication.reply(), open_)
             self.replications = open_
         if self.restarts:
@@ -269,18 +276,11 @@ class Requests:
                 if pair[0] is worker:
                     del replication.waiting[pair]
 
-    def task_lost(self, task: Task) -> None:
-        """The data to be copied is gone."""
-        self._fail_copies(task, f"the data of {task.key} was lost while it was being copied")
-
     def task_stuck(self, task: Task, reason: str) -> None:
         """The data to be copied cannot leave its worker."""
-        self._fail_copies(task, f"{task.key} cannot be copied: {reason}")
-
-    def _fail_copies(self, task: Task, failure: str) -> None:
         for replication in self.replications:
             if any(pair[1] is task for pair in replication.waiting):
-                replication.failure = failure
+                replication.failure = f"{task.key} cannot be copied: {reason}"
 
     def client_lost(self, client: Client) -> None:
         self._postponed = [item for item in self._postponed if item[1] is not client]

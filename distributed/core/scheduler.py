@@ -21,6 +21,13 @@ from distributed.core.lifecycle import (
 )
 from distributed.core.locks import Locks
 from distributed.core.members import DOOMED, Members
+from distributed.core.patience import (
+    CLIENT_GRACE_SECONDS,
+    LOCK_SECONDS,
+    SILENCE_SECONDS,
+    Patience,
+    gone_for,
+)
 from distributed.core.queues import Queues
 from distributed.core.reports import Reports
 from distributed.core.requests import Requests, Restarting
@@ -96,13 +103,6 @@ from distributed.messages import (
 # A worker whose connection broke is lost when its nanny has not said within this time why: then the
 # nanny is cut off as well, or busy. Without a nanny it is lost at once.
 DIED_SECONDS = 1.0
-# A client whose connection broke may come back within this time and find its results.
-CLIENT_GRACE_SECONDS = 5.0
-# Silence after which a worker is given up. With a nanny, signs of life come from there, and a task that
-# never releases the interpreter lock does not stop them; without one such a task is as silent as a
-# machine that is off.
-SILENCE_SECONDS = 30.0
-SILENCE_SECONDS_WITHOUT_NANNY = 300.0
 # The end waits so long for workers and nannies to say goodbye: what a connection has received and its
 # owner has not read is lost when the other side closes it.
 END_SECONDS = 2.0
@@ -117,7 +117,7 @@ class SchedulerCore:
     neither a client nor unfinished work for so long. With `lock_grace` (seconds) there may have been an
     earlier life, whose clients hold locks; see `locks.py`. Assignments, and requests to workers, are
     numbered from `first_assignment`, which must be above the numbers of all earlier lives: workers may
-    still be at those.
+    still be at those. `worker_timeout` and `client_timeout` (seconds): see `patience.py`.
     """
 
     def __init__(
@@ -126,6 +126,8 @@ class SchedulerCore:
         idle_timeout: float | None = None,
         lock_grace: float = 0.0,
         first_assignment: int = 1,
+        worker_timeout: float = SILENCE_SECONDS,
+        client_timeout: float = CLIENT_GRACE_SECONDS,
     ) -> None:
         self.epoch = epoch
         self.idle_timeout = idle_timeout
@@ -136,6 +138,7 @@ class SchedulerCore:
         self.reports = Reports(self.lifecycle, self.requests)
         self.locks = Locks(lock_grace)
         self.members = Members()
+        self.patience = Patience(worker_timeout, client_timeout)
         self.complaints = Complaints()
         self.story = Story()
         self.audits = Audits(self.reports, self.story)
@@ -144,7 +147,7 @@ class SchedulerCore:
         self._ending = ""  # why the cluster is about to end
         self._end_at = 0.0
         self._loose: list[Send] = []  # to peers that are not members
-        self.evictions = Evictions(self.members, self.lifecycle, self._lose_evicted, self._loose)
+        self.evictions = Evictions(self.members, self.lifecycle, self._lose_worker, self._loose)
 
     def handle(self, events: Iterable[tuple[Peer, Message]], now: float) -> list[Effect]:
         """Take in a batch of events, decide, and say what to do.
@@ -227,10 +230,8 @@ class SchedulerCore:
         if client is None:
             client = Client(hello.client, peer, self.now)
         client.worker = hello.worker
-        if client.peer != peer:
-            client.out = []  # it was for the last connection
-        client.out.append(Welcome(self.epoch, {}))
         self.members.enter(client, peer, self.now)
+        client.out.append(Welcome(self.epoch, {}))
         wants = frozenset(hello.wants)
         self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
         self.lifecycle.settle(client)
@@ -240,8 +241,8 @@ class SchedulerCore:
 
     def _on_nanny_hello(self, peer: Peer, hello: NannyHello) -> None:
         nanny = self.members.nannies.get(hello.nanny) or Nanny(hello.nanny, peer, self.now)
-        nanny.out = [Welcome(self.epoch, {})]
         self.members.enter(nanny, peer, self.now)
+        nanny.out.append(Welcome(self.epoch, {}))
         self.evictions.remind(nanny)
 
     def _on_worker_hello(self, peer: Peer, hello: WorkerHello) -> None:
@@ -262,10 +263,10 @@ class SchedulerCore:
             worker.pid = hello.pid
             worker.memory_limit = hello.memory_limit
             worker.stock.totals = dict(hello.resources)
-        worker.out = [Welcome(self.epoch, self.requests.files)]
+        self.members.enter(worker, peer, self.now)
+        worker.out.append(Welcome(self.epoch, self.requests.files))
         worker.functions = set()
         worker.thief = None
-        self.members.enter(worker, peer, self.now)
         self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, dict(hello.holds))
@@ -322,7 +323,7 @@ class SchedulerCore:
 
     def _on_gone(self, peer: Peer, member: Any) -> None:
         if isinstance(member, Worker) and not member.nanny:
-            self._lose_worker(member, "its connection closed")
+            self._lose_worker(member, "its connection closed", _running(member))
         elif isinstance(member, Member):
             member.gone_since = self.now
             if isinstance(member, Worker):
@@ -331,7 +332,7 @@ class SchedulerCore:
 
     def _remove(self, member: Member, reason: str) -> None:
         if isinstance(member, Worker):
-            self._lose_worker(member, reason, blame=False)
+            self._lose_worker(member, reason)
         elif isinstance(member, Client):
             self._lose_client(member)
         else:
@@ -346,16 +347,14 @@ class SchedulerCore:
         self.lifecycle.settle(client)
         self.lifecycle.forget_functions(client, tuple(client.functions))
 
-    def _lose_worker(self, worker: Worker, reason: str, blame: bool = True) -> None:
-        """`blame`: the tasks that were running may be why it died."""
+    def _lose_worker(
+        self, worker: Worker, reason: str, guilty: Iterable[Task] = (), output: str = ""
+    ) -> None:
+        """Those that are `guilty` may be why it died; nobody is if its end was ordered."""
         self.members.leave(worker)
-        guilty = _running(worker) if blame else ()
         self.requests.worker_lost(worker, reason)
         self._note_loss(worker, reason)
-        for task in worker.holds:
-            if len(task.holders) == 1:
-                self.requests.task_lost(task)
-        self.lifecycle.lose_worker(worker, reason, guilty)
+        self.lifecycle.lose_worker(worker, reason, guilty, output)
 
     def _note_loss(self, worker: Worker, reason: str) -> None:
         given = [task.key for task in worker.assigned.values() if isinstance(task, Task)]
@@ -364,7 +363,7 @@ class SchedulerCore:
         self.story.note(f"{name}, which held it, is lost: {reason}", [t.key for t in worker.holds])
 
     def _lose_evicted(self, worker: Worker, reason: str) -> None:
-        self._lose_worker(worker, reason, blame=False)
+        self._lose_worker(worker, reason)
 
     def _on_goodbye(self, member: Member, message: Goodbye) -> None:
         self._remove(member, "it said goodbye")
@@ -382,7 +381,9 @@ class SchedulerCore:
                 self._lose_client(client)  # of that process: it cannot come back
         worker = self.members.workers.get(message.worker)
         if worker is not None:
-            self._lose_worker(worker, message.reason)
+            found = (worker.assigned.get(assignment) for assignment in message.running)
+            guilty = [task for task in found if isinstance(task, Task)]
+            self._lose_worker(worker, message.reason, guilty, message.output)
 
     def _on_answer(self, worker: Worker, message: Answer) -> None:
         self.requests.answered(worker, message.request, message.ok, message.value)
@@ -394,14 +395,20 @@ class SchedulerCore:
         worker.last_seen = self.now
         worker.memory = message.memory
 
+    def _on_client_heartbeat(self, client: Client, message: Heartbeat) -> None:
+        client.last_seen = self.now
+
     # Time passes
 
     def _on_tick(self) -> None:
+        self.patience.tick(self.members.all(), self.now)
         for worker in tuple(self.members.workers.values()):
             self._check_worker(worker)
         for client in tuple(self.members.clients.values()):
-            if _since(client.gone_since, self.now) > CLIENT_GRACE_SECONDS:
+            if self.patience.has_ended(client, self.now):
                 self._lose_client(client)
+            elif gone_for(client, self.now) > LOCK_SECONDS:
+                self.locks.client_lost(client)
         for nanny in tuple(self.members.nannies.values()):
             if nanny.gone_since is not None:
                 self.members.leave(nanny)
@@ -415,12 +422,21 @@ class SchedulerCore:
         self._check_idle()
 
     def _check_worker(self, worker: Worker) -> None:
-        silence = self.now - worker.last_seen
-        limit = SILENCE_SECONDS if worker.nanny else SILENCE_SECONDS_WITHOUT_NANNY
-        if _since(worker.gone_since, self.now) > DIED_SECONDS:
-            self._lose_worker(worker, "its connection closed, and its nanny does not say why")
-        elif silence > limit:
-            self._lose_worker(worker, f"nothing was heard of it for {silence:.0f} s", blame=False)
+        if gone_for(worker, self.now) > DIED_SECONDS:
+            self._lose_cut_off(worker)
+        elif self.patience.has_ended(worker, self.now):
+            silence = self.now - worker.last_seen
+            self._lose_worker(worker, f"nothing was heard of it for {silence:.0f} s")
+
+    def _lose_cut_off(self, worker: Worker) -> None:
+        """A nanny that is there would have said that it died: then nobody is to blame. If that is gone as
+        well, so may be the whole machine, and a task may be why."""
+        nanny = self.members.nannies.get(worker.nanny)
+        if nanny is not None and nanny.gone_since is None:
+            self._lose_worker(worker, "its connection closed, and it has not come back")
+        else:
+            reason = "its connection closed, and so did its nanny's"
+            self._lose_worker(worker, reason, _running(worker))
 
     def _check_idle(self) -> None:
         if self.members.clients or any(t.state in ACTIVE for t in self.lifecycle.tasks.values()):
@@ -503,8 +519,8 @@ class SchedulerCore:
 
 
 def _running(worker: Worker) -> list[Task]:
-    """The tasks that its threads were at. Assignments start in their order, so those are the oldest
-    that have not been reported."""
+    """A guess at what its threads were at, for when no nanny tells. Assignments start in their order, so
+    those are the oldest that have not been reported."""
     running: list[Task] = []
     for assignment, task in worker.assigned.items():
         if assignment not in worker.seceded and len(running) == worker.nthreads:
@@ -512,10 +528,6 @@ def _running(worker: Worker) -> list[Task]:
         if isinstance(task, Task):
             running.append(task)
     return running
-
-
-def _since(moment: float | None, now: float) -> float:
-    return 0.0 if moment is None else now - moment
 
 
 def _report(handler: Callable[[Reports, Worker, Any], None]) -> Handler:
@@ -565,6 +577,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Concede): _lock(Locks.on_concede),
     (Client, IsLocked): _lock(Locks.on_is_locked),
     (Client, Stop): SchedulerCore._on_stop,
+    (Client, Heartbeat): SchedulerCore._on_client_heartbeat,
     (Client, Goodbye): SchedulerCore._on_goodbye,
     (Worker, Done): _report(Reports.on_done),
     (Worker, Errors): _report(Reports.on_errors),

@@ -152,7 +152,7 @@ class Task:
         self.nbytes = 0
         self.error: Error | None = None
         self.retries = options.retries
-        self.deaths = 0  # of workers that were running it
+        self.deaths: tuple[str, ...] = ()  # of workers that were running it, in words
 
     def add_dependent(self, task: Task) -> None:
         dependents = self.dependents
@@ -300,7 +300,7 @@ class Nonsense(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """Time has passed. Fed at least twice a second."""
+    """Time has passed. Fed at least every `patience.TICK_SECONDS`."""
 
 
 # Effects: what the shell has to do once the core has decided.

@@ -284,6 +284,11 @@ class WorkerCore:
     def assigned(self) -> list[tuple[int, str]]:
         return [(job.assignment, job.key) for job in self.jobs.values()]
 
+    def waiting_for(self, key: str) -> int:
+        """The assignment, the oldest, that needs this data from elsewhere; 0 if none does."""
+        wanted = self.inputs.get(key)
+        return min((job.assignment for job in wanted.jobs), default=0) if wanted else 0
+
     def reminders(self) -> list[Message]:
         """What follows a hello: a message that said it before may have been lost, or was said to another
         life of the scheduler."""

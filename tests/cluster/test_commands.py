@@ -176,6 +176,29 @@ def test_an_unreachable_scheduler(options: tuple[str, ...]) -> None:
     assert time.monotonic() - start > 1.5
 
 
+def test_workers_stay_for_a_while_without_a_scheduler() -> None:
+    with running("dscheduler", "--port", "0") as scheduler:
+        place = scheduler.line().removeprefix("Start scheduler at ")
+        with running("dworker", place, "--death-timeout", "2") as worker:
+            worker.line(), worker.line()
+            (process,) = psutil.Process(worker.process.pid).children()
+            scheduler.process.kill()
+            scheduler.process.wait()
+            start = time.monotonic()
+            process.wait(20)
+            assert time.monotonic() - start > 1.5
+            status, errors = worker.end(5)
+            assert status == 1
+            assert f"no scheduler has answered at tcp://{place} for 2 s" in errors
+
+
+@pytest.mark.parametrize("option", [("--worker-timeout", "2"), ("--client-timeout", "0.5")])
+def test_too_little_patience_is_refused(option: tuple[str, str]) -> None:
+    status, errors = Command("dscheduler", "--port", "0", *option).end(10)
+    assert status == 2
+    assert option[0] in errors and "is not in the range" in errors
+
+
 def test_a_worker_may_be_there_before_the_scheduler() -> None:
     port = str(free_port())
     with ExitStack() as stack:

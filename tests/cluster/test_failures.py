@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,8 +93,17 @@ def test_data_of_a_graph_that_was_lost_with_a_worker_is_sent_again(
 def test_a_task_that_kills_its_worker_fails_after_four_deaths(two_workers: Executor) -> None:
     others = two_workers.map(slow_inc, range(20))
     killer = two_workers.submit(os._exit, 7)
-    with pytest.raises(KilledWorker, match=r"4 workers that died.*exit status 7"):
+    with pytest.raises(KilledWorker) as caught:
         killer.result(timeout=30)
+    lines = str(caught.value).splitlines()
+    assert "was running on 4 workers that died" in lines[0]
+    for number, line in enumerate(lines[1:], 1):
+        assert re.fullmatch(
+            rf"  {number}\. tcp://127\.0\.0\.1:\d+ \(process \d+\): exit status 7; "
+            r"it last used \d+\.\d\d GB of its limit of \d+\.\d\d GB",
+            line,
+        )
+    assert len(lines) == 5
     assert killer.status == "error"
     assert two_workers.gather(others) == list(range(1, 21))
 
@@ -223,17 +233,21 @@ def test_a_worker_that_joins_gets_work(two_workers: Executor, tmp_path: Path) ->
     assert two_workers.gather(futures) == list(range(1, 401))
 
 
-def test_the_keys_of_a_client_that_dies_are_released(two_workers: Executor) -> None:
+def test_the_keys_of_a_client_that_dies_are_released() -> None:
+    with LocalCluster(n_workers=1, client_timeout=1) as cluster, Executor(cluster) as executor:
+        keys_of_a_client_that_dies(executor)
+
+
+def keys_of_a_client_that_dies(executor: Executor) -> None:
     script = (
         "import os, sys; from distributed import Executor, wait;"
         "e = Executor(sys.argv[1]); f = e.map(abs, range(7)); wait(f); print(len(f), flush=True);"
         "os.kill(os.getpid(), 9)"
     )
-    command = [sys.executable, "-c", script, two_workers.scheduler_address]
+    command = [sys.executable, "-c", script, executor.scheduler_address]
     died = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert (died.stdout, died.returncode) == ("7\n", -signal.SIGKILL)
-    assert len(two_workers.who_has()) == 7
-    wait_until(lambda: not two_workers.who_has(), 20, "the end of its keys")
+    wait_until(lambda: not executor.who_has(), 20, "the end of its keys")
 
 
 def test_without_a_scheduler_waiting_ends_with_a_reason(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from distributed.codec import decode, encode
 from distributed.core.invariants import check
+from distributed.core.patience import TICK_SECONDS
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import TRANSITIONS, Exit, Gone, Log, Nonsense, Send, Task, Tick
 from distributed.messages import (
@@ -72,6 +73,14 @@ class Env:
         self._states = states
 
     def tick(self, seconds: float = 0.0) -> None:
+        """So much time passes, as it does for a scheduler that runs."""
+        while seconds > TICK_SECONDS:
+            self.stall(TICK_SECONDS)
+            seconds -= TICK_SECONDS
+        self.stall(seconds)
+
+    def stall(self, seconds: float) -> None:
+        """The scheduler stands still for so long."""
         self.now += seconds
         self.send("", Tick())
 

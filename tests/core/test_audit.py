@@ -67,7 +67,7 @@ def test_an_answer_that_agrees_changes_nothing(env: Env) -> None:
 def test_each_worker_is_asked_again_and_again(env: Env) -> None:
     for _ in range(3):
         answer(env, asked(env))
-        env.tick(AUDIT_SECONDS / 2)
+        env.tick(AUDIT_SECONDS / 4)
         assert env.take("W", Audit) == []
 
 

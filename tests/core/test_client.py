@@ -62,6 +62,7 @@ from distributed.messages import (
     Refused,
     Release,
     Reply,
+    Scatter,
     Submit,
     Want,
     Warn,
@@ -288,6 +289,15 @@ def test_a_restart_cancels_everything_and_releases_what_was_on_its_way(env: Env)
     assert env.told(Cleared("restart")) == [Release(("x", "y"))]
     assert [entry.status for entry in entries] == [CANCELLED, CANCELLED]
     assert env.core.entries == {}
+
+
+def test_what_is_not_wanted_any_more_is_not_scattered(env: Env) -> None:
+    """The scheduler would take it for wanted, and nobody would ever let go of it."""
+    env.handle(Adopt(["x", "y"], announce=False))
+    env.handle(CallOff([env.core.entries["x"]]))
+    question = Scatter(1, (("x", 8), ("y", 8)), None)
+    assert env.core.current(question) == Scatter(1, (("y", 8),), None)
+    assert env.core.current(Want(("x",))) == Want(("x",))
 
 
 def test_a_new_connection_hears_everything_again(env: Env) -> None:

@@ -127,7 +127,7 @@ def test_the_others_there_run_elsewhere_and_are_not_blamed(env: Env) -> None:
         env.finish("V", *more.values())
     assert {env.state(key) for key in ("done", "y", "z")} == {MEMORY}
     tasks = env.core.lifecycle.tasks.values()
-    assert {task.deaths for task in tasks} == {0}
+    assert {task.deaths for task in tasks} == {()}
 
 
 def test_what_waits_for_it_and_what_it_only_needed_are_ended_too(env: Env) -> None:
@@ -199,7 +199,7 @@ def test_an_order_that_was_lost_is_given_again(env: Env) -> None:
     env.tick(TICK)
     env.nanny()
     assert kills(env) == ["W"]
-    env.send("N", Died("W", "as ordered"))
+    env.send("N", Died("W", "as ordered", "", ()))
     env.gone("N")
     env.tick(TICK)
     env.nanny()
@@ -282,7 +282,7 @@ def test_the_others_there_are_not_blamed_for_the_time(env: Env) -> None:
     assert kills(env) == ["V"]
     env.worker("V2", nanny="N")
     assert set(env.runs("V2")) == {"y"}
-    assert env.core.lifecycle.tasks["y"].deaths == 0
+    assert env.core.lifecycle.tasks["y"].deaths == ()
 
 
 def test_two_that_are_over_their_time_end_together(env: Env) -> None:
@@ -319,7 +319,7 @@ def test_a_result_that_came_in_time_counts_although_the_scheduler_was_held_up(en
     env.submit("C", "x", options=limit(2.0))
     env.send("W", Started((1,)))
     let_pass(env, 1)
-    env.tick(LATE_SECONDS + 5)  # it has not read anything for so long
+    env.stall(LATE_SECONDS + 5)  # it has not read anything for so long
     assert kills(env) == []
     env.finish("W", 1)
     let_pass(env, 1)

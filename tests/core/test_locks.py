@@ -13,7 +13,8 @@ from distributed.codec import decode, encode
 from distributed.core import locks
 from distributed.core.client import ClientCore, Conceding, Connected, Contending, Tell, Waiter
 from distributed.core.contenders import HOLDING, WAITING, Contender
-from distributed.core.scheduler import CLIENT_GRACE_SECONDS, DIED_SECONDS
+from distributed.core.patience import LOCK_SECONDS
+from distributed.core.scheduler import DIED_SECONDS
 from distributed.messages import (
     Concede,
     Contend,
@@ -112,7 +113,7 @@ def test_what_the_client_of_a_worker_held_is_free_when_the_worker_is_dead(env: E
     env.gone("E")
     env.tick(0.5)
     assert heard(env, "C") == []  # it may be back
-    env.send("N", Died("W", "killed by SIGKILL"))
+    env.send("N", Died("W", "signal 9 (SIGKILL)", "", ()))
     assert heard(env, "C") == [Granted("l", 1)]
 
 
@@ -125,7 +126,7 @@ def test_the_death_of_a_worker_that_was_given_up_before_counts_too(env: Env) -> 
     env.gone("E")
     env.tick(DIED_SECONDS + 0.1)
     assert is_locked(env, "C")
-    env.send("N", Died("W", "killed by SIGKILL"))
+    env.send("N", Died("W", "signal 9 (SIGKILL)", "", ()))
     assert not is_locked(env, "C")
 
 
@@ -194,7 +195,7 @@ def test_a_client_that_vanishes_loses_its_locks_after_a_while(env: Env) -> None:
     contend(env, "C", 1)
     contend(env, "D", 1)
     env.gone("C")
-    env.tick(CLIENT_GRACE_SECONDS)
+    env.tick(LOCK_SECONDS)
     assert heard(env, "D") == []
     env.tick(0.1)
     assert heard(env, "D") == [Granted("l", 1)]
@@ -253,7 +254,7 @@ def test_the_first_of_two_holders_wins(env: Env) -> None:
     contend(env, "C", 1)
     contend(env, "D", 1)
     env.gone("C")
-    env.tick(CLIENT_GRACE_SECONDS + 1)
+    env.tick(LOCK_SECONDS + 1)
     env.client("C", locks=(("l", 1, True, True),))
     assert heard(env, "C") == [Denied("l", 1, "")]
     concede(env, "D", 1)
@@ -275,7 +276,7 @@ def test_a_client_that_contradicts_itself_breaks_nothing(env: Env, heir: Env) ->
 def test_who_comes_late_and_finds_the_lock_free_has_it(env: Env) -> None:
     contend(env, "C", 1)
     env.gone("C")
-    env.tick(CLIENT_GRACE_SECONDS + 1)
+    env.tick(LOCK_SECONDS + 1)
     env.client("C", locks=(("l", 1, True, True),))
     assert heard(env, "C") == []
     assert contend(env, "D", 1, waits=False) == [Denied("l", 1, "")]
@@ -452,7 +453,7 @@ class World:
     def finish(self) -> None:
         """No more faults: whoever gets a lock lets it go, until nobody waits."""
         self.deliver_all()
-        self.env.tick(GRACE + CLIENT_GRACE_SECONDS + 1)
+        self.env.tick(GRACE + LOCK_SECONDS + 1)
         self.collect()
         self.deliver_all()
         while holders := [(p, c) for p in self.parties for n in "lm" for c in p.holds(n)]:

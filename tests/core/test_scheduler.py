@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from distributed.core.lifecycle import MAX_DEATHS
-from distributed.core.requests import RESTART_SECONDS
-from distributed.core.scheduler import (
+from distributed.core.patience import (
     CLIENT_GRACE_SECONDS,
-    DIED_SECONDS,
-    END_SECONDS,
+    ON_OPEN_CONNECTION,
     SILENCE_SECONDS,
-    SILENCE_SECONDS_WITHOUT_NANNY,
+    WITHOUT_NANNY,
 )
+from distributed.core.requests import RESTART_SECONDS
+from distributed.core.scheduler import DIED_SECONDS, END_SECONDS
 from distributed.core.states import MEMORY, NO_WORKER, PROCESSING, Nonsense
 from distributed.messages import (
     PROTOCOL,
@@ -427,7 +427,12 @@ def test_only_running_tasks_are_blamed_and_the_fourth_death_is_the_last(env: Env
         env.gone(worker)
     ((key, how, why),) = env.items("C", Ended)
     assert (key, how) == ("killer", "killed")
-    assert "4 workers that died" in why and "its connection closed" in why
+    lines = why.splitlines()
+    assert lines[0] == "killer was running on 4 workers that died; it is not run again:"
+    assert lines[1:] == [
+        f"  {n}. W{n - 1} at {address(f'W{n - 1}')} (process 1): its connection closed"
+        for n in range(1, 5)
+    ]
     worker = env.worker("W9")
     assert set(env.runs(worker)) == {"bystander"}
 
@@ -442,7 +447,63 @@ def test_a_suspect_runs_alone(env: Env) -> None:
 def test_a_worker_that_leaves_is_not_blamed_on_its_tasks(env: Env) -> None:
     env.submit("C", "x")
     env.send("W", Goodbye())
-    assert env.core.lifecycle.tasks["x"].deaths == 0
+    assert env.core.lifecycle.tasks["x"].deaths == ()
+
+
+def deaths(env: Env) -> dict[str, int]:
+    return {key: len(task.deaths) for key, task in env.core.lifecycle.tasks.items()}
+
+
+def test_what_the_nanny_says_was_running_is_blamed_and_nothing_else(env: Env) -> None:
+    env.gone("W")
+    env.nanny()
+    env.worker("V", nthreads=2, nanny="N")
+    env.submit("C", "a", "b", "c", "d")
+    given = env.runs("V")
+    env.release("C", "b")  # runs on, but nobody wants it
+    running = (given["c"], given["b"], 999)
+    env.send("N", Died("V", "exit status 3", "", running))
+    assert deaths(env) == {"a": 0, "c": 1, "d": 0}
+
+
+def test_after_four_deaths_their_reasons_are_told_and_the_last_words(env: Env) -> None:
+    env.gone("W")
+    env.nanny()
+    env.submit("C", "killer")
+    for number in range(MAX_DEATHS):
+        env.worker(f"W{number}", nanny="N")
+        running = tuple(env.runs(f"W{number}").values())
+        env.gone(f"W{number}")
+        env.send("N", Died(f"W{number}", f"exit status {number}", "alas\npoor Yorick", running))
+    ((key, how, why),) = env.items("C", Ended)
+    assert (key, how) == ("killer", "killed")
+    assert "W0 at tcp://W0:1 (process 1): exit status 0\n" in why
+    assert why.endswith(
+        "(process 1): exit status 3\nWhat the last of them said last:\n    alas\n    poor Yorick"
+    )
+
+
+def test_nobody_is_blamed_if_the_nanny_is_there_and_does_not_say_that_the_worker_died(
+    env: Env,
+) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.gone("W")
+    env.submit("C", "x")
+    env.gone("V")
+    env.tick(DIED_SECONDS + 0.1)
+    assert deaths(env) == {"x": 0}
+
+
+def test_what_ran_is_guessed_if_the_nanny_is_gone_too(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.gone("W")
+    env.submit("C", "x", "prefetched")
+    env.gone("V")
+    env.gone("N")
+    env.tick(DIED_SECONDS + 0.1)
+    assert deaths(env) == {"x": 1, "prefetched": 0}
 
 
 def test_with_a_nanny_the_reason_is_waited_for(env: Env) -> None:
@@ -452,9 +513,8 @@ def test_with_a_nanny_the_reason_is_waited_for(env: Env) -> None:
     env.submit("C", "x")
     env.gone("V")
     assert env.state("x") == PROCESSING
-    env.send("N", Died("V", "exit status 3"))
+    env.send("N", Died("V", "exit status 3", "", ()))
     assert env.state("x") != PROCESSING
-    assert env.core.lifecycle.tasks["x"].deaths == 1
 
 
 def test_without_word_of_the_nanny_the_worker_is_lost_after_a_second(env: Env) -> None:
@@ -474,21 +534,22 @@ def test_a_worker_that_falls_silent_is_given_up(env: Env) -> None:
     assert set(env.core.members.workers) == {"V", "W"}
     env.tick(2)
     assert set(env.core.members.workers) == {"W"}
-    env.tick(SILENCE_SECONDS_WITHOUT_NANNY)
+    env.tick(WITHOUT_NANNY * SILENCE_SECONDS)
     assert set(env.core.members.workers) == set()
 
 
 def test_who_was_given_up_is_asked_to_say_hello(env: Env) -> None:
-    env.tick(SILENCE_SECONDS_WITHOUT_NANNY + 1)
+    env.tick(WITHOUT_NANNY * SILENCE_SECONDS + 1)
     env.finish("W", 1)
     assert env.take("W", HelloAgain)
 
 
 def test_who_says_hello_twice_keeps_what_it_was_given_in_between(env: Env) -> None:
-    env.tick(SILENCE_SECONDS_WITHOUT_NANNY + 1)
+    env.tick(WITHOUT_NANNY * SILENCE_SECONDS + 1)
     env.send("W", Heartbeat(1))
     env.send("W", Heartbeat(1))
     assert len(env.take("W", HelloAgain)) == 2
+    env.client()
     env.worker()
     env.submit("C", "x")
     assert env.runs("W") == {"x": 1}
@@ -875,6 +936,78 @@ def test_a_client_that_does_not_come_back_is_forgotten(env: Env) -> None:
     env.assert_empty()
     assert env.core.members.clients == {}
     assert env.core.lifecycle.functions == {}
+
+
+def test_a_client_that_falls_silent_is_forgotten_and_may_come_back(env: Env) -> None:
+    env.submit("C", "x")
+    env.tick(CLIENT_GRACE_SECONDS * ON_OPEN_CONNECTION - 1)
+    env.send("C", Heartbeat(0))
+    env.tick(CLIENT_GRACE_SECONDS * ON_OPEN_CONNECTION)
+    assert env.core.members.clients
+    env.tick(0.1)
+    env.assert_empty()
+    assert env.core.members.clients == {}
+    env.send("C", Heartbeat(0))
+    assert env.take("C", HelloAgain)
+    env.client()
+    env.submit("C", "x")
+    assert env.state("x") is not None
+
+
+def test_how_long_who_may_be_silent_can_be_set() -> None:
+    env = Env(worker_timeout=4.0, client_timeout=2.0)
+    env.client()
+    env.nanny()
+    env.worker()
+    env.worker("V", nanny="N")
+    env.client("D")
+    env.gone("D")
+    env.tick(2.1)
+    assert set(env.core.members.clients) == {"C"}
+    env.tick(2)
+    assert set(env.core.members.workers) == {"W"}
+    env.tick(6)
+    assert env.core.members.clients == {}
+    env.tick(30)
+    assert set(env.core.members.workers) == set()
+
+
+def test_the_schedulers_own_silence_is_held_against_nobody(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.tick(SILENCE_SECONDS - 2)
+    env.client("D")
+    env.gone("D")
+    env.tick(1)
+    env.stall(1000)
+    assert set(env.core.members.workers) == {"V", "W"}
+    assert set(env.core.members.clients) == {"C", "D"}
+    env.tick(CLIENT_GRACE_SECONDS)  # what they had been silent for before still counts
+    assert set(env.core.members.workers) == {"W"}
+    assert set(env.core.members.clients) == {"C"}
+
+
+def test_what_a_worker_says_that_was_stopped_and_given_up_changes_nothing(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.send("W", Goodbye())
+    env.submit("C", "x", "y")
+    stale = env.runs("V")
+    env.tick(SILENCE_SECONDS + 1)
+    assert "V" not in env.core.members.workers
+    env.worker("U")
+    fresh = env.runs("U")
+    env.finish("V", stale["x"])
+    env.fail("V", stale["y"])
+    assert env.take("V", HelloAgain)
+    assert env.finished("C") == []
+    # It has the result of x now; the hello tells, and the copy counts.
+    env.worker("V", nanny="N", holds=(("x", 28), ("old", 5)), peer="V")
+    assert env.finished("C") == ["x"]
+    assert env.items("V", Free) == ["old"]
+    env.finish("U", fresh["y"])
+    assert env.finished("C") == ["y"]
+    assert deaths(env) == {"x": 0, "y": 0}
 
 
 # Strangers

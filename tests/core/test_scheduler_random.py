@@ -243,7 +243,7 @@ class World:
         here = self.env.core.members.workers
         for worker in self.workers:
             if worker.id not in here:
-                self.env.send("N", Died(worker.id, "as it was told"))
+                self.env.send("N", Died(worker.id, "as it was told", "", ()))
                 self.env.gone(worker.peer)
         self.workers = [worker for worker in self.workers if worker.id in here]
 

@@ -1,4 +1,4 @@
-"""python -m tests.sim --seed N | --seeds A-B | --minutes M"""
+"""python -m tests.sim --seed N | --seeds A-B | --minutes M | --sequences N"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from tests.sim import machine
 from tests.sim.run import SEEDS, Report, run
 
 
@@ -20,7 +21,11 @@ def main() -> int:
     group.add_argument(
         "--minutes", type=float, help="run fresh seeds for so long; keep those that fail"
     )
+    group.add_argument("--sequences", type=int, help="so many short ones, drawn by hypothesis")
     options = parser.parse_args()
+    if options.sequences is not None:
+        machine.hunt(options.sequences)
+        return 0
     if options.seed is not None:
         return replay(options.seed)
     if options.seeds is not None:

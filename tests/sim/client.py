@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed.codec import decode, encode_parts
+from distributed.connection import REPEATABLE
 from distributed.core.client import (
     CANCELLED,
     ERROR,
@@ -31,7 +32,7 @@ from distributed.core.client import (
     Wake,
     Welcomed,
 )
-from distributed.messages import Goodbye, Message, Scatter
+from distributed.messages import Goodbye, Heartbeat, HelloAgain, Message, Scatter
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.fetcher import SimFetcher
@@ -40,6 +41,7 @@ from tests.sim.tasks import Book, packed, unpacked
 from tests.sim.world import Process
 
 SCHEDULER_GONE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 2.0
 RELEASE_SECONDS = 0.1
 SCATTER_ATTEMPTS = 3
 
@@ -100,6 +102,8 @@ class Future:
             self._end(*_outcome(self.entry))  # called off while the data was on its way
         elif isinstance(frames, list):
             self._end("value", unpacked(frames[0]))
+        elif isinstance(frames, str):
+            self._end("unsendable", frames)
         else:
             assert frames is None, frames
             self.client.handle(Unreachable([(self.key, address)]))
@@ -130,19 +134,21 @@ class Client(Process):
         super().__init__(net.world, name)
         self.core = ClientCore(name)
         self.book = book
+        # Since when the scheduler has not heard of us, and which one: its life, and the time on its clock.
+        self.away_since: tuple[int, float] | None = None
         self.was_alone = False  # for so long that what was pending has been given up
         self._outbox: list[Message] = []
         self._dropped: list[Entry] = []
         self._release_is_due = False
         self._jobs: deque[Callable[[], object]] = deque()
-        # All can be asked again.
         self._questions: dict[int, tuple[Message, Callable[[bool, Any], object]]] = {}
         self._requests = 0
-        self._lost_since: float | None = self.world.now
+        self._lost_since: float | None = self.clock.now()
         self._welcomed = False
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
         self._fetcher = SimFetcher(net, self)
-        self.later(1.0, self._check_connection)
+        self.after(1.0, self._check_connection)
+        self.after(HEARTBEAT_SECONDS, self._beat)
 
     # For the user
 
@@ -218,10 +224,17 @@ class Client(Process):
             else:
                 self.soon(lambda: self.scatter(key, end, attempts + 1))
 
+        self.ask(lambda request: Scatter(request, ((key, 8),), None), on_targets)
+
+    def ask(self, message: Callable[[int], Message], end: Callable[[bool, Any], object]) -> None:
+        """A request. `end(ok, value)` is called with the answer; with a text if there is none."""
+        asked = message(self._requests + 1)
+        if self._lost_since is not None and not isinstance(asked, REPEATABLE):
+            end(False, "there is no connection")
+            return
         self._requests += 1
-        question = Scatter(self._requests, ((key, 8),), None)
-        self._questions[self._requests] = (question, on_targets)
-        self._outbox.append(question)
+        self._questions[self._requests] = (asked, end)
+        self._outbox.append(self.core.current(asked))
         self.wake()
 
     def close(self) -> None:
@@ -231,6 +244,10 @@ class Client(Process):
         self._send_outbox()
         # What has been sent still arrives.
         self.world.at(1.0, lambda: self.die("closed"))
+
+    def cut_off(self, other: Process) -> None:
+        if isinstance(other, scheduler.Scheduler) and self.away_since is None:
+            self.away_since = (other.life, other.clock.now())
 
     # The loop
 
@@ -249,21 +266,33 @@ class Client(Process):
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
-                self._outbox += [question for question, _ in self._questions.values()]
+                self._ask_again()
             elif event == DISCONNECTED:
-                self._lost_since = self.world.now
+                self._lost_since = self.clock.now()
+                self._fail_questions("the connection broke", but=REPEATABLE)
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 self._decide(message)
+                if isinstance(message, HelloAgain):
+                    self._ask_again()
+
+    def _ask_again(self) -> None:
+        self._outbox += [question for question, _ in self._questions.values()]
 
     def _check_connection(self) -> None:
         if self._welcomed and self._lost_since is not None:
-            seconds = self.world.now - self._lost_since
+            seconds = self.clock.now() - self._lost_since
             if seconds > SCHEDULER_GONE_SECONDS:
                 self.was_alone = True
-                self._fail_questions()
+                self._fail_questions("there is no scheduler")
                 self._decide(Abandon(LOST, f"no scheduler has answered for {seconds:.0f} s"))
-        self.later(1.0, self._check_connection)
+        self.after(1.0, self._check_connection)
+
+    def _beat(self) -> None:
+        if self._lost_since is None:
+            self._outbox.append(Heartbeat(0))
+            self.wake()
+        self.later(HEARTBEAT_SECONDS, self._beat)
 
     def _send_outbox(self) -> None:
         if self._outbox:
@@ -288,17 +317,20 @@ class Client(Process):
                 answered(effect.ok, effect.value)
         elif isinstance(effect, Welcomed):
             self._welcomed = True
+            self.away_since = None
         else:
             assert isinstance(effect, Caution), effect
 
-    def _fail_questions(self) -> None:
-        questions, self._questions = self._questions, {}
-        for _, answered in questions.values():
-            answered(False, "there is no scheduler")
+    def _fail_questions(self, reason: str, but: tuple[Any, ...] = ()) -> None:
+        for request, (asked, answered) in tuple(self._questions.items()):
+            if not isinstance(asked, but):
+                del self._questions[request]
+                answered(False, reason)
 
     def leftovers(self) -> list[Any]:
         """What should not be there once all futures are dropped."""
         core = self.core
         tables = (core.entries, core._unsettled, core.contenders.table, self._dropped)
         found: list[Any] = [(self.name, table) for table in tables if table]
+        found += [(self.name, "has not been answered")] if self._questions else []
         return found + ([core.inline_bytes] if core.inline_bytes else [])

@@ -9,6 +9,9 @@ from tests.sim.tasks import BLOBS, LONG_SECONDS, SHORT_SECONDS, Spec
 
 MAX_TASKS = 40
 LARGE = 1 << 20
+# What tasks ask for; and ENOUGH of it for any of them.
+NEEDS = ({"GPU": 0.5}, {"GPU": 1.0}, {"GPU": 2.0}, {"GPU": 1.0, "MEM": 0.1})
+ENOUGH = {"GPU": 2.0, "MEM": 0.3}
 # Some of the long tasks take longer than this, and all of them on a worker that is slow.
 TIME_LIMITS = (1.0, 10.0)
 
@@ -64,6 +67,8 @@ class Temper:
         self.long_seconds = random.choice(LONG_SECONDS)
         self.small = random.choice((0.0, 0.5, 1.0))
         self.large = random.choice((0.0, 0.1))
+        self.stuck = random.choice((0.0, 0.05))
+        self.needy = random.choice((0.0, 0.2))
         self.limited = random.choice((0.0, 0.0, 0.1))
         self.urgent = random.choice((0.0, 0.3))
 
@@ -75,13 +80,14 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
     long = chance(temper.long)
     timeout = random.choice(TIME_LIMITS) if chance(temper.limited) else 0
     retries = random.choice((0, 0, 0, 2))
+    stuck = chance(temper.stuck)
     return Spec(
         key=key,
         inputs=inputs,
         constant=random.randrange(1 << 40),
         function=random.choice(tuple(BLOBS)),
         seconds=temper.long_seconds * random.random() if long else random.choice(SHORT_SECONDS),
-        small=chance(temper.small),
+        small=chance(temper.small) and not stuck,
         nbytes=LARGE if chance(temper.large) else 28,
         retries=retries,
         priority=random.randint(-1, 1) if chance(temper.urgent) else 0,
@@ -90,6 +96,8 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
         flaky=random.randint(1, 2) if chance(temper.flaky) and not timeout else 0,
         poison=chance(temper.poison),
         secedes=chance(temper.seceding),
+        stuck=stuck,
+        resources=dict(random.choice(NEEDS)) if chance(temper.needy) else {},
         timeout=timeout,
     )
 

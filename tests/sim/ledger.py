@@ -6,11 +6,18 @@ error that the faults explain.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from distributed.core.lifecycle import MAX_DEATHS
-from tests.sim.client import Future
 from tests.sim.tasks import Book
+
+if TYPE_CHECKING:
+    from tests.sim.client import Future
+    from tests.sim.nanny import Nanny
+
+# How a future ends for good.
+_FINAL = ("raised", "killed", "stuck", "timeout", "cancelled")
 
 
 class Ledger:
@@ -18,10 +25,15 @@ class Ledger:
         self.book = book
         self.futures: dict[Future, tuple[str, Any] | None] = {}  # and how the last look ended
         self.looks = 0
+        self.questions = self.answers = 0
+        self.restarts = 0  # of the whole cluster, that were asked for
         # Keys by client: those that it called off, and those that it could not submit again.
         self._called_off: dict[str, set[str]] = {}
         self._borrowed: dict[str, set[str]] = {}
-        self.worker_losses = 0  # deaths, and connections to the scheduler that broke
+        self.deaths: Counter[str] = Counter()  # of workers that were running a key
+        # Deaths of workers, and connections of theirs to the scheduler that broke; the nanny that can say
+        # which of these it was, if there is one that the scheduler knows.
+        self.losses: list[Nanny | None] = []
 
     def enter(self, future: Future) -> None:
         self.futures[future] = None
@@ -41,7 +53,7 @@ class Ledger:
         before = self.futures[future]
         # A value can be lost, and what was lost can be submitted again. What has ended can still read as
         # cancelled, if that was asked for: to a new scheduler it is submitted again, as an input of others.
-        final = before is not None and before[0] in ("raised", "killed", "cancelled", "timeout")
+        final = before is not None and before[0] in _FINAL
         final = final and how != "cancelled"
         assert not final or before == (how, what), f"{where} was {before}, now {how} {what!r}"
         self.futures[future] = (how, what)
@@ -59,14 +71,24 @@ class Ledger:
         )
 
     def _cancelled(self, future: Future, what: Any) -> bool:
-        """It was called off by its client, or something that it needs was."""
+        """It was called off by its client, or something that it needs was; or everything was."""
+        if what == "the cluster was restarted":
+            return self.restarts > 0
         return self._any(future, self._called_off)
 
     def _killed(self, future: Future, what: Any) -> bool:
-        """It, or what it needs, kills workers; or so many died that it may have been taken for guilty:
-        the scheduler guesses which of the tasks on a worker was it."""
-        poisoned = any(spec.poison for spec in self.book.ancestry(future.key))
-        return poisoned or self.worker_losses >= MAX_DEATHS
+        """So many workers died while they ran it, or something that it needs."""
+        keys = [spec.key for spec in self.book.ancestry(future.key)]
+        return max(self._blame(key) for key in keys) >= MAX_DEATHS
+
+    def check_blame(self, key: str, deaths: int) -> None:
+        assert deaths <= self._blame(key), f"{key} is blamed for {deaths} deaths"
+
+    def _blame(self, key: str) -> int:
+        """Of how many deaths it may be guilty. Where no nanny tells, the scheduler guesses which of the
+        tasks on a worker were running, and whether it died at all."""
+        guesses = sum(nanny is None or nanny.was_cut_off for nanny in self.losses)
+        return self.deaths[key] + guesses
 
     def _over_time(self, future: Future, what: Any) -> bool:
         """It, or what it needs, has a time limit. Any task may take long: its worker may be slow."""
@@ -83,6 +105,12 @@ class Ledger:
             or self._any(future, self._called_off)
         )
 
+    def _stuck(self, future: Future, what: Any) -> bool:
+        return any(self.book.separable(spec.key) for spec in self.book.ancestry(future.key))
+
+    def _unsendable(self, future: Future, what: Any) -> bool:
+        return self.book.specs[future.key].stuck
+
     def _any(self, future: Future, table: dict[str, set[str]]) -> bool:
         keys = table.get(future.client.name, set())
         return any(spec.key in keys for spec in self.book.ancestry(future.key))
@@ -94,5 +122,7 @@ _RULES: dict[str, Any] = {
     "cancelled": Ledger._cancelled,
     "killed": Ledger._killed,
     "lost": Ledger._lost,
+    "stuck": Ledger._stuck,
+    "unsendable": Ledger._unsendable,
     "timeout": Ledger._over_time,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from distributed.core.reports import Reports
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import PROCESSING, Task, Worker
 from distributed.core.worker import Job, WorkerCore
-from distributed.messages import ClientHello
+from distributed.messages import ClientHello, Died
 from tests.sim.run import run
 
 MAX_SEEDS = 200
@@ -40,10 +40,10 @@ def no_attempt_check() -> Replaced:
 def forgotten_location() -> Replaced:
     """A worker is lost; one of the results that lay there is still believed to."""
 
-    def lose_worker(life: Lifecycle, worker: Worker, reason: str, guilty: Iterable[Task]) -> None:
+    def lose_worker(life: Lifecycle, worker: Worker, *rest: Any) -> None:
         if worker.holds:
             worker.holds.popitem()
-        _lose_worker(life, worker, reason, guilty)
+        _lose_worker(life, worker, *rest)
 
     return Lifecycle, "lose_worker", lose_worker
 
@@ -182,16 +182,28 @@ def reused_numbers() -> Replaced:
     return Queues, "__init__", init
 
 
+def blamed_bystanders() -> Replaced:
+    """A worker dies, and all that it had been given is blamed, run or not."""
+
+    def on_died(core: SchedulerCore, nanny: Any, message: Died) -> None:
+        worker = core.members.workers.get(message.worker)
+        if worker is not None:
+            message = message._replace(running=tuple(worker.assigned))
+        _on_died(core, nanny, message)
+
+    return SchedulerCore, "_on_died", on_died
+
+
 _finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
 _lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
 _leave, _init = Queues.leave, Queues.__init__
 _on_connected, _on_dropped = ClientCore._on_connected, ClientCore._on_dropped
-_on_pending = ClientCore._on_pending
+_on_pending, _on_died = ClientCore._on_pending, SchedulerCore._on_died
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (
     no_attempt_check, forgotten_location, double_decrement, no_resubmit, lost_requeue, never_freed,
     freed_in_use, no_comparison, silent_unfetchable, no_acknowledgement, failure_not_inherited,
-    forgotten_queue, lost_release, deaf_waiters, reused_numbers,
+    forgotten_queue, lost_release, deaf_waiters, reused_numbers, blamed_bystanders,
 )  # fmt: skip
 
 

@@ -19,10 +19,10 @@ from distributed.messages import (
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.net import Net, SimDealer
-from tests.sim.worker import Worker
+from tests.sim.worker import START_AGAIN, OnDeath, Worker
 from tests.sim.world import Process
 
-ALIVE_SECONDS = 2.0
+ALIVE_SECONDS = 1.0
 # How long a new process takes until it dials.
 START_SECONDS = (0.2, 1.0)
 
@@ -34,12 +34,14 @@ class Nanny(Process):
         self,
         net: Net,
         name: str,
-        start: Callable[[str, Callable[[str], object]], Worker],
+        start: Callable[[str, OnDeath], Worker],
         count: int,
+        on_death: Callable[[], object],
     ) -> None:
         super().__init__(net.world, name)
         self.workers: list[Worker] = []
         self._start = start
+        self._on_death = on_death
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
         self._connected = False
         self._unsent: deque[Died] = deque()
@@ -47,25 +49,42 @@ class Nanny(Process):
             self._bring()
         self._tell_who_lives()
 
+    @property
+    def was_cut_off(self) -> bool:
+        """So the scheduler may not have heard how its workers died."""
+        return self._dealer.cuts > 0
+
     def _bring(self) -> None:
         worker = self._start(
-            self.name, lambda reason: self.soon(lambda: self._died(worker, reason))
+            self.name,
+            lambda reason, running: self.soon(lambda: self._died(worker, reason, running)),
         )
         self.workers.append(worker)
 
-    def _died(self, worker: Worker, reason: str) -> None:
+    def _died(self, worker: Worker, reason: str, running: list[int]) -> None:
         self.workers.remove(worker)
-        died = Died(worker.name, reason)
+        if reason != START_AGAIN:
+            self._report(Died(worker.name, reason, "", running))
+        self.later(self.world.random.uniform(*START_SECONDS), self._bring)
+
+    def _report(self, died: Died) -> None:
         if self._connected:
             self._say(died)
         else:
             self._unsent.append(died)
-        self.later(self.world.random.uniform(*START_SECONDS), self._bring)
+
+    def die(self, reason: str) -> None:
+        """Its workers end with it."""
+        if self.alive:
+            super().die(reason)
+            for worker in tuple(self.workers):
+                worker.die("its nanny has ended")
+            self._on_death()
 
     def _tell_who_lives(self) -> None:
         if self._connected:
             self._say(Alive([worker.name for worker in self.workers if not worker.paused]))
-        self.later(ALIVE_SECONDS, self._tell_who_lives)
+        self.after(ALIVE_SECONDS, self._tell_who_lives)
 
     def turn(self) -> None:
         for event in self._dealer.events():
@@ -81,9 +100,12 @@ class Nanny(Process):
                 if isinstance(message, HelloAgain):
                     self._say(NannyHello(self.name, PROTOCOL, PYTHON))
                 elif isinstance(message, Kill):
-                    for worker in tuple(self.workers):
-                        if worker.name in message.workers:
-                            worker.die(message.reason)
+                    self._kill(message)
+
+    def _kill(self, message: Kill) -> None:
+        for worker in tuple(self.workers):
+            if worker.name in message.workers:
+                worker.die(message.reason, ordered=True)
 
     def _say(self, message: Message) -> None:
         self._dealer.send((encode([message]),))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tests.sim import scheduler
 from tests.sim.cluster import Cluster
 from tests.sim.net import Wire
-from tests.sim.worker import Worker
 
 MAX_PAUSE_SECONDS = 60.0
 MAX_DOWN_SECONDS = 15.0
 MAX_APART_SECONDS = 20.0
+MAX_JUMP_SECONDS = 60.0
 SLOWNESS = 100.0
 
 
@@ -45,6 +44,11 @@ class Nemesis:
         if workers:
             self.random.choice(workers).die("killed")
 
+    def kill_nanny(self) -> None:
+        """Its workers end with it."""
+        if self.cluster.nannies:
+            self.random.choice(tuple(self.cluster.nannies)).die("killed")
+
     def stop_worker(self) -> None:
         """In an orderly way."""
         workers = [worker for worker in self.cluster.workers if not worker.paused]
@@ -56,6 +60,10 @@ class Nemesis:
         process.pause(
             self.random.choice((0.1, 1.0, 10.0, MAX_PAUSE_SECONDS)) * self.random.random()
         )
+
+    def jump_clock(self) -> None:
+        process = self.random.choice(self.cluster.processes())
+        process.jump(self.random.choice((1.0, 10.0, MAX_JUMP_SECONDS)) * self.random.random())
 
     def slow(self) -> None:
         process = self.random.choice(self.cluster.processes())
@@ -80,11 +88,7 @@ class Nemesis:
                 self._cut(wire)
 
     def _cut(self, wire: Wire) -> None:
-        owner = wire.dealer.process
-        if isinstance(owner, Worker) and wire.router.address == scheduler.ADDRESS:
-            self.cluster.ledger.worker_losses += 1
-        self.world.say(owner.name, "is cut off from", wire.router.process.name)
-        wire.cut(self._notice_seconds(), self._notice_seconds())
+        self.cluster.cut(wire, self._notice_seconds(), self._notice_seconds())
 
     def _notice_seconds(self) -> float:
         """Mostly one end tells the other; but there may be something in between that does not."""
@@ -122,8 +126,10 @@ def _clog(wire: Wire, seconds: float) -> None:
 # How rare each is: seconds between two, by and large.
 _FAULTS = {
     Nemesis.kill_worker: 2.0,
+    Nemesis.kill_nanny: 8.0,
     Nemesis.stop_worker: 4.0,
     Nemesis.pause: 2.0,
+    Nemesis.jump_clock: 3.0,
     Nemesis.slow: 4.0,
     Nemesis.cut: 1.0,
     Nemesis.cut_off: 2.0,

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from distributed.transport import CONNECTED, DISCONNECTED, UNREACHABLE
+from tests.sim.repeats import Repeats
 from tests.sim.world import Process, World
 
 # Seconds. A message takes at least the first, and on average the second more.
@@ -37,6 +38,7 @@ class Net:
         self.wires: dict[Wire, None] = {}
         self.groups: dict[str, int] = {}
         self.apart_until = 0.0
+        self.repeats: Repeats | None = None
         self.peers = 0
 
     def apart(self, one: Process, other: Process) -> bool:
@@ -65,7 +67,7 @@ class Wire:
         self.dealer = dealer
         self.router = router
         self.peer = b"%d-%s" % (net.peers, dealer.process.name.encode())
-        self.open = True
+        self.alive = True
         self.router_knows = False  # that it is closed
         self.clogged_until = 0.0
         self._under_way: dict[bool, deque[Frames]] = {True: deque(), False: deque()}
@@ -74,16 +76,16 @@ class Wire:
         router.wires[self.peer] = self
 
     def send(self, up: bool, frames: Frames) -> None:
-        if not self.open:
+        if not self.alive:
             return  # one end does not know yet
         world = self.net.world
         self._under_way[up].append(frames)
         due = self._due[up] = max(self._due[up], world.now + self.net.latency())
-        world.at(due - world.now, lambda: self._deliver(up))
+        world.due((self, up), due - world.now, lambda: self._deliver(up))
 
     def _deliver(self, up: bool) -> None:
         """The next one arrives: as often as something was sent, so in order, whatever was held up."""
-        if not self.open:
+        if not self.alive:
             return
         net, until = self.net, self.clogged_until
         if net.apart(self.dealer.process, self.router.process):
@@ -92,6 +94,13 @@ class Wire:
             net.world.at(until - net.world.now, lambda: self._deliver(up))
             return
         frames = self._under_way[up].popleft()
+        if net.repeats is not None:
+            frames = net.repeats.of(self, up, list(frames))
+        self.arrive(up, frames)
+
+    def arrive(self, up: bool, frames: Frames) -> None:
+        if not self.alive:
+            return
         if up:
             self.router.take(self.peer, frames)
         else:
@@ -99,9 +108,11 @@ class Wire:
 
     def cut(self, dealer_delay: float, router_delay: float) -> None:
         """The connection breaks; its ends notice after so long."""
-        if not self.open:
+        if not self.alive:
             return
-        self.open = False
+        self.alive = False
+        self.dealer.cuts += 1
+        self.dealer.process.cut_off(self.router.process)
         world = self.net.world
         del self.net.wires[self]
         arriving = self._under_way[True]
@@ -175,6 +186,7 @@ class SimDealer:
         self.net = net
         self.process = process
         self.address = address
+        self.cuts = 0  # connections that have broken
         self._wire: Wire | None = None
         self._events: list[str] = []
         self._inbox: list[list[Any]] = []

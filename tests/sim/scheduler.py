@@ -9,10 +9,13 @@ from distributed.codec import decode, encode_parts
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Gone, Log, Send, Tick
+from tests.sim.ledger import Ledger
 from tests.sim.net import Net, SimRouter
 from tests.sim.world import Process
 
 ADDRESS = "tcp://scheduler:1"
+# For workers and for clients, in seconds.
+TIMEOUTS = (3.0, 10.0, 30.0)
 # The invariants are walked after each batch while there are few tasks, and then so much more rarely that
 # it does not take most of the time.
 WALKED_TASKS = 6
@@ -22,21 +25,26 @@ class Scheduler(Process):
     # Whether messages get lost on a connection that holds. Otherwise the books are never wrong.
     lossy = False
 
-    def __init__(self, net: Net, life: int) -> None:
+    def __init__(self, net: Net, life: int, ledger: Ledger) -> None:
         super().__init__(net.world, "scheduler")
+        self.life = life
+        self.started = self.clock.now()
         self.core = SchedulerCore(
             f"epoch {life}",
             lock_grace=LOCK_GRACE_SECONDS,
             first_assignment=int(self.world.now * 1e6) + 1,
+            worker_timeout=self.world.random.choice(TIMEOUTS),
+            client_timeout=self.world.random.choice(TIMEOUTS),
         )
         self._router = SimRouter(net, self, ADDRESS)
+        self._ledger = ledger
         self._tick_is_due = False
         self._unchecked = 0
-        self.later(0.0, self._tick)
+        self.after(0.0, self._tick)
 
     def _tick(self) -> None:
         self._tick_is_due = True
-        self.later(TICK_SECONDS, self._tick)
+        self.after(TICK_SECONDS, self._tick)
         self.wake()
 
     def turn(self) -> None:
@@ -58,7 +66,7 @@ class Scheduler(Process):
             for peer, message in events:
                 if type(message) is not Tick:
                     world.say(self.name, f"< {peer.decode()}", message)
-        for effect in self.core.handle(events, world.now):
+        for effect in self.core.handle(events, self.clock.now()):
             if self.lossy and isinstance(effect, Log):
                 world.say(self.name, "warns:", effect.text)
                 continue
@@ -74,6 +82,9 @@ class Scheduler(Process):
     def check(self) -> None:
         self._unchecked = 0
         check(self.core)
+        for task in self.core.lifecycle.tasks.values():
+            if task.deaths:
+                self._ledger.check_blame(task.key, len(task.deaths))
 
     def leftovers(self) -> list[Any]:
         """What should not be there once nobody wants anything."""

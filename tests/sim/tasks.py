@@ -36,6 +36,8 @@ class Spec(NamedTuple):
     poison: bool = False  # kills its worker
     secedes: bool = False
     scattered: bool = False
+    stuck: bool = False  # its value cannot leave its worker
+    resources: dict[str, float] = {}  # noqa: RUF012 - of a tuple, which nobody changes
     timeout: float = 0  # it may not run for longer; 0: no limit
 
     @property
@@ -67,6 +69,7 @@ class Book:
 
     def __init__(self, random: Random) -> None:
         self.specs: dict[str, Spec] = {}
+        self.numbers: dict[str, int] = {}  # in the order in which they were drawn
         self.values: dict[str, int] = {}  # of those that can be computed
         self.failed: dict[str, int] = {}  # flaky ones: how often
         self._random = random
@@ -74,8 +77,16 @@ class Book:
     def add(self, spec: Spec) -> None:
         """Inputs first."""
         self.specs[spec.key] = spec
+        self.numbers[spec.key] = len(self.numbers)
         if not (spec.raises or spec.poison) and all(key in self.values for key in spec.inputs):
             self.values[spec.key] = spec.value(self.values[key] for key in spec.inputs)
+
+    def separable(self, key: str) -> bool:
+        """Whether the inputs of a task may be where they cannot be brought together, or not where it may
+        run."""
+        spec = self.specs[key]
+        stuck = sum(self.specs[name].stuck for name in spec.inputs)
+        return stuck > 1 or (stuck == 1 and bool(spec.resources))
 
     def ancestry(self, key: str) -> Iterator[Spec]:
         """The key's own spec and those of all that it needs."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from distributed.core.client import CANCELLED, Calls, Item
+from tests.sim import asking, locking
 from tests.sim.client import Client, Future
 from tests.sim.cluster import Cluster
 from tests.sim.graphs import Temper, draw_graph, draw_spec
@@ -15,9 +17,10 @@ MAX_HELD = 100
 
 
 class User:
-    """Sits at one client, and does something now and then, as long as it is busy."""
+    """Sits at one client, and does something now and then, as long as it is busy; nothing of its own
+    accord if it does not act."""
 
-    def __init__(self, cluster: Cluster, temper: Temper, client: Client) -> None:
+    def __init__(self, cluster: Cluster, temper: Temper, client: Client, acts: bool = True) -> None:
         self.cluster = cluster
         self.world = cluster.world
         self.random = cluster.world.random
@@ -30,7 +33,8 @@ class User:
         # How often each is done; some never, by chance.
         self._mix = {act: weight * self.random.choice((0, 1, 1)) for act, weight in _ACTS.items()}
         self._mix[User.submit_new] = 4
-        client.later(self.random.random(), self._act)
+        if acts:
+            client.later(self.random.random(), self._act)
 
     def _act(self) -> None:
         if not self.busy:
@@ -46,31 +50,33 @@ class User:
 
     def submit_new(self) -> None:
         specs = self._draw()
-        self._submit([spec for spec in specs if self._wants(spec, specs)])
+        self.submit([spec for spec in specs if self._wants(spec, specs)])
 
     def extend(self) -> None:
         """New tasks that use what we have."""
-        given = self._usable()
+        given = self.usable()
         if given:
-            self._submit(self._draw(given))
+            self.submit(self._draw(given))
 
     def submit_again(self) -> None:
         """What somebody has submitted before."""
         known = [spec for spec in self.cluster.book.specs.values() if not spec.scattered]
         if known:
             start = self.random.randrange(len(known))
-            self._submit(known[start : start + self.random.randint(1, 8)])
+            self.submit(known[start : start + self.random.randint(1, 8)])
 
     def drop(self) -> None:
         for future in self._some():
-            self._let_go(future)
+            self.let_go(future)
 
     def drop_all(self) -> None:
         for future in tuple(self.held):
-            self._let_go(future)
+            self.let_go(future)
 
     def cancel(self) -> None:
-        futures = self._some()
+        self.call_off(self._some())
+
+    def call_off(self, futures: list[Future]) -> None:
         for future in futures:
             self.cluster.ledger.called_off(self.client.name, future.key)
         force = self.random.random() < 0.3
@@ -85,23 +91,33 @@ class User:
         """A future arrives from another client."""
         others = [u for u in self.cluster.users if u is not self and u.client.alive and u.held]
         if others:
-            key = self.random.choice(self.random.choice(others).held).key
-            self.cluster.ledger.borrowed(self.client.name, key)
-            self._take(self.client.adopt(key, True, self.cluster.ledger.tell)).look()
+            self.borrow(self.random.choice(self.random.choice(others).held).key)
+
+    def borrow(self, key: str) -> None:
+        self.cluster.ledger.borrowed(self.client.name, key)
+        self.take(self.client.adopt(key, True, self.cluster.ledger.tell)).look()
 
     def scatter(self) -> None:
-        spec = draw_spec(self.random, self.temper, self._name(), ())
+        self.bring(draw_spec(self.random, self.temper, self._name(), ()))
+
+    def bring(self, spec: Spec) -> None:
+        """Scatter the data of a key."""
         spec = spec._replace(scattered=True, raises=False, poison=False, flaky=0, small=False)
+        spec = spec._replace(stuck=False, resources={})
         self.cluster.book.add(spec)
         future = self.client.adopt(spec.key, False, self.cluster.ledger.tell)
 
         def end(ok: bool) -> None:
             if ok and self.busy:
-                self._take(future).look()
+                self.take(future).look()
             else:
                 future.drop()
 
         self.client.scatter(spec.key, end)
+
+    def lock(self) -> None:
+        name, waits = self.random.choice(locking.NAMES), self.random.random() < 0.8
+        locking.contend(self.cluster.witness, self.client, name, waits)
 
     # How they do it
 
@@ -118,26 +134,26 @@ class User:
         used = {key for other in specs for key in other.inputs}
         return spec.key not in used or self.random.random() < 0.3
 
-    def _usable(self) -> tuple[str, ...]:
+    def usable(self) -> tuple[str, ...]:
         return tuple(f.key for f in self.held if f.entry.status != CANCELLED)
 
     def _some(self) -> list[Future]:
         count = min(len(self.held), self.random.choice((1, 1, 3, 10)))
         return self.random.sample(self.held, count)
 
-    def _take(self, future: Future) -> Future:
+    def take(self, future: Future) -> Future:
         self.cluster.ledger.enter(future)
         self.held.append(future)
         return future
 
-    def _let_go(self, future: Future) -> None:
+    def let_go(self, future: Future) -> None:
         if not future.dropped:
             self.held.remove(future)
             future.drop()
 
-    def _submit(self, wanted: list[Spec]) -> None:
+    def submit(self, wanted: list[Spec]) -> None:
         """These, with all that they need and we do not have."""
-        usable = frozenset(self._usable())
+        usable = frozenset(self.usable())
         needed: dict[str, None] = {}
         stack = [spec.key for spec in wanted]
         targets = frozenset(stack)
@@ -151,11 +167,12 @@ class User:
             needed[key] = None
             stack += spec.inputs
         # In the order in which they were drawn inputs come first.
-        specs = [spec for key, spec in self.cluster.book.specs.items() if key in needed]
+        book = self.cluster.book
+        specs = [book.specs[key] for key in sorted(needed, key=book.numbers.__getitem__)]
         calls = self._calls(specs, targets)
         self.world.say(self.client.name, "submits", sorted(targets))
         for future in self.client.submit(calls, self.cluster.ledger.tell):
-            self._take(future).look()
+            self.take(future).look()
 
     def _calls(self, specs: list[Spec], wanted: frozenset[str]) -> list[Calls]:
         """In one part or, sometimes, two."""
@@ -174,6 +191,7 @@ def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
             "retries": spec.retries,
             "priority": spec.priority,
             "timeout": spec.timeout,
+            "resources": spec.resources,
         }
         found = {name: value for name, value in options.items() if value} or None
         head = (spec.function, found, spec.key in wanted)
@@ -183,7 +201,7 @@ def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
     return groups
 
 
-_ACTS = {
+_ACTS: dict[Callable[[User], object], float] = {
     User.submit_new: 4,
     User.extend: 2,
     User.submit_again: 2,
@@ -193,4 +211,6 @@ _ACTS = {
     User.look_again: 1,
     User.adopt: 1,
     User.scatter: 1,
+    User.lock: 1,
+    **asking.ACTS,
 }

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed.codec import decode, encode_parts
+from distributed.core.resources import TOLERANCE, added_up, needs_of
+from distributed.core.states import Worker as Known
 from distributed.core.streams import Item
 from distributed.core.worker import (
     Answered,
@@ -34,10 +36,12 @@ from distributed.messages import (
     PYTHON,
     Answer,
     Audit,
+    Files,
     Goodbye,
     Heartbeat,
     HelloAgain,
     Message,
+    PutFile,
     StartAgain,
     Unload,
     Welcome,
@@ -52,6 +56,10 @@ from tests.sim.tasks import BLOBS, KIND, MAX_SECONDS, Book, Play, Spec, packed, 
 from tests.sim.world import Process
 
 HEARTBEAT_SECONDS = 2.0
+# Why it ended, if the scheduler wants a new process in its place.
+START_AGAIN = "start again"
+# Told why it died, and the assignments that were running, unless its end was ordered.
+OnDeath = Callable[[str, list[int]], object]
 
 
 class Threads:
@@ -96,13 +104,24 @@ class Threads:
         assert self.blobs.get(job.function) == BLOBS[job.function], (worker.name, job.assignment)
         assert job.arguments == spec.arguments, job.key
         inputs = [worker.values[key] for key in spec.inputs]  # they have to be here
+        self._check_resources()
         play = worker.book.begin(spec, worker)
         seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
         if job.timed:
             worker.post(lambda: worker.events.append(Starting(job.assignment)))
         if play.secedes:
             worker.later(seconds * 0.5, lambda: self._secede(job.assignment))
-        worker.later(seconds, lambda: self._end(job, spec, play, inputs))
+        label = (worker, job.assignment)
+        worker.due(label, seconds, lambda: self._end(job, spec, play, inputs))
+
+    def _check_resources(self) -> None:
+        """No more than the worker has is in use by all that runs."""
+        needs = [
+            needs_of(self._worker.book.specs[job.key].resources) for job in self.running.values()
+        ]
+        totals = self._worker.resources
+        for name, used in added_up(needs).items():
+            assert used <= totals.get(name, 0.0) * TOLERANCE, (self._worker.name, name, used)
 
     def _secede(self, assignment: int) -> None:
         if assignment in self.running:
@@ -140,18 +159,22 @@ class Worker(Process):
         name: str,
         address: str,
         nthreads: int,
+        resources: dict[str, float],
         nanny: str = "",
-        on_death: Callable[[str], object] = lambda reason: None,
+        on_death: OnDeath = lambda reason, running: None,
     ) -> None:
         super().__init__(net.world, name)
         self.book = book
         self.nthreads = nthreads
+        self.resources = resources
+        self.files: dict[str, bytes] = {}
         self.nanny = nanny
         self.values: dict[str, int] = {}
         self.events: list[Any] = []
         self.address = address
         self._epoch = ""
         self.introduced = False
+        self._hello_is_due = False
         self.registered = False
         self._on_death = on_death
         self._posted: deque[Callable[[], object]] = deque()
@@ -162,22 +185,22 @@ class Worker(Process):
         self._server = Server(self._router, self._collect, self._accept)  # type: ignore[arg-type]
         self.threads = Threads(self, nthreads)
         self.core = WorkerCore(self.address, self.threads.take_back)
-        self.later(HEARTBEAT_SECONDS, self._heartbeat)
+        self.after(HEARTBEAT_SECONDS, self._heartbeat)
 
     def post(self, act: Callable[[], object]) -> None:
         self._posted.append(act)
         self.wake()
 
-    def die(self, reason: str) -> None:
+    def die(self, reason: str, ordered: bool = False) -> None:
         if self.alive:
             super().die(reason)
-            self._on_death(reason)
+            self._on_death(reason, [] if ordered else list(self.threads.running))
 
-    def leave(self) -> None:
+    def leave(self, reason: str = "goodbye") -> None:
         """Ended in an orderly way by whoever started it."""
         if self.registered:
             self._dealer.send(encode_parts([Goodbye()]))
-        self.die("goodbye")
+        self.die(reason, ordered=True)
 
     # The loop
 
@@ -189,33 +212,43 @@ class Worker(Process):
             self._posted.popleft()()
         self._take_results()
         events, self.events = self.events, []
-        if not events:
-            return
-        self.world.events += len(events)
-        for effect in self.core.handle(events):
-            _CARRY_OUT[type(effect)](self, effect)
-        self._arrived.clear()
+        if events:
+            self.world.events += len(events)
+            for effect in self.core.handle(events):
+                _CARRY_OUT[type(effect)](self, effect)
+            self._arrived.clear()
+        if self._hello_is_due:
+            self._hello()
+        if self.events:
+            self.wake()
 
     def _hear(self) -> None:
         for event in self._dealer.events():
             if event == CONNECTED:
-                self._hello()
+                self._hello_is_due = True
             elif event == DISCONNECTED:
-                self.introduced = self.registered = False
+                self.introduced = self.registered = self._hello_is_due = False
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 if isinstance(message, Welcome):
-                    self.registered = True
-                    self._epoch = message.epoch
+                    self._on_welcome(message)
                 elif isinstance(message, HelloAgain):
-                    self._hello()
+                    self._hello_is_due = True
                 elif isinstance(message, Audit):
                     self.events.append(Asked(message, [(a, 0) for a in self.threads.running]))
                 elif isinstance(message, StartAgain):
-                    self.soon(self.leave)
+                    self.soon(lambda: self.leave(START_AGAIN))
                 else:
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
+
+    def _on_welcome(self, message: Welcome) -> None:
+        ours = {name: c for name, c in self.files.items() if name not in message.files}
+        if ours and message.epoch != self._epoch:
+            self._tell([Files(ours)])
+        self.files.update(message.files)
+        self.registered = True
+        self._epoch = message.epoch
 
     def _hello(self) -> None:
         hello = WorkerHello(
@@ -225,7 +258,7 @@ class Worker(Process):
             address=self.address,
             nthreads=self.nthreads,
             memory_limit=0,
-            resources={},
+            resources=self.resources,
             pid=1,
             nanny=self.nanny,
             protocol=PROTOCOL,
@@ -233,13 +266,13 @@ class Worker(Process):
             holds=tuple(self.core.holds()),
             assigned=tuple(self.core.assigned()),
         )
-        self.introduced, self.registered = True, False
+        self.introduced, self.registered, self._hello_is_due = True, False, False
         self._tell([hello, *self.core.reminders()])
 
     def _heartbeat(self) -> None:
         if self.registered:
             self._tell([Heartbeat(1)])
-        self.later(HEARTBEAT_SECONDS, self._heartbeat)
+        self.after(HEARTBEAT_SECONDS, self._heartbeat)
 
     def _tell(self, batch: list[Message]) -> None:
         if not self.introduced:
@@ -271,7 +304,14 @@ class Worker(Process):
             self.threads.blobs.pop(function, None)
 
     def _serve(self, effect: Serve) -> None:
-        answer = Answer(effect.message.request, True, b"")
+        message = effect.message
+        if isinstance(message, PutFile):
+            self.files[message.name] = message.content
+            self.events.append(Answered(Answer(message.request, True, b"")))
+            return
+        ok = self.world.random.random() < 0.9
+        value = self.name.encode() + b" has answered " if ok else b"cannot answer "
+        answer = Answer(message.request, ok, value + message.call)
         self.soon(lambda: self.post(lambda: self.events.append(Answered(answer))))
 
     def _take_results(self) -> None:
@@ -319,8 +359,13 @@ class Worker(Process):
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
         values = [(key, self.values.get(key)) for key in keys]
-        items: list[Item] = [(k, 0, None if v is None else [packed(v)]) for k, v in values]
+        items: list[Item] = [(key, 0, self._frames(key, value)) for key, value in values]
         self.soon(lambda: self.post(lambda: reply(items)))
+
+    def _frames(self, key: str, value: int | None) -> list[bytes] | str | None:
+        if value is None:
+            return None
+        return f"{key} cannot be pickled" if self.book.specs[key].stuck else [packed(value)]
 
     def _accept(self, key: str, assignment: int, frames: Sequence[Any]) -> None:
         def arrive() -> None:
@@ -328,6 +373,13 @@ class Worker(Process):
             self.events.append(Received(key, assignment, self.book.specs[key].nbytes, KIND))
 
         self.soon(lambda: self.post(arrive))
+
+    def disagreements(self, known: Known) -> list[Any]:
+        """Where the scheduler believes other things of us than we do."""
+        mine = dict(self.core.holds()), dict(self.core.assigned())
+        theirs = {task.key: None for task in known.holds}, dict.fromkeys(known.assigned)
+        found: list[Any] = [(self.name, "holds", key) for key in mine[0].keys() ^ theirs[0].keys()]
+        return found + [(self.name, "runs", n) for n in mine[1].keys() ^ theirs[1].keys()]
 
     def leftovers(self) -> list[Any]:
         """What should not be there once nobody wants anything."""

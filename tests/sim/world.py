@@ -11,10 +11,15 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
+# How far the clock of a process may be off, as a share of the time that has passed.
+MAX_SKEW = 0.01
 # How long a process that is not slow takes to notice that something has come.
 REACTION_SECONDS = 0.0005
 # A message shown in a trace is cut after so many characters.
 SHOWN = 3000
+
+# Somebody or something with an attribute `alive`, and which of its doings it is.
+Label = tuple[Any, Any]
 
 
 class World:
@@ -32,6 +37,11 @@ class World:
         """Do something after so many virtual seconds."""
         self._scheduled += 1
         heappush(self._heap, (self.now + delay, self._scheduled, act))
+
+    def due(self, label: Label, delay: float, act: Callable[[], object]) -> None:
+        """As `at`, for what others may want to decide the moment of: see `machine.py`. What has one
+        label happens in the order in which it was given."""
+        self.at(delay, act)
 
     def run_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Let time pass until the condition holds; false if it does not within so many seconds."""
@@ -55,6 +65,32 @@ class World:
             self.trace.append(f"{self.now:12.6f} {who:<12} {what} {text[:SHOWN]}")
 
 
+class Clock:
+    """A process's own. It began at another moment than others, goes a little faster or slower, and may
+    jump ahead, as on a machine that was suspended; it never goes back."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rate = 1 + world.random.uniform(-MAX_SKEW, MAX_SKEW)
+        self._offset = world.random.uniform(0.0, 1e6)
+
+    def now(self) -> float:
+        return self._offset + self._rate * self._world.now
+
+    def until(self, moment: float) -> float:
+        """How long the world takes until then."""
+        return max(0.0, moment - self.now()) / self._rate
+
+    def jump(self, seconds: float) -> None:
+        self._offset += seconds
+
+
+class Timer:
+    def __init__(self, due: float, act: Callable[[], object]) -> None:
+        self.due = due  # on the clock of its process
+        self.act = act
+
+
 class Process:
     """Something that lives, is slow or stands still, and dies; its channels die with it."""
 
@@ -64,9 +100,11 @@ class Process:
         self.alive = True
         self.paused = False
         self.slowness = 1.0
+        self.clock = Clock(world)
         self.channels: dict[Any, None] = {}
         self._woken = False
         self._held_up: list[Callable[[], object]] = []
+        self._timers: dict[Timer, None] = {}
 
     def turn(self) -> None:
         """Read all that has come, decide, and act: what a shell's loop does each time round."""
@@ -82,9 +120,36 @@ class Process:
         self._woken = False
         self.turn()
 
+    def cut_off(self, other: Process) -> None:
+        """A connection that we have made has just broken. Only the world knows of it yet."""
+
     def later(self, delay: float, act: Callable[[], object]) -> None:
         """Do something of our own after so long, unless we are dead then, or stand still: then after."""
         self.world.at(delay, lambda: self._act(act))
+
+    def after(self, seconds: float, act: Callable[[], object]) -> None:
+        """As `later`, by our own clock: what a shell does that compares it with the time."""
+        timer = Timer(self.clock.now() + seconds, act)
+        self._timers[timer] = None
+        self._set(timer)
+
+    def _set(self, timer: Timer) -> None:
+        self.world.at(self.clock.until(timer.due), lambda: self._ring(timer))
+
+    def _ring(self, timer: Timer) -> None:
+        if timer in self._timers:
+            del self._timers[timer]
+            self._act(timer.act)
+
+    def jump(self, seconds: float) -> None:
+        """Our clock jumps ahead."""
+        self.world.say(self.name, "has a clock that jumps by", f"{seconds:.1f} s")
+        self.clock.jump(seconds)
+        for timer in self._timers:
+            self._set(timer)  # it rings earlier than it was to
+
+    def due(self, label: Label, delay: float, act: Callable[[], object]) -> None:
+        self.world.due(label, delay, lambda: self._act(act))
 
     def _act(self, act: Callable[[], object]) -> None:
         if self.alive:
@@ -109,8 +174,9 @@ class Process:
             self.paused = False
             self.world.say(self.name, "goes on")
             held_up, self._held_up = self._held_up, []
-            for act in held_up:
-                self.soon(act)
+            delay = self.world.random.random() * REACTION_SECONDS
+            for act in held_up:  # one after the other
+                self.later(delay, act)
 
     def die(self, reason: str) -> None:
         if self.alive:

@@ -1,0 +1,243 @@
+"""Each process of a cluster dies, or is stopped: how soon that is noticed, and what becomes of the work."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from distributed import Executor, KilledWorker, LocalCluster, LostData, wait
+from tests.support import block, wait_until
+
+# The shortest that a scheduler takes.
+WORKER_TIMEOUT = 3.0
+
+
+def note(path: str) -> int:
+    """One more line in the file: the process that has come here."""
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    return os.getpid()
+
+
+def noted(path: str) -> list[int]:
+    return [int(line) for line in Path(path).read_text().split()] if Path(path).exists() else []
+
+
+def note_and_block(log: str, gate: str) -> int:
+    pid = note(log)
+    block(gate)
+    return pid
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+# Workers
+
+
+def leave() -> None:
+    os._exit(3)
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+def hoard() -> None:
+    blocks = []
+    while True:
+        blocks.append(bytearray(os.urandom(1 << 20)))
+
+
+@pytest.mark.parametrize("end", [leave, kill, crash, hoard])
+def test_the_death_of_a_worker_is_noticed_within_a_second(end: Callable[[], None]) -> None:
+    with (
+        LocalCluster(n_workers=1, memory_limit="300MB") as cluster,
+        Executor(cluster) as executor,
+    ):
+        ((address, pid),) = executor.run(os.getpid).items()
+        future = executor.submit(end)
+        wait_until(lambda: has_ended(pid))
+        begin = time.monotonic()
+        wait_until(lambda: address not in executor.ncores())
+        assert time.monotonic() - begin < 1
+        future.cancel()
+
+
+def test_a_worker_that_was_stopped_is_given_up_and_changes_nothing_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    log, gate = str(tmp_path / "log"), str(tmp_path / "gate")
+    with (
+        LocalCluster(n_workers=2, worker_timeout=WORKER_TIMEOUT) as cluster,
+        Executor(cluster) as executor,
+    ):
+        future = executor.submit(note_and_block, log, gate)
+        wait_until(lambda: len(noted(log)) == 1)
+        (stopped,) = noted(log)
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            wait_until(lambda: len(noted(log)) == 2, 20, "the task to run elsewhere")
+            Path(gate).touch()
+            first, second = noted(log)
+            assert first != second
+            assert future.result() == second
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        executor.wait_for_workers(2, timeout=20)
+        assert stopped in executor.run(os.getpid).values()
+        assert future.result() == second
+        del future
+        wait_until(lambda: not executor.scheduler_info()["tasks"])
+        assert len(noted(log)) == 2
+
+
+def hold_the_lock(log: str, seconds: int) -> int:
+    """In C, and without letting go of the interpreter."""
+    pid = note(log)
+    ctypes.PyDLL(None).sleep(seconds)  # on a worker
+    return pid
+
+
+def test_a_worker_whose_task_keeps_the_interpreter_lock_is_not_dead(tmp_path: Path) -> None:
+    log = str(tmp_path / "log")
+    with (
+        LocalCluster(n_workers=1, worker_timeout=WORKER_TIMEOUT) as cluster,
+        Executor(cluster) as executor,
+    ):
+        assert (
+            executor.submit(hold_the_lock, log, int(3 * WORKER_TIMEOUT)).result() == noted(log)[0]
+        )
+        assert executor.run(os.getpid) == dict.fromkeys(executor.ncores(), noted(log)[0])
+        assert len(noted(log)) == 1
+
+
+class Trap:
+    """Whoever unpickles it ends."""
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return os._exit, (9,)
+
+
+def test_an_input_that_kills_whoever_reads_it_is_its_users_fault(gate: str) -> None:
+    with LocalCluster(n_workers=2) as cluster, Executor(cluster) as executor:
+        here, _ = executor.ncores()
+        trap = executor.submit(Trap, workers=here)
+        wait([trap])
+        blocked = executor.submit(block, gate, workers=here)
+        with pytest.raises(KilledWorker, match="exit status 9"):
+            executor.submit(id, trap).result(40)
+        assert trap.status == "finished" and not blocked.done()
+
+
+def test_a_nanny_that_is_killed_takes_its_workers_along_and_another_comes(tmp_path: Path) -> None:
+    log, gate = str(tmp_path / "log"), str(tmp_path / "gate")
+    with LocalCluster(n_workers=1) as cluster, Executor(cluster) as executor:
+        future = executor.submit(note_and_block, log, gate)
+        wait_until(lambda: len(noted(log)) == 1)
+        (worker,) = noted(log)
+        psutil.Process(worker).parent().kill()
+        begin = time.monotonic()
+        wait_until(lambda: has_ended(worker))
+        wait_until(lambda: not executor.ncores())
+        assert time.monotonic() - begin < 3
+        Path(gate).touch()
+        assert future.result(30) != worker
+
+
+# The scheduler
+
+
+def test_a_session_brings_its_scheduler_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log, gate = str(tmp_path / "log"), str(tmp_path / "gate")
+    with LocalCluster(n_workers=2) as cluster, Executor(cluster) as executor:
+        first = cluster.scheduler_pid
+        done = executor.map(abs, range(-10, 0))
+        wait(done)
+        blocked = executor.submit(note_and_block, log, gate)
+
+        def end_it() -> None:
+            wait_until(lambda: noted(log))
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: cluster.scheduler_pid != first)
+            Path(gate).touch()
+
+        thread = threading.Thread(target=end_it)
+        thread.start()
+        assert executor.gather([executor.submit(sum, done), blocked])[0] == 55
+        thread.join()
+        executor.wait_for_workers(2)
+        assert executor.gather(executor.map(abs, range(10))) == list(range(10))
+    assert "the scheduler of the cluster died (signal 9 (SIGKILL)); starting another" in caplog.text
+
+
+def test_a_scheduler_that_is_told_to_end_is_not_brought_back() -> None:
+    with LocalCluster(n_workers=0) as cluster:
+        pid = cluster.scheduler_pid
+        os.kill(pid, signal.SIGTERM)
+        assert cluster._scheduler.child.join(10)
+        assert cluster.scheduler_pid == pid
+
+
+def test_without_a_scheduler_for_too_long_what_is_pending_fails(tmp_path: Path) -> None:
+    start = [sys.executable, "-c", "from distributed.cli import dscheduler; dscheduler()"]
+    with subprocess.Popen([*start, "--port", "0"], stdout=subprocess.PIPE, text=True) as scheduler:
+        assert scheduler.stdout is not None
+        place = scheduler.stdout.readline().split()[-1]
+        with Executor(place, scheduler_timeout=1.0) as executor:
+            future = executor.submit(abs, -1)
+            scheduler.kill()
+            begin = time.monotonic()
+            with pytest.raises(
+                LostData, match=f"no scheduler has answered at tcp://{place} for 1 s"
+            ):
+                future.result(20)
+            assert time.monotonic() - begin < 5
+
+
+# Clients
+
+CLIENT = """
+import sys
+from distributed import Executor, wait
+with Executor(sys.argv[1]) as e:
+    futures = e.map(abs, range(-7, 0))
+    wait(futures)
+    print("done", flush=True)
+    sys.stdin.readline()
+    print(e.gather(futures), flush=True)
+"""
+
+
+def test_a_client_that_was_stopped_is_given_up_and_carries_on_when_it_can() -> None:
+    with LocalCluster(n_workers=1, client_timeout=1) as cluster, Executor(cluster) as executor:
+        command = [sys.executable, "-c", CLIENT, cluster.scheduler_address]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, text=True, **pipes) as client:  # type: ignore[call-overload]
+            assert client.stdout.readline() == "done\n"
+            assert len(executor.who_has()) == 7
+            client.send_signal(signal.SIGSTOP)
+            wait_until(lambda: not executor.who_has(), 20, "the end of its keys")
+            client.send_signal(signal.SIGCONT)
+            output, _ = client.communicate("go on\n", timeout=20)
+        assert output == "[7, 6, 5, 4, 3, 2, 1]\n"
