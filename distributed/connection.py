@@ -541,7 +541,9 @@ class Connection:
 
     def _on_disconnected(self) -> None:
         with self._lock:
-            self._lost_since = time.monotonic()
+            # An attempt to connect that comes to nothing is none that begins the time anew.
+            if self._lost_since is None:
+                self._lost_since = time.monotonic()
             reason = f"the connection to the scheduler at {self.address.url} broke"
             self._fail_questions(reason, but=REPEATABLE)
 

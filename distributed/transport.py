@@ -45,6 +45,9 @@ MAX_SECONDS = 0.005
 # How long a connection that may have closed is asked again whether it has. The socket learns of it
 # a few milliseconds after the monitor does.
 SUSPECT_SECONDS = 1.0
+# A process that is silent for so long is stopped, or its machine is off. Not sooner: the longest message
+# should get through a slow network in this time.
+SILENCE_SECONDS = 300.0
 # Seconds that a socket may go on sending after it was closed.
 LINGER = 1.0
 
@@ -255,9 +258,9 @@ class Dealer(Channel):
     """A connection to the Router at an address, opened again whenever it breaks. Raises ValueError for
     what can be the address of nothing.
 
-    With `silence` it also breaks if the other process has not been heard of for so many seconds, because it
-    is stopped or its machine is off. libzmq's own threads ask and answer, whatever the others do. Only for
-    messages that take less time than that on the wire.
+    It also breaks if the other process has not been heard of for `silence` seconds (SILENCE_SECONDS): its
+    kernel keeps connections open although it is stopped. libzmq's own threads ask and answer, whatever the
+    others do. No message may take longer on the wire.
 
     Nothing is queued while there is no connection: `send` says so. After each `CONNECTED` the other
     side sees a new peer, that must say hello, and nothing is received that came before the break.
@@ -277,10 +280,10 @@ class Dealer(Channel):
         self._socket.set(zmq.RECONNECT_IVL, 50 + random.randrange(100))
         self._socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         self._socket.set(zmq.CONNECT_TIMEOUT, 4000)
-        if silence is not None:
-            interval = int(1000 * silence / 6)
-            self._socket.set(zmq.HEARTBEAT_IVL, interval)
-            self._socket.set(zmq.HEARTBEAT_TIMEOUT, int(1000 * silence) - interval)
+        silence = SILENCE_SECONDS if silence is None else silence
+        interval = int(1000 * silence / 6)
+        self._socket.set(zmq.HEARTBEAT_IVL, interval)
+        self._socket.set(zmq.HEARTBEAT_TIMEOUT, int(1000 * silence) - interval)
         try:
             self._socket.connect(address.url)
         except zmq.ZMQError as error:

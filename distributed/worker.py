@@ -283,8 +283,9 @@ class Worker:
                 self._hello_is_due = True
             elif event == DISCONNECTED:
                 self._introduced = self._registered = self._hello_is_due = False
-                self._alone_since = time.monotonic()
-                self._next_complaint = time.monotonic() + 1.0
+                if self._alone_since is None:  # and not for each attempt that comes to nothing
+                    self._alone_since = time.monotonic()
+                    self._next_complaint = time.monotonic() + 1.0
             elif event == REFUSED and self._may_complain():
                 logger.error("what answers at %s is not a scheduler", self.scheduler.url)
         for frames in self._dealer.receive():

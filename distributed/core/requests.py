@@ -112,9 +112,21 @@ class Requests:
     def take(self, handler: Handler, client: Client, message: Any) -> None:
         """Handle a request for workers; later, if workers of an earlier life are only just arriving."""
         queues = self._lifecycle.queues
-        if queues.now < queues.recovery.paused_until:
-            self._postponed.append((handler, client, message))
-        else:
+        if queues.now >= queues.recovery.paused_until:
+            handler(self, client, message)
+            return
+        self._postponed.append((handler, client, message))
+        if isinstance(message, Scatter):
+            # From now on: it may be released again before its turn comes.
+            for key, _ in message.items:
+                self._lifecycle.want_key(client, key)
+
+    def _take_postponed(self) -> None:
+        postponed, self._postponed = self._postponed, []
+        for handler, client, message in postponed:
+            if isinstance(message, Scatter):
+                wanted = {task.key for task in client.wants}
+                message = message._replace(items=tuple(i for i in message.items if i[0] in wanted))
             handler(self, client, message)
 
     def on_scatter(self, client: Client, message: Scatter) -> None:
@@ -252,9 +264,7 @@ class Requests:
     def settle(self, workers: int, now: float) -> None:
         """Answer whatever does not wait for anything any more. Called after every batch."""
         if self._postponed and now >= self._lifecycle.queues.recovery.paused_until:
-            postponed, self._postponed = self._postponed, []
-            for handler, client, message in postponed:
-                handler(self, client, message)
+            self._take_postponed()
         if self.replications:
             open_: list[Any] = []
             for replication in self.replications:

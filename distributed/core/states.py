@@ -247,7 +247,8 @@ class Worker(Member):
         self.pid = 0
         self.memory_limit = 0
         self.memory = 0
-        self.aliases = names_of(name, address)
+        # By its id alone it is told from one that has died a moment ago and whose port it has.
+        self.aliases = names_of(name, address) | {id}
         # assignment -> task; a key (str) once that assignment has been dropped but may still run.
         self.assigned: dict[int, Task | str] = {}
         self.incoming: dict[int, Task] = {}  # scattered data on its way here

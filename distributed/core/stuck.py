@@ -44,8 +44,8 @@ class Stuck:
             homes = wanted or homes
         if not homes:
             return False
-        addresses = tuple(home.address for home in homes)
-        task.options = asked._replace(workers=addresses, loose=False, asked=asked)
+        ids = tuple(home.id for home in homes)
+        task.options = asked._replace(workers=ids, loose=False, asked=asked)
         return True
 
     def explain(self, task: Task) -> str:

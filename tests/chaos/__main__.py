@@ -7,6 +7,7 @@ import random
 import sys
 import time
 
+from tests.chaos.cluster import WORKER_TIMEOUT
 from tests.chaos.faults import Mix
 from tests.chaos.storm import Report, Storm
 
@@ -14,8 +15,8 @@ from tests.chaos.storm import Report, Storm
 STORM_SECONDS = 120.0
 RESTARTS = 3
 PATIENCE = 120.0
-# Now and then a process stands still for longer than the time after which it is given up.
-LONG_STOP = 45.0
+# Every second process that is stopped stands still for longer than it is waited for.
+STOP = 2 * WORKER_TIMEOUT
 
 
 def main() -> int:
@@ -41,9 +42,7 @@ def storm(seed: int, seconds: float, quiet: bool) -> bool:
         if not quiet:
             print(f"  {time.monotonic() - start:6.1f} s  {text}", flush=True)
 
-    stop = LONG_STOP if seed % 4 == 3 else Mix().stop
-    mix = Mix(stop=stop)
-    report = Storm(seed, seconds, RESTARTS, PATIENCE, mix, say).run()
+    report = Storm(seed, seconds, RESTARTS, PATIENCE, Mix(stop=STOP), say).run()
     show(report)
     return not report.failure
 

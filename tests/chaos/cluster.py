@@ -24,6 +24,8 @@ from tests.support import wait_until
 # A command that has not started by then never will, on a machine that is busy with all the others.
 START_SECONDS = 30.0
 END_SECONDS = 5.0
+# The scheduler's patience: so short that much happens in little time.
+WORKER_TIMEOUT, CLIENT_TIMEOUT = 5.0, 6.0
 # Of what the processes say, so much is kept for the report of a failure.
 KEPT_LINES = 200
 
@@ -46,12 +48,12 @@ class Cluster:
         nthreads: int = 1,
         proxied: int = 0,
         memory_limit: str = "0",
-        scheduler_options: Sequence[str] = (),
+        worker_options: Sequence[str] = (),
     ) -> None:
         self.size = nannies * nprocs
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._nprocs, self._nthreads, self._memory_limit = nprocs, nthreads, memory_limit
-        self._scheduler_options = tuple(scheduler_options)
+        self._worker_options = tuple(worker_options)
         self.port = free_port()
         self.place = f"127.0.0.1:{self.port}"
         self.worker_link = Proxy("127.0.0.1", self.port)
@@ -72,7 +74,8 @@ class Cluster:
 
     def start_scheduler(self) -> None:
         assert self.scheduler is None
-        self.scheduler = self._run("dscheduler", "--port", str(self.port), *self._scheduler_options)
+        limits = ("--worker-timeout", str(WORKER_TIMEOUT), "--client-timeout", str(CLIENT_TIMEOUT))
+        self.scheduler = self._run("dscheduler", "--port", str(self.port), *limits)
 
     def end_scheduler(self, number: int = signal.SIGKILL) -> None:
         assert self.scheduler is not None
@@ -94,6 +97,7 @@ class Cluster:
             str(self._nthreads),
             "--memory-limit",
             self._memory_limit,
+            *self._worker_options,
         )
 
     def end_nanny(self, number: int, signal_number: int = signal.SIGKILL) -> None:

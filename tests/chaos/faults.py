@@ -12,14 +12,13 @@ from random import Random
 from typing import NamedTuple
 
 from distributed import Executor, SchedulerGone
-from distributed.core.scheduler import SILENCE_SECONDS
 from distributed.processes import python_command
 from tests.chaos import garbage
-from tests.chaos.cluster import Cluster, send_signal
+from tests.chaos.cluster import WORKER_TIMEOUT, Cluster, send_signal
 from tests.chaos.ledger import Ledger
 
 # A process that stands still for longer may be given up.
-LONG_SECONDS = 0.8 * SILENCE_SECONDS
+LONG_SECONDS = 0.7 * WORKER_TIMEOUT
 
 
 class Mix(NamedTuple):

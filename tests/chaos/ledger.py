@@ -17,12 +17,12 @@ from distributed import DistributedError, Future, KilledWorker, LostData, Schedu
 from distributed.core.lifecycle import MAX_DEATHS
 from tests.support import wait_until
 
-# Faults after which a worker is given up, so that what runs there is counted one death. (A connection that
-# is cut is one of them if it lasts for more than a second.)
-DEADLY = ("worker killed", "nanny killed", "worker link cut")
+# Faults that end a worker, so that what runs there is counted one death.
+DEADLY = ("worker killed", "nanny killed")
 # Faults after which data has to be somewhere else, or is gone.
 LOSING = (
     *DEADLY,
+    "worker link cut",
     "worker ended",
     "nanny ended",
     "worker stopped for long",

@@ -112,9 +112,11 @@ class Env:
         assigned: tuple[Any, ...] = (),
         peer: str = "",
         resources: dict[str, float] | None = None,
+        at: str = "",
         epoch: str = "",
     ) -> str:
-        """A worker named like its id, at tcp://<id>:1. `assigned` has numbers, or (number, key)."""
+        """A worker named like its id, at tcp://<id>:1, or `at` another place. `assigned` has numbers, or
+        (number, key)."""
         peer = peer or id
         self.send(
             peer,
@@ -122,7 +124,7 @@ class Env:
                 worker=id,
                 epoch=epoch,
                 name=id,
-                address=address(id),
+                address=address(at or id),
                 nthreads=nthreads,
                 memory_limit=0,
                 resources=resources or {},

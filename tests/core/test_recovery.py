@@ -72,6 +72,18 @@ def test_a_cluster_without_an_earlier_life_makes_no_pause(env: Env) -> None:
     assert list(env.runs("W")) == ["x"]
 
 
+def test_data_that_is_released_before_it_could_be_scattered_is_not_asked_for(env: Env) -> None:
+    env.worker("W", epoch=OLD)
+    env.client("C", "data", epoch=OLD)
+    env.send("C", Scatter(1, (("data", 8), ("other", 8)), None))
+    env.release("C", "data")
+    env.tick(PAUSE_SECONDS)
+    (reply,) = env.take("C", Reply)
+    assert [target[0] for target in reply.value] == ["other"]
+    env.release("C", "other")
+    env.assert_empty()
+
+
 def test_late_comers_do_not_halt_a_cluster_that_works(env: Env) -> None:
     env.client("C")
     env.worker("W")

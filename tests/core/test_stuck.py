@@ -10,6 +10,7 @@ from distributed.messages import (
     Abandoned,
     Acquire,
     Ask,
+    Died,
     Drop,
     Ended,
     Free,
@@ -103,6 +104,20 @@ def test_once_it_is_known_nobody_tries_it_elsewhere(env: Env) -> None:
     env.worker("U")
     env.tick(1)
     assert (env.runs("U"), env.take("W", Retract)) == ({}, [])
+
+
+def test_a_worker_with_the_port_of_one_that_died_does_not_count_for_it(env: Env) -> None:
+    """The nanny has started it before the scheduler knows of the death."""
+    env.nanny()
+    env.worker("A", nanny="N", at="host")
+    make(env, "z", "A")
+    stick(env, "z", "V")
+    occupy(env, "A")
+    env.worker("B", nanny="N", at="host")
+    env.submit("C", ("y", "z"))
+    assert env.runs("B") == {}
+    env.send("N", Died("A", "killed", "", ()))
+    assert env.state("y") != ERRED
 
 
 def test_what_waited_in_another_queue_moves(env: Env) -> None:

@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description="Hunt for lost work.")
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--seed", type=int, help="replay one run, and print all that happens")
-    group.add_argument("--seeds", help="run these, as in 0-99")
+    group.add_argument("--seeds", help="run these, as in 0-99,2099")
     group.add_argument(
         "--minutes", type=float, help="run fresh seeds for so long; keep those that fail"
     )
@@ -29,9 +29,14 @@ def main() -> int:
     if options.seed is not None:
         return replay(options.seed)
     if options.seeds is not None:
-        first, _, last = options.seeds.partition("-")
-        return hunt(range(int(first), int(last or first) + 1))
+        return hunt(named_seeds(options.seeds))
     return hunt(fresh_seeds(options.minutes * 60), keep=True)
+
+
+def named_seeds(text: str) -> Iterator[int]:
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def replay(seed: int) -> int:

@@ -136,6 +136,7 @@ class Client(Process):
         self.book = book
         # Since when the scheduler has not heard of us, and which one: its life, and the time on its clock.
         self.away_since: tuple[int, float] | None = None
+        self.welcomed_at = 0.0
         self.was_alone = False  # for so long that what was pending has been given up
         self._outbox: list[Message] = []
         self._dropped: list[Entry] = []
@@ -277,7 +278,8 @@ class Client(Process):
                     self._ask_again()
 
     def _ask_again(self) -> None:
-        self._outbox += [question for question, _ in self._questions.values()]
+        self._fail_questions("the scheduler had given us up", but=REPEATABLE)
+        self._outbox += [self.core.current(asked) for asked, _ in self._questions.values()]
 
     def _check_connection(self) -> None:
         if self._welcomed and self._lost_since is not None:
@@ -292,7 +294,7 @@ class Client(Process):
         if self._lost_since is None:
             self._outbox.append(Heartbeat(0))
             self.wake()
-        self.later(HEARTBEAT_SECONDS, self._beat)
+        self.after(HEARTBEAT_SECONDS, self._beat)
 
     def _send_outbox(self) -> None:
         if self._outbox:
@@ -318,6 +320,7 @@ class Client(Process):
         elif isinstance(effect, Welcomed):
             self._welcomed = True
             self.away_since = None
+            self.welcomed_at = self.world.now
         else:
             assert isinstance(effect, Caution), effect
 

@@ -120,7 +120,7 @@ class Cluster:
         """Now and then that of one that has died: ports are used again."""
         if self._free_addresses and self.world.random.random() < 0.5:
             return self._free_addresses.pop()
-        return f"tcp://{name}:1"
+        return f"tcp://host-{name}:1"  # nobody's id
 
     def start_alone(self, resources: dict[str, float] | None = None) -> None:
         delay = self.world.random.uniform(*OPERATOR_SECONDS)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMES = ("printer", "scanner")
 # What somebody does with a lock takes up to so long; some do not wait for it longer than so long.
 IMPATIENT_SHARE = 0.3
-HOLD_SECONDS = 2.0
+HOLD_SECONDS = (0.5, 10.0)
 PATIENCE_SECONDS = 4.0
 
 
@@ -35,7 +35,7 @@ class Holder:
 
 class Witness:
     """Sees every lock that is got. At most one has it at a time; except that a client that the scheduler
-    has not heard of for its time of grace may not know yet that the lock went to another."""
+    has given up, or has not heard of for its time of grace, may not know yet that another has the lock."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -55,6 +55,8 @@ class Witness:
     def _is_away(self, client: Client) -> bool:
         """Whether the scheduler that is there now has been without the client for its time of grace."""
         scheduler = self._cluster.scheduler
+        if scheduler.forgotten.get(client.name, -1.0) >= client.welcomed_at:
+            return True  # it was silent for too long
         if client.away_since is None:
             return False
         life, moment = client.away_since
@@ -74,7 +76,7 @@ def contend(witness: Witness, client: Client, name: str, waits: bool) -> None:
         if contender.status == HOLDING:
             had = True
             witness.granted(client, contender)
-            client.later(random.random() * HOLD_SECONDS, concede)
+            client.later(random.random() * random.choice(HOLD_SECONDS), concede)
         elif not had:
             excuses = {CANCELLED: True, LOST: client.was_alone, DENIED: not waits}
             assert excuses[contender.status], (client.name, name, contender.status)

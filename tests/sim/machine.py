@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.sim import ending
+from tests.sim import asking, ending, locking
 from tests.sim.cluster import Cluster, Shape
 from tests.sim.graphs import Temper
 from tests.sim.net import Wire
@@ -87,7 +87,7 @@ class DirectedWorld(World):
 
 # What is drawn to choose one of things whose number is not known: the smaller, the earlier.
 CHOICES = st.integers(0, 30)
-KINDS = ("plain", "small", "wanted", "raises", "flaky", "secedes", "poison")
+KINDS = ("plain", "small", "wanted", "raises", "flaky", "secedes", "poison", "stuck")
 # For each task its kind, and two inputs.
 GRAPHS = st.lists(
     st.tuples(st.sampled_from(KINDS), CHOICES, CHOICES), min_size=1, max_size=MAX_TASKS
@@ -234,6 +234,20 @@ class Machine(RuleBasedStateMachine):
                 key = f"{user.client.name}-{self.submitted}"
                 user.bring(_spec(key, "plain", ()))
 
+    @rule(which=CHOICES, name=st.sampled_from(locking.NAMES), waits=st.booleans())
+    def lock(self, which: int, name: str, waits: bool) -> None:
+        with self._step():
+            user = self._user(which)
+            if user is not None:
+                locking.contend(self.cluster.witness, user.client, name, waits)
+
+    @rule(which=CHOICES, act=st.sampled_from(tuple(asking.ACTS)))
+    def ask(self, which: int, act: Callable[[User], object]) -> None:
+        with self._step():
+            user = self._user(which)
+            if user is not None:
+                act(user)
+
     # What goes wrong
 
     @rule(which=CHOICES)
@@ -319,4 +333,5 @@ def _spec(key: str, kind: str, inputs: tuple[str, ...]) -> Spec:
         retries=int(kind == "flaky"),
         poison=kind == "poison",
         secedes=kind == "secedes",
+        stuck=kind == "stuck",
     )

@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from distributed.core.answers import Answers
 from distributed.core.client import ClientCore
 from distributed.core.lifecycle import Lifecycle
+from distributed.core.locks import Locks
+from distributed.core.members import Members
 from distributed.core.queues import Queues
 from distributed.core.reports import Reports
+from distributed.core.requests import Requests
+from distributed.core.resources import Stock
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import PROCESSING, Task, Worker
+from distributed.core.states import PROCESSING, Member, Task, Worker
+from distributed.core.stuck import Stuck
 from distributed.core.worker import Job, WorkerCore
 from distributed.messages import ClientHello, Died
 from tests.sim.run import run
@@ -132,7 +138,7 @@ def failure_not_inherited() -> Replaced:
     """What waits for a task that has failed goes on waiting."""
 
     def fail(life: Lifecycle, task: Task, error: Any) -> None:
-        dependents, task.dependents = task.dependents, None
+        dependents, task.dependents = task.dependents, ()
         _fail(life, task, error)
         task.dependents = dependents
 
@@ -182,6 +188,57 @@ def reused_numbers() -> Replaced:
     return Queues, "__init__", init
 
 
+def no_lock_grace() -> Replaced:
+    """A scheduler that takes another's place gives locks away at once, whoever may hold them."""
+
+    def init(locks: Locks, grace: float) -> None:
+        _locks_init(locks, 0.0)
+
+    return Locks, "__init__", init
+
+
+def forgotten_claim() -> Replaced:
+    """Who says that he holds a lock is not believed."""
+    return Locks, "_claim", lambda locks, client, name, number: None
+
+
+def idle_strays() -> Replaced:
+    """What a worker has been at since before our time is taken to use no resources."""
+
+    def fits(stock: Stock, needs: Any) -> bool:
+        strays, stock.strays = stock.strays, set()
+        found = _fits(stock, needs)
+        stock.strays = strays
+        return found
+
+    return Stock, "fits", fits
+
+
+def lost_question() -> Replaced:
+    """What was asked of a worker on a connection that broke is not asked again."""
+    return Requests, "ask_again", lambda requests, worker: None
+
+
+def calls_run_twice() -> Replaced:
+    """A worker that is asked again does it again."""
+    return Answers, "is_new", lambda answers, number: True
+
+
+def unconfined() -> Replaced:
+    """Whatever uses a result that is stuck may run anywhere."""
+    return Stuck, "confine", lambda stuck, task: True
+
+
+def interrupted_greeting() -> Replaced:
+    """Who says hello again on a connection is not told what was meant for him just then."""
+
+    def enter(members: Members, member: Member, peer: bytes, now: float) -> None:
+        member.out = []
+        _enter(members, member, peer, now)
+
+    return Members, "enter", enter
+
+
 def blamed_bystanders() -> Replaced:
     """A worker dies, and all that it had been given is blamed, run or not."""
 
@@ -199,11 +256,14 @@ _lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
 _leave, _init = Queues.leave, Queues.__init__
 _on_connected, _on_dropped = ClientCore._on_connected, ClientCore._on_dropped
 _on_pending, _on_died = ClientCore._on_pending, SchedulerCore._on_died
+_locks_init, _fits, _enter = Locks.__init__, Stock.fits, Members.enter
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (
     no_attempt_check, forgotten_location, double_decrement, no_resubmit, lost_requeue, never_freed,
     freed_in_use, no_comparison, silent_unfetchable, no_acknowledgement, failure_not_inherited,
     forgotten_queue, lost_release, deaf_waiters, reused_numbers, blamed_bystanders,
+    no_lock_grace, forgotten_claim, idle_strays, lost_question, calls_run_twice, unconfined,
+    interrupted_greeting,
 )  # fmt: skip
 
 

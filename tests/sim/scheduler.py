@@ -38,6 +38,8 @@ class Scheduler(Process):
         )
         self._router = SimRouter(net, self, ADDRESS)
         self._ledger = ledger
+        self.forgotten: dict[str, float] = {}  # clients, and when that was for the world
+        self._clients: frozenset[str] = frozenset()
         self._tick_is_due = False
         self._unchecked = 0
         self.after(0.0, self._tick)
@@ -75,9 +77,17 @@ class Scheduler(Process):
                 world.say(self.name, f"> {effect.peer.decode()}", effect.batch)
             for frame in encode_parts(effect.batch):
                 self._router.send(effect.peer, (frame,))
+        self._note_forgotten()
         self._unchecked += 1
         if self._unchecked * WALKED_TASKS > len(self.core.lifecycle.tasks):
             self.check()
+
+    def _note_forgotten(self) -> None:
+        clients = self.core.members.clients
+        if len(clients) != len(self._clients):
+            gone = self._clients - clients.keys()
+            self.forgotten.update(dict.fromkeys(gone, self.world.now))
+            self._clients = frozenset(clients)
 
     def check(self) -> None:
         self._unchecked = 0

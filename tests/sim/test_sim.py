@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.sim import mutants
-from tests.sim.run import known_seeds, run
+from distributed.messages import MESSAGES
+from tests.sim import mutants, repeats
+from tests.sim.run import known_seeds
 
 ROOT = Path(__file__).parents[2]
-# Ten times ten of these are the same each time, some are fresh.
-BUNDLES = [range(start, start + 10) for start in range(0, 100, 10)]
-FRESH = 5
+# 300 that are the same each time, and 200 that nobody has seen.
+FIXED = [range(start, start + 50) for start in range(0, 300, 50)]
+FRESH = 4
+# Each fifty are shared among so many processes.
+PROCESSES = 2
 # Those that are found soon. `make mutants` tries all.
 QUICK = (
-    mutants.no_attempt_check,
+    mutants.unconfined,
     mutants.forgotten_location,
     mutants.double_decrement,
     mutants.no_resubmit,
@@ -30,15 +34,34 @@ QUICK = (
 )
 
 
-def assert_well(seeds: Iterable[int]) -> None:
-    for seed in seeds:
-        report = run(seed)
-        assert not report.failure, f"python -m tests.sim --seed {seed}\n{report.failure}"
-        assert report.events > 0 and report.virtual > 1
+def assert_well(seeds: Sequence[int]) -> None:
+    command = [sys.executable, "-m", "tests.sim", "--seeds"]
+    processes = [
+        subprocess.Popen(
+            [*command, ",".join(map(str, seeds[number::PROCESSES]))],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(PROCESSES)
+    ]
+    try:
+        outputs = [process.communicate()[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes] == [0] * PROCESSES, "\n".join(outputs)
+    assert sum(map(count_seeds, outputs)) == len(seeds)
 
 
-@pytest.mark.parametrize("seeds", BUNDLES, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
-def test_nothing_is_lost(seeds: Iterable[int]) -> None:
+def count_seeds(output: str) -> int:
+    found = re.search(r"^([\d,]+) seeds, ", output, re.MULTILINE)
+    return int(found[1].replace(",", "")) if found else 0
+
+
+@pytest.mark.parametrize("seeds", FIXED, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
+def test_nothing_is_lost(seeds: Sequence[int]) -> None:
     assert_well(seeds)
 
 
@@ -46,8 +69,9 @@ def test_nothing_is_lost_where_something_was_once() -> None:
     assert_well(known_seeds())
 
 
-def test_nothing_is_lost_in_histories_that_nobody_has_seen() -> None:
-    assert_well(random.SystemRandom().randrange(1 << 40) for _ in range(FRESH))
+@pytest.mark.parametrize("number", range(FRESH))
+def test_nothing_is_lost_in_histories_that_nobody_has_seen(number: int) -> None:
+    assert_well([random.SystemRandom().randrange(1 << 40) for _ in range(50)])
 
 
 def replay(seed: int, hash_seed: str) -> bytes:
@@ -66,3 +90,9 @@ def test_a_seed_is_the_same_history_each_time() -> None:
 @pytest.mark.parametrize("mutant", QUICK, ids=lambda mutant: mutant.__name__)
 def test_a_deliberate_bug_is_found(mutant: Any) -> None:
     assert mutants.seeds_to_find(mutant, 30)
+
+
+def test_it_is_known_of_each_message_whether_it_may_come_twice() -> None:
+    listed = (*repeats.ALWAYS, *repeats.AT_ONCE, *repeats.NEVER)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(MESSAGES)

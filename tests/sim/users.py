@@ -211,6 +211,6 @@ _ACTS: dict[Callable[[User], object], float] = {
     User.look_again: 1,
     User.adopt: 1,
     User.scatter: 1,
-    User.lock: 1,
+    User.lock: 2,
     **asking.ACTS,
 }

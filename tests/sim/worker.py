@@ -168,6 +168,7 @@ class Worker(Process):
         self.nthreads = nthreads
         self.resources = resources
         self.files: dict[str, bytes] = {}
+        self._called: set[int] = set()  # none of these may come again
         self.nanny = nanny
         self.values: dict[str, int] = {}
         self.events: list[Any] = []
@@ -309,6 +310,8 @@ class Worker(Process):
             self.files[message.name] = message.content
             self.events.append(Answered(Answer(message.request, True, b"")))
             return
+        assert message.request not in self._called, (self.name, message)
+        self._called.add(message.request)
         ok = self.world.random.random() < 0.9
         value = self.name.encode() + b" has answered " if ok else b"cannot answer "
         answer = Answer(message.request, ok, value + message.call)
