@@ -27,8 +27,7 @@ from distributed.messages import (
     Seceded,
     Unfetchable,
 )
-from tests.sim import run as run_module
-from tests.sim import scheduler, worker
+from tests.sim import ending, scheduler, worker
 from tests.sim.run import run
 
 LOSABLE = (
@@ -93,8 +92,8 @@ def test_anything_gets_lost(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_an_audit_it_stays_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """That these tests can fail."""
     monkeypatch.setattr(audit, "AUDIT_SECONDS", 1e9)
-    monkeypatch.setattr(run_module, "RESOLVE_SECONDS", 200.0)
-    monkeypatch.setattr(run_module, "FORGET_SECONDS", 100.0)
+    monkeypatch.setattr(ending, "RESOLVE_SECONDS", 200.0)
+    monkeypatch.setattr(ending, "FORGET_SECONDS", 100.0)
     for kind, failure in ((Done, "_unresolved after"), (Free, "_leftovers after")):
         for seed in range(1001, 1010):
             lossy(monkeypatch, Loss(seed, [kind], rarity=2, most=1000))
