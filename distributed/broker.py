@@ -14,8 +14,9 @@ from typing import Any
 from distributed.codec import decode, encode_parts
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import Effect, Exit, Gone, Nonsense, Send, Tick
+from distributed.core.states import Effect, Exit, Gone, Log, Nonsense, Send, Tick
 from distributed.errors import ProtocolError
+from distributed.keys import shown_text
 from distributed.messages import (
     Message,
 )
@@ -115,6 +116,8 @@ class Broker:
             for frame in encode_parts(effect.batch):
                 # If it cannot be sent, the peer has gone, and the next turn is told so.
                 self._router.send(effect.peer, (frame,))
+        elif isinstance(effect, Log):
+            logger.warning("%s", shown_text(effect.text))
         elif isinstance(effect, Exit):
             logger.info("ends: %s", effect.reason)
             self._stopping = True

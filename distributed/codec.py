@@ -15,6 +15,8 @@ from distributed.messages import (
     Abandoned,
     Alive,
     Ask,
+    Audit,
+    Audited,
     Broadcast,
     Cancel,
     ClientHello,
@@ -245,11 +247,15 @@ def _shaped(*types: type) -> Callable[[Any], None]:
     """A check that each of a message's items has exactly these classes."""
 
     def check(message: Any) -> None:
-        for item in message.items:
-            if tuple(map(type, item)) != types:
-                raise ProtocolError(f"{type(message).__name__} with a malformed item")
+        _items(message, message.items, *types)
 
     return check
+
+
+def _items(message: Any, items: Iterable[Any], *types: type) -> None:
+    for item in items:
+        if tuple(map(type, item)) != types:
+            raise ProtocolError(f"{type(message).__name__} with a malformed item")
 
 
 def _check_unfetchable(message: Unfetchable) -> None:
@@ -276,6 +282,14 @@ def _check_client_hello(message: ClientHello) -> None:
     for item in message.locks:
         if tuple(map(type, item)) != (str, int, bool, bool):
             raise ProtocolError("ClientHello with a malformed lock")
+
+
+def _check_audited(message: Audited) -> None:
+    _items(message, message.jobs, int, str, bool, bool)
+    _items(message, message.running, int, int)
+    _items(message, message.fetching, str, str)
+    _strings(message.absent)
+    _items(message, message.holds, str, int)
 
 
 def _check_keys(message: Any) -> None:
@@ -323,6 +337,8 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Ask: _check_ask,
     Broadcast: _check_workers,
     WorkerHello: _check_worker_hello,
+    Audit: _check_keys,
+    Audited: _check_audited,
     Done: _check_done,
     Errors: _shaped(int, bytes),
     Holds: _shaped(str, int),

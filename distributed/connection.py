@@ -265,6 +265,18 @@ class Connection:
                     found.setdefault(shown_key(wire), []).append(wire)
         return found
 
+    def entries(self) -> list[Entry]:
+        """All that this client knows of, whether it has futures for it or only needs it for others."""
+        with self._lock:
+            self._release()
+            return list(self.core.entries.values())
+
+    @property
+    def alone_seconds(self) -> float | None:
+        """How long there has been no connection to the scheduler; None if there is one."""
+        since = self._lost_since
+        return None if since is None else time.monotonic() - since
+
     def drop(self, entry: Entry) -> None:
         """One future less. Takes no lock: garbage is collected at any moment."""
         self._dropped.append(entry)

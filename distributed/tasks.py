@@ -77,6 +77,7 @@ class TaskThreads:
         running: Running,
     ) -> None:
         self.results: deque[Result] = deque()
+        self._began: dict[int, int] = {}  # assignment -> when a thread took it, on perf_counter_ns
         self._worker = worker
         self._values = values
         self._wake = wake
@@ -109,6 +110,13 @@ class TaskThreads:
     def take_back(self, assignment: int) -> bool:
         """False if a thread has it."""
         return self._pending.pop(assignment, None) is not None
+
+    def running_for(self) -> list[tuple[int, int]]:
+        """(assignment, milliseconds) of what threads are at, seceded ones too."""
+        now = perf_counter_ns()
+        return [
+            (number, (now - start) // 1_000_000) for number, start in tuple(self._began.items())
+        ]
 
     def learn(self, function: str, blob: bytes) -> None:
         self._blobs[function] = blob
@@ -149,6 +157,7 @@ class TaskThreads:
     def _run_tasks(self, running: MutableSequence[int], slot: int) -> None:
         _thread.seceded = False
         pending, get, append, wake = self._pending, self._queue.get, self.results.append, self._wake
+        began = self._began
         while not _thread.seceded:
             assignment = get()
             if assignment is None:
@@ -157,9 +166,11 @@ class TaskThreads:
             if job is None:
                 continue  # taken back
             _thread.current = (self._worker, assignment)
+            began[assignment] = perf_counter_ns()
             running[slot] = assignment
             append(self._call(job))
             running[slot] = 0
+            del began[assignment]
             _thread.current = None
             job = None
             wake()

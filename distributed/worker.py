@@ -24,6 +24,7 @@ from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
 from distributed.core.worker import (
     Answered,
+    Asked,
     Completed,
     Delete,
     Execute,
@@ -48,6 +49,7 @@ from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Answer,
+    Audit,
     Call,
     Files,
     Goodbye,
@@ -90,6 +92,8 @@ TURN_SECONDS = 0.5
 # How often it is said again that the scheduler cannot be reached.
 COMPLAINT_SECONDS = 10.0
 SUSPICION_SECONDS = 0.01
+# Whoever wants to look at the state waits for the loop so long.
+LOOK_SECONDS = 5.0
 
 # Why it ended: somebody stopped it, the scheduler ended the cluster, or wants a new process in its place.
 STOPPED, DISMISSED, START_AGAIN = "stopped", "dismissed", "start again"
@@ -211,6 +215,12 @@ class Worker:
         """A task of this thread is about to wait for others: give its place to another task."""
         if self._threads.secede():
             self._post(lambda: self._events.append(Seceding(assignment)))
+
+    def look(self, describe: Callable[[WorkerCore], Any]) -> Any:
+        """What the function says of the core, between two events. Raises queue.Empty if the loop stands."""
+        told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._post(lambda: told.put(describe(self._core)))
+        return told.get(timeout=LOOK_SECONDS)
 
     def announce(self, assignment: int) -> None:
         """A task with a time limit starts in this thread: returns when the scheduler has been told."""
@@ -488,6 +498,11 @@ class Worker:
             except BaseException:
                 logger.exception("data could not be prepared")
 
+    # Questions
+
+    def _on_audit(self, message: Audit) -> None:
+        self._events.append(Asked(message, self._threads.running_for()))
+
     # Calls beside the tasks
 
     def _serve(self, effect: Serve) -> None:
@@ -552,6 +567,7 @@ _HEAR: dict[Any, Callable[[Worker, Any], None]] = {
     HelloAgain: Worker._on_hello_again,
     StartAgain: Worker._on_start_again,
     Goodbye: Worker._on_goodbye,
+    Audit: Worker._on_audit,
 }
 
 _CARRY_OUT: dict[Any, Callable[[Worker, Any], None]] = {

@@ -31,14 +31,15 @@ class Complaints:
         for task in late:
             if task not in self._told:
                 self._told.add(task)
-                clients = texts.setdefault(_complaint(task, queues), {})
+                clients = texts.setdefault(complaint(task, queues), {})
                 clients.update(dict.fromkeys(clients_behind(task)))
         for text, clients in texts.items():
             for client in clients:
                 yield client, text
 
 
-def _complaint(task: Task, queues: Queues) -> str:
+def complaint(task: Task, queues: Queues) -> str:
+    """Why no worker that is here may run the task."""
     needs = in_words(task.options.resources)
     if not queues.workers:
         how = f"dworker ADDRESS --resources '{needs}'" if needs else "dworker ADDRESS"

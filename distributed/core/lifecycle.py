@@ -55,6 +55,7 @@ class Lifecycle:
         self.tasks: dict[str, Task] = {}
         self.functions: dict[str, Function] = {}
         self.generation = 0
+        self.repairs = 0  # of what an audit has found to be wrong
         # While a cancellation is forced: what was assigned and is not any more.
         self.dropped: list[tuple[Worker, int]] | None = None
 

@@ -45,10 +45,12 @@ def processing(state: Lifecycle, keys: Keys) -> dict[str, list[str]]:
 
 
 def scheduler_info(state: Lifecycle, keys: Keys) -> dict[str, Any]:
-    """What workers there are, and how many tasks are in which state."""
+    """What workers there are, how many tasks are in which state, and how often an audit has found
+    something wrong."""
     return {
         "workers": {worker.address: _describe(worker) for worker in _workers(state)},
         "tasks": _count(task.state for task in state.tasks.values()),
+        "repairs": state.repairs,
     }
 
 

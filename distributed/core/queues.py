@@ -57,7 +57,7 @@ class Queues:
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
         self.recovery = Recovery()
-        self._first_assignment = self._next_assignment = first_assignment
+        self._first_assignment = self.next_assignment = first_assignment
         self.now = 0.0
 
     # Workers come and go
@@ -189,11 +189,11 @@ class Queues:
     @property
     def has_assigned(self) -> bool:
         """Whether any work has been given out yet."""
-        return self._next_assignment != self._first_assignment
+        return self.next_assignment != self._first_assignment
 
     def new_assignment(self) -> int:
-        self._next_assignment += 1
-        return self._next_assignment - 1
+        self.next_assignment += 1
+        return self.next_assignment - 1
 
     def assign(self, now: float) -> None:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""

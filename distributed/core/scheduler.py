@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from distributed.core.audit import Audits
 from distributed.core.complaints import Complaints
 from distributed.core.eviction import Evictions
+from distributed.core.insight import Insight
 from distributed.core.lifecycle import (
     Lifecycle,
     append,
@@ -38,6 +40,7 @@ from distributed.core.states import (
     Effect,
     Exit,
     Gone,
+    Log,
     Member,
     Nanny,
     Nonsense,
@@ -47,6 +50,7 @@ from distributed.core.states import (
     Tick,
     Worker,
 )
+from distributed.core.story import Story
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -54,6 +58,7 @@ from distributed.messages import (
     Alive,
     Answer,
     Ask,
+    Audited,
     Broadcast,
     Cancel,
     Cleared,
@@ -135,6 +140,9 @@ class SchedulerCore:
         self.members = Members()
         self.patience = Patience(worker_timeout, client_timeout)
         self.complaints = Complaints()
+        self.story = Story()
+        self.audits = Audits(self.reports, self.story)
+        self.insight = Insight(self)
         self._idle_since: float | None = None
         self._ending = ""  # why the cluster is about to end
         self._end_at = 0.0
@@ -147,12 +155,13 @@ class SchedulerCore:
         An event is (peer, message): one of `messages.py`, or Gone, Nonsense, Tick. `now` is in
         seconds, on any clock that does not go back.
         """
-        self.now = self.queues.now = now
-        peers = self.members.peers
+        self.now = self.queues.now = self.story.now = now
+        peers, heard = self.members.peers, self.story.heard
         for peer, message in events:
             member = peers.get(peer)
             handler = _HANDLERS.get((type(member), type(message)))
             if handler is not None:
+                heard(member, message)
                 handler(self, member, message)
             else:
                 self._handle_rest(peer, member, message)
@@ -161,6 +170,7 @@ class SchedulerCore:
         self.queues.assign(now)
         self.queues.retract(now)
         self.requests.settle(len(self.queues.workers), now)
+        self.insight.settle()
         return self._effects()
 
     def _handle_rest(self, peer: Peer, member: Any, message: Message) -> None:
@@ -183,10 +193,16 @@ class SchedulerCore:
     def _effects(self) -> list[Effect]:
         effects: list[Effect] = list(self._loose)
         self._loose.clear()
+        effects += [Log(text) for text in self.audits.log]
+        self.audits.log.clear()
+        self.audits.sent()
+        said = self.story.said
         for member in self.members.all():
             if member.out:
+                said(member)
                 effects.append(Send(member.peer, member.out))
                 member.out = []
+        self.story.trim()
         if self._ending and self._may_exit():
             effects.append(Exit(self._ending))
         return effects
@@ -325,6 +341,7 @@ class SchedulerCore:
     def _lose_client(self, client: Client) -> None:
         self.members.leave(client)
         self.requests.client_lost(client)
+        self.insight.client_lost(client)
         self.locks.client_lost(client)
         self.lifecycle.release(client, tuple(client.wants))
         self.lifecycle.settle(client)
@@ -336,7 +353,14 @@ class SchedulerCore:
         """Those that are `guilty` may be why it died; nobody is if its end was ordered."""
         self.members.leave(worker)
         self.requests.worker_lost(worker, reason)
+        self._note_loss(worker, reason)
         self.lifecycle.lose_worker(worker, reason, guilty, output)
+
+    def _note_loss(self, worker: Worker, reason: str) -> None:
+        given = [task.key for task in worker.assigned.values() if isinstance(task, Task)]
+        name = f"worker {worker.name}"
+        self.story.note(f"{name}, to which it was given, is lost: {reason}", given)
+        self.story.note(f"{name}, which held it, is lost: {reason}", [t.key for t in worker.holds])
 
     def _lose_evicted(self, worker: Worker, reason: str) -> None:
         self._lose_worker(worker, reason)
@@ -392,6 +416,7 @@ class SchedulerCore:
         if self.queues.recovery.is_over(self.now):
             self.lifecycle.end_recovery()
         self.locks.tick(self.now)
+        self.audits.tick(self.members.workers.values(), self.now)
         for client, text in self.complaints.due(self.queues, self.now):
             client.out.append(Warn(text))
         self._check_idle()
@@ -509,6 +534,14 @@ def _report(handler: Callable[[Reports, Worker, Any], None]) -> Handler:
     return lambda core, worker, message: handler(core.reports, worker, message)
 
 
+def _audit(handler: Callable[[Audits, Worker, Any], None]) -> Handler:
+    return lambda core, worker, message: handler(core.audits, worker, message)
+
+
+def _insight(handler: Callable[[Insight, Client, Any], None]) -> Handler:
+    return lambda core, client, message: handler(core.insight, client, message)
+
+
 def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
     return lambda core, client, message: handler(core.requests, client, message)
 
@@ -536,7 +569,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Missing): SchedulerCore._on_missing,
     (Client, Scatter): _request_for_workers(Requests.on_scatter),
     (Client, Replicate): _request_for_workers(Requests.on_replicate),
-    (Client, Ask): _request(Requests.on_ask),
+    (Client, Ask): _insight(Insight.on_ask),
     (Client, Broadcast): _request_for_workers(Requests.on_broadcast),
     (Client, Upload): _request_for_workers(Requests.on_upload),
     (Client, Restart): SchedulerCore._on_restart,
@@ -554,6 +587,7 @@ _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Worker, Returned): _report(Reports.on_returned),
     (Worker, Abandoned): _report(Reports.on_abandoned),
     (Worker, Seceded): _report(Reports.on_seceded),
+    (Worker, Audited): _audit(Audits.on_audited),
     (Worker, Started): _report(Reports.on_started),
     (Worker, Answer): SchedulerCore._on_answer,
     (Worker, Files): SchedulerCore._on_files,

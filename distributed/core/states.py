@@ -312,10 +312,16 @@ class Send(NamedTuple):
     batch: list[Message]
 
 
+class Log(NamedTuple):
+    """A warning for whoever reads the scheduler's log."""
+
+    text: str
+
+
 class Exit(NamedTuple):
     """End the process."""
 
     reason: str
 
 
-Effect = Send | Exit
+Effect = Send | Log | Exit

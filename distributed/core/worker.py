@@ -20,14 +20,18 @@ Data that a job here needs stays until the job has ended, even if the scheduler 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from distributed.core.answers import Answers
 from distributed.messages import (
+    AUDIT_KEYS,
     Abandoned,
     Acquire,
     Answer,
+    Audit,
+    Audited,
     Call,
     Done,
     Drop,
@@ -175,6 +179,13 @@ class Received(NamedTuple):
     kind: bytes | None
 
 
+class Asked(NamedTuple):
+    """The scheduler asks what is here. `running` is `(assignment, milliseconds)` of what threads are at."""
+
+    audit: Audit
+    running: list[tuple[int, int]]
+
+
 class Answered(NamedTuple):
     """What was to be served has been done."""
 
@@ -244,6 +255,7 @@ class WorkerCore:
         self._users: dict[str, int] = {}  # jobs that need the key here
         self._freed: set[str] = set()  # by the scheduler, but still in use here
         self._fresh: dict[int, Job] = {}  # about to be given to the threads
+        self._audited = 0  # so many of what is held have been told in answers to audits
         self._out: list[Message] = []
         self._effects: list[Any] = []
 
@@ -553,6 +565,29 @@ class WorkerCore:
         else:
             self._effects.append(Delete([key]))
 
+    def _on_asked(self, event: Asked) -> None:
+        """Tell what is here at this point of the conversation: after all that came before the question,
+        and after all that has been reported."""
+        keys, jobs, held = event.audit.keys, self.jobs, self.held
+        start = self._audited if self._audited < len(held) else 0
+        self._audited = start + AUDIT_KEYS
+        some = islice(held.items(), start, self._audited)
+        self._out.append(
+            Audited(
+                number=event.audit.number,
+                jobs=[(j.assignment, j.key, j.dropped, j.seceded) for j in jobs.values()],
+                running=[item for item in event.running if item[0] in jobs],
+                fetching=list(islice(self._under_way(), AUDIT_KEYS)),
+                absent=[key for key in keys if key not in held or key in self._freed],
+                holds=[item for item in some if item[0] not in self._freed],
+            )
+        )
+
+    def _under_way(self) -> Iterator[tuple[str, str]]:
+        for peer in self.peers.values():
+            for key in (*peer.open, *peer.queue):
+                yield key, peer.address
+
     def _on_unload(self, message: Unload) -> None:
         self._effects.append(message)
 
@@ -584,6 +619,7 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Retract: WorkerCore._on_retract,
     Free: WorkerCore._on_free,
     Unload: WorkerCore._on_unload,
+    Asked: WorkerCore._on_asked,
     Call: WorkerCore._on_request,
     PutFile: WorkerCore._on_request,
     Answered: WorkerCore._on_answered,

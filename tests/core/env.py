@@ -12,7 +12,7 @@ from distributed.codec import decode, encode
 from distributed.core.invariants import check
 from distributed.core.patience import TICK_SECONDS
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import TRANSITIONS, Exit, Gone, Nonsense, Send, Task, Tick
+from distributed.core.states import TRANSITIONS, Exit, Gone, Log, Nonsense, Send, Task, Tick
 from distributed.messages import (
     CODES,
     PROTOCOL,
@@ -40,6 +40,7 @@ class Env:
         self.now = 0.0
         self.inbox: dict[str, list[Any]] = defaultdict(list)
         self.exit = ""
+        self.logged: list[str] = []
         self._states: dict[Task, str] = {}
 
     # Events
@@ -54,6 +55,8 @@ class Env:
         for effect in self.core.handle(events, self.now):
             if isinstance(effect, Send):
                 self.inbox[effect.peer.decode()] += decode(encode(effect.batch))
+            elif isinstance(effect, Log):
+                self.logged.append(effect.text)
             elif isinstance(effect, Exit):
                 self.exit = effect.reason
         check(self.core)

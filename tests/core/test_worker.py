@@ -14,6 +14,7 @@ from distributed.core.answers import MAX_ANSWER_BYTES, MAX_ANSWERS
 from distributed.core.worker import (
     REQUEST_BYTES,
     Answered,
+    Asked,
     Completed,
     Delete,
     Execute,
@@ -32,9 +33,12 @@ from distributed.core.worker import (
     WorkerCore,
 )
 from distributed.messages import (
+    AUDIT_KEYS,
     Abandoned,
     Acquire,
     Answer,
+    Audit,
+    Audited,
     Call,
     Done,
     Drop,
@@ -425,6 +429,59 @@ def test_random_histories_end_with_nothing_left(steps: list[tuple[str, int, int]
     assert env.core.jobs == {} and env.core.inputs == {} and env.core.peers == {}
     env.handle(Free(list(env.core.held)))
     assert env.stored == set()
+
+
+def asked(env: Env, *keys: str, running: Any = ()) -> Audited:
+    """The answer to an audit that asks about these keys."""
+    (answer,) = env.told(Asked(Audit(7, keys), list(running)))
+    assert isinstance(answer, Audited) and answer.number == 7
+    return answer
+
+
+def test_an_audit_is_told_what_is_here(env: Env) -> None:
+    env.run(1, "x")
+    env.start(1)
+    env.handle(done(1))
+    env.run(2)
+    env.start(2)
+    env.run(3, "z", ("far", 8, (BOB,)))
+    env.handle(Drop([2]), Seceding(2))
+    assert asked(env, "x", "y", running=[(2, 1500), (1, 3)]) == Audited(
+        number=7,
+        jobs=[(2, "k2", True, True), (3, "z", False, False)],
+        running=[(2, 1500)],
+        fetching=[("far", BOB)],
+        absent=["y"],
+        holds=[("x", 28)],
+    )
+
+
+def test_what_is_freed_and_still_in_use_counts_as_absent(env: Env) -> None:
+    env.run(1, "x")
+    env.start(1)
+    env.handle(done(1))
+    env.run(2, "y", ("x", 28, ()))
+    env.handle(Free(["x"]))
+    answer = asked(env, "x")
+    assert (answer.absent, answer.holds) == (["x"], [])
+
+
+def test_an_answer_comes_after_what_was_reported_before(env: Env) -> None:
+    env.run(1)
+    env.start(1)
+    first, second = env.told(done(1), Asked(Audit(7, ()), []))
+    assert isinstance(first, Done)
+    assert isinstance(second, Audited) and second.jobs == []
+
+
+def test_what_is_held_is_told_in_parts(env: Env) -> None:
+    for number in range(AUDIT_KEYS + 3):
+        env.run(number)
+        env.start(number)
+        env.handle(done(number))
+    parts = [asked(env).holds for _ in range(3)]
+    assert [len(part) for part in parts] == [AUDIT_KEYS, 3, AUDIT_KEYS]
+    assert len({*parts[0], *parts[1]}) == AUDIT_KEYS + 3
 
 
 # Time limits

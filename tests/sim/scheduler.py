@@ -8,7 +8,7 @@ from distributed.broker import LOCK_GRACE_SECONDS, TICK_SECONDS
 from distributed.codec import decode, encode_parts
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import Gone, Send, Tick
+from distributed.core.states import Gone, Log, Send, Tick
 from tests.sim.ledger import Ledger
 from tests.sim.net import Net, SimRouter
 from tests.sim.world import Process
@@ -22,6 +22,9 @@ WALKED_TASKS = 6
 
 
 class Scheduler(Process):
+    # Whether messages get lost on a connection that holds. Otherwise the books are never wrong.
+    lossy = False
+
     def __init__(self, net: Net, life: int, ledger: Ledger) -> None:
         super().__init__(net.world, "scheduler")
         self.life = life
@@ -66,6 +69,9 @@ class Scheduler(Process):
                 if type(message) is not Tick:
                     world.say(self.name, f"< {peer.decode()}", message)
         for effect in self.core.handle(events, self.clock.now()):
+            if self.lossy and isinstance(effect, Log):
+                world.say(self.name, "warns:", effect.text)
+                continue
             assert isinstance(effect, Send), effect
             if world.traced:
                 world.say(self.name, f"> {effect.peer.decode()}", effect.batch)

@@ -12,6 +12,7 @@ from distributed.core.states import Worker as Known
 from distributed.core.streams import Item
 from distributed.core.worker import (
     Answered,
+    Asked,
     Completed,
     Delete,
     Execute,
@@ -34,6 +35,7 @@ from distributed.messages import (
     PROTOCOL,
     PYTHON,
     Answer,
+    Audit,
     Files,
     Goodbye,
     Heartbeat,
@@ -233,6 +235,8 @@ class Worker(Process):
                     self._on_welcome(message)
                 elif isinstance(message, HelloAgain):
                     self._hello_is_due = True
+                elif isinstance(message, Audit):
+                    self.events.append(Asked(message, [(a, 0) for a in self.threads.running]))
                 elif isinstance(message, StartAgain):
                     self.soon(lambda: self.leave(START_AGAIN))
                 else:
