@@ -17,6 +17,7 @@ from distributed.messages import (
     Started,
     Stuck,
     Unfetchable,
+    Unknown,
 )
 
 # Weight of the newest task in the moving averages of how long tasks take.
@@ -101,6 +102,10 @@ class Reports:
             if isinstance(task, Task) and task.state is PROCESSING:
                 self.lifecycle.requeue(task)
         self._ended(worker, (item[0] for item in message.items))
+
+    def on_unknown(self, worker: Worker, message: Unknown) -> None:
+        """It has lost them on the way, or has been told to unload them."""
+        worker.functions.difference_update(message.functions)
 
     def on_returned(self, worker: Worker, message: Returned) -> None:
         back = []

@@ -60,6 +60,7 @@ from distributed.messages import (
     Stop,
     Submit,
     Unfetchable,
+    Unknown,
     Unload,
     Upload,
     Want,
@@ -216,6 +217,19 @@ def test_functions_are_unloaded_when_nothing_refers_to_them(env: Env) -> None:
     env.send("C", Forget(("f",)))
     assert env.take("W", Unload) == [Unload(("f",))]
     assert env.core.lifecycle.functions == {}
+
+
+def test_a_function_that_a_worker_turns_out_not_to_have_is_sent_again(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.inbox["W"].clear()
+    env.submit("C", "y")
+    (run,) = env.take("W", Run)
+    assert run.blob is None
+    env.send("W", Unknown(["f"]), Abandoned([run.items[0][0]]))
+    (again,) = env.take("W", Run)
+    assert again.blob == b"blob"
+    assert [item[1] for item in again.items] == ["y"]
 
 
 # Failure of tasks
