@@ -83,8 +83,8 @@ def test_one_kind_of_message_gets_lost(kind: Any, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("seed", range(2000, 2010))
 def test_anything_gets_lost(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A task that has not heard that it is called off may begin when its function has been unloaded. It fails,
-    # and counts for nothing; but the simulator does not allow for that.
+    # A task that has not heard that it is called off may begin when its function has been unloaded. It
+    # fails, and counts for nothing; but the simulator does not allow for that.
     kinds = [kind for kind in LOSABLE if kind is not Drop]
     loss = Loss(seed, kinds, rarity=20, most=100)
     lossy(monkeypatch, loss)
