@@ -48,6 +48,8 @@ SUSPECT_SECONDS = 1.0
 # A process that is silent for so long is stopped, or its machine is off. Not sooner: the longest message
 # should get through a slow network in this time.
 SILENCE_SECONDS = 300.0
+# What has been connected to and does not say what it is.
+HANDSHAKE_SECONDS = 30.0
 # Seconds that a socket may go on sending after it was closed.
 LINGER = 1.0
 
@@ -282,6 +284,7 @@ class Dealer(Channel):
         self._socket.set(zmq.CONNECT_TIMEOUT, 4000)
         silence = SILENCE_SECONDS if silence is None else silence
         interval = int(1000 * silence / 6)
+        self._socket.set(zmq.HANDSHAKE_IVL, int(1000 * min(silence, HANDSHAKE_SECONDS)))
         self._socket.set(zmq.HEARTBEAT_IVL, interval)
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, int(1000 * silence) - interval)
         try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from distributed import Executor, LostData, transport
-from tests.chaos.cluster import Cluster, send_signal
-from tests.chaos.tasks import slowly_add
+from distributed import Executor, LostData, transfer, transport, wait
+from tests.chaos.cluster import WORKER_TIMEOUT, Cluster, send_signal
+from tests.chaos.tasks import block_of, slowly_add
 from tests.support import wait_until
 
 SECONDS = 1.0
@@ -65,3 +66,24 @@ def test_a_scheduler_that_stands_still_is_not_waited_for(
     with stopped(cluster):
         gives_up(executor)
     assert executor.submit(slowly_add, 1, 2).result(20) == 3
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_data_of_a_worker_that_stands_still_is_had_otherwise(
+    monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """By those who have been connected to it, and by those who try to."""
+    monkeypatch.setattr(transfer, "SILENCE_SECONDS", SECONDS)
+    with Cluster(nprocs=2) as cluster, cluster.connect() as executor:
+        blocks = [executor.submit(block_of, n, 100_000) for n in range(5)]
+        wait(blocks)
+        places = executor.who_has(blocks)
+        ((victim, _),) = Counter(places[block.key][0] for block in blocks).most_common(1)
+        there = [n for n, block in enumerate(blocks) if places[block.key] == [victim]]
+        if known:
+            assert blocks[there[0]].result() == block_of(there[0], 100_000)
+        pid = executor.scheduler_info()["workers"][victim]["pid"]
+        send_signal(pid, signal.SIGSTOP)
+        assert blocks[there[1]].result(3 * WORKER_TIMEOUT) == block_of(there[1], 100_000)
+        send_signal(pid, signal.SIGCONT)
+        wait_until(lambda: len(executor.ncores()) == 2, what="the return of the worker")

@@ -68,7 +68,7 @@ class Temper:
         self.small = random.choice((0.0, 0.5, 1.0))
         self.large = random.choice((0.0, 0.1))
         self.stuck = random.choice((0.0, 0.05))
-        self.needy = random.choice((0.0, 0.2))
+        self.needy = random.choice((0.0, 0.2, 0.6))
         self.limited = random.choice((0.0, 0.0, 0.1))
         self.urgent = random.choice((0.0, 0.3))
 

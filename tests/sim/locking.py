@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from distributed.broker import LOCK_GRACE_SECONDS
 from distributed.core.client import CANCELLED, LOST, Conceding, Contending
 from distributed.core.contenders import DENIED, HOLDING, WAITING, Contender
-from distributed.core.scheduler import CLIENT_GRACE_SECONDS
+from distributed.core.patience import LOCK_SECONDS
 from tests.sim.client import Client, Watch
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Witness:
         life, moment = client.away_since
         if life != scheduler.life:
             return scheduler.clock.now() - scheduler.started >= LOCK_GRACE_SECONDS
-        return scheduler.clock.now() - moment >= CLIENT_GRACE_SECONDS
+        return scheduler.clock.now() - moment >= LOCK_SECONDS
 
 
 def contend(witness: Witness, client: Client, name: str, waits: bool) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 MAX_SKEW = 0.01
 # How long a process that is not slow takes to notice that something has come.
 REACTION_SECONDS = 0.0005
+# A whole history has a few thousand, seldom some ten thousand.
+MAX_EVENTS = 500_000
 # A message shown in a trace is cut after so many characters.
 SHOWN = 3000
 
@@ -55,6 +57,7 @@ class World:
                 if condition():
                     return True
                 look_at = self.now + 0.1
+                assert self.events < MAX_EVENTS, "a livelock: so much has happened, and it goes on"
         self.now = max(self.now, end)
         return condition()
 
