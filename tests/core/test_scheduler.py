@@ -1154,3 +1154,42 @@ def test_work_that_waits_behind_a_task_that_turns_out_to_take_long_is_stolen() -
     env.tick(2.0)
     given = [i[1] for run in env.take(idle, Run) for i in run.items]
     assert "z" in given or "y" in given
+
+
+# Scattered data that cannot be had
+
+
+def scattered(env: Env) -> str:
+    """On W; nobody can compute it."""
+    env.send("C", Scatter(1, (("data", 8),), ("W",)))
+    (reply,) = env.take("C", Reply)
+    env.send("W", Done([(reply.value[0][2], 8, 0, None, None)]))
+    env.inbox["C"].clear()
+    return "data"
+
+
+def test_the_only_copy_is_not_given_up_because_the_way_to_it_is_cut(env: Env) -> None:
+    data = scattered(env)
+    env.worker("V")
+    env.submit("C", ("x", data), options={"workers": ["V"]})
+    (assignment,) = env.runs("V").values()
+    env.send("V", Unfetchable([(assignment, [(data, address("W"))])]))
+    assert env.state(data) == "memory"
+    assert list(env.runs("V")) == ["x"]
+    env.send("C", Missing([(data, address("W"))]))
+    assert env.finished("C") == [data]
+
+
+def test_it_is_if_its_holder_is_cut_off_too_or_does_not_have_it(env: Env) -> None:
+    for speak in (
+        lambda assignment: env.send("W", Unfetchable([(assignment, [("data", address("W"))])])),
+        lambda assignment: env.gone("W"),
+    ):
+        env.worker("W", nanny="N")
+        data = scattered(env)
+        env.submit("C", ("x", data))
+        (assignment,) = env.runs("W").values()
+        speak(assignment)
+        env.send("C", Missing([(data, address("W"))]))
+        assert {item[:2] for item in env.items("C", Ended)} >= {("data", "lost"), ("x", "lost")}
+        env.release("C", "x", data)
