@@ -86,7 +86,7 @@ ACTS: dict[Callable[[User], object], float] = {
     ask: 0.5,
     is_locked: 0.2,
     replicate: 0.5,
-    broadcast: 0.3,
+    broadcast: 0.4,
     upload: 0.2,
     restart: 0.05,
 }

@@ -56,6 +56,8 @@ from tests.sim.tasks import BLOBS, KIND, MAX_SECONDS, Book, Play, Spec, packed, 
 from tests.sim.world import Process
 
 HEARTBEAT_SECONDS = 2.0
+# The most that a call beside the tasks takes: some last longer than their connection.
+CALL_SECONDS = (0.001, 5.0)
 # Why it ended, if the scheduler wants a new process in its place.
 START_AGAIN = "start again"
 # Told why it died, and the assignments that were running, unless its end was ordered.
@@ -315,7 +317,8 @@ class Worker(Process):
         ok = self.world.random.random() < 0.9
         value = self.name.encode() + b" has answered " if ok else b"cannot answer "
         answer = Answer(message.request, ok, value + message.call)
-        self.soon(lambda: self.post(lambda: self.events.append(Answered(answer))))
+        seconds = self.world.random.random() * self.world.random.choice(CALL_SECONDS)
+        self.later(seconds, lambda: self.post(lambda: self.events.append(Answered(answer))))
 
     def _take_results(self) -> None:
         results, self.threads.results = self.threads.results, []
