@@ -39,6 +39,7 @@ from distributed.messages import (
     Stuck,
     Submit,
     Unfetchable,
+    Unknown,
     Want,
     WorkerHello,
 )
@@ -344,6 +345,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Holds: _shaped(str, int),
     Stuck: _shaped(str, str),
     Unfetchable: _check_unfetchable,
+    Unknown: lambda message: _strings(message.functions),
     Returned: _check_assignments,
     Abandoned: _check_assignments,
     Seceded: _check_assignments,

@@ -304,6 +304,12 @@ class Unfetchable(NamedTuple):
     items: tuple[Any, ...] | list[Any]
 
 
+class Unknown(NamedTuple):
+    """These functions are not here, although work came that uses them; it has been given up."""
+
+    functions: tuple[Any, ...] | list[Any]
+
+
 class Returned(NamedTuple):
     """Answer to `Retract`: those that had not started."""
 
@@ -492,7 +498,7 @@ MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
     Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
-    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Returned, Abandoned, Seceded, Started,
+    WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Unknown, Returned, Abandoned, Seceded, Started,
     Answer, Files, Heartbeat, Audited,
     Run, Drop, Retract, Free, Unload, Acquire, Audit, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableSequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distributed.core.worker import Job
+from distributed.core.jobs import Job
 from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable
 from distributed.keys import shown_key

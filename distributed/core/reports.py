@@ -17,6 +17,7 @@ from distributed.messages import (
     Started,
     Stuck,
     Unfetchable,
+    Unknown,
 )
 
 # Weight of the newest task in the moving averages of how long tasks take.
@@ -95,12 +96,16 @@ class Reports:
             if isinstance(task, Task):
                 task.worker = None
             for key, address in missing:
-                self.distrust(key, address)
+                self.distrust(key, address, by=worker)
             for key in dict.fromkeys(key for key, _ in missing):
                 self.requests.not_copied(worker, key)
             if isinstance(task, Task) and task.state is PROCESSING:
                 self.lifecycle.requeue(task)
         self._ended(worker, (item[0] for item in message.items))
+
+    def on_unknown(self, worker: Worker, message: Unknown) -> None:
+        """It has lost them on the way, or has been told to unload them."""
+        worker.functions.difference_update(message.functions)
 
     def on_returned(self, worker: Worker, message: Returned) -> None:
         back = []
@@ -164,14 +169,21 @@ class Reports:
         else:
             free(worker, key)
 
-    def distrust(self, key: str, address: str) -> None:
+    def distrust(self, key: str, address: str, by: Worker | None = None) -> None:
         """Somebody could not get the data from where we said it is."""
         task = self.lifecycle.tasks.get(key)
         if task is None or task.state is not MEMORY:
             return
         for worker in task.holders:
             if worker.address == address:
+                if _is_irreplaceable(task) and worker.gone_since is None and worker is not by:
+                    return  # likely it is there, and only the way to it is cut; if not, the audit finds out
                 free(worker, key)
                 if self.lifecycle.remove_holder(task, worker):
                     self.lifecycle.lose([task])
                 return
+
+
+def _is_irreplaceable(task: Task) -> bool:
+    """Whether this is the only copy of what nobody can compute."""
+    return task.function is None and len(task.holders) == 1

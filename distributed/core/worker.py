@@ -25,6 +25,8 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from distributed.core.answers import Answers
+from distributed.core.jobs import Input, Job, Peer
+from distributed.core.loaded import Loaded
 from distributed.messages import (
     AUDIT_KEYS,
     Abandoned,
@@ -47,6 +49,7 @@ from distributed.messages import (
     Started,
     Stuck,
     Unfetchable,
+    Unknown,
     Unload,
 )
 
@@ -56,73 +59,6 @@ REQUEST_BYTES = 64 << 20
 REQUEST_KEYS = 1000
 # In a report on data that was wanted here for no assignment.
 NO_ASSIGNMENT = 0
-
-
-class Job:
-    """One assignment: to run a function once."""
-
-    __slots__ = (
-        "arguments",
-        "assignment",
-        "dropped",
-        "function",
-        "inputs",
-        "key",
-        "missing",
-        "seceded",
-        "started",
-        "timed",
-        "wanted",
-    )
-
-    def __init__(
-        self,
-        assignment: int,
-        key: str,
-        function: str,
-        arguments: bytes,
-        wanted: bool,
-        timed: bool = False,
-    ) -> None:
-        self.assignment = assignment
-        self.key = key
-        self.function = function
-        self.arguments = arguments
-        self.wanted = wanted  # by a client, which likes to have small results at once
-        self.timed = timed  # it has a time limit
-        self.started = False  # that is told only of those with a limit
-        self.inputs: tuple[str, ...] = ()
-        self.missing = 0
-        self.dropped = False  # while it ran; its result counts for nothing
-        self.seceded = False
-
-
-class Input:
-    """A key that is wanted here and is not here yet."""
-
-    __slots__ = ("acquired", "addresses", "jobs", "key", "nbytes", "peer", "reason", "tried")
-
-    def __init__(self, key: str, nbytes: int, addresses: Iterable[str]) -> None:
-        self.key = key
-        self.nbytes = nbytes
-        self.addresses = list(addresses)  # not tried yet
-        self.tried: list[str] = []  # that do not have it
-        self.reason: str | None = None  # why one that has it cannot send it
-        self.jobs: dict[Job, None] = {}
-        self.acquired = False  # the scheduler wants a copy here
-        self.peer: Peer | None = None
-
-
-class Peer:
-    """Another worker, from which inputs come."""
-
-    __slots__ = ("address", "nbytes", "open", "queue")
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.queue: dict[str, Input] = {}
-        self.open: dict[str, Input] = {}  # of the request that is under way
-        self.nbytes = 0  # of both
 
 
 # Events that come from the worker's own shell.
@@ -248,6 +184,7 @@ class WorkerCore:
         self.address = address
         self.jobs: dict[int, Job] = {}
         self.held: dict[str, int] = {}  # key -> nbytes
+        self._loaded = Loaded()
         self.inputs: dict[str, Input] = {}
         self.peers: dict[str, Peer] = {}
         self.answers = Answers()
@@ -270,6 +207,8 @@ class WorkerCore:
             self._fresh = {}
         for peer in tuple(self.peers.values()):
             self._ask(peer)
+        if self._loaded.dispensable and (unused := self._loaded.unload(self.jobs.values())):
+            self._effects.append(Unload(unused))
         if self._out:
             self._effects.append(Tell(self._out))
             self._out = []
@@ -302,7 +241,12 @@ class WorkerCore:
     def _on_run(self, message: Run) -> None:
         function, timed = message.function, message.timed
         if message.blob is not None:
+            self._loaded.learn(function)
             self._effects.append(Learn(function, message.blob))
+        elif function not in self._loaded.functions:
+            self._tell(Unknown, function)
+            self._out.append(Abandoned([item[0] for item in message.items]))
+            return
         ready = []
         for assignment, key, arguments, inputs, wanted in message.items:
             job = self.jobs[assignment] = Job(assignment, key, function, arguments, wanted, timed)
@@ -589,7 +533,7 @@ class WorkerCore:
                 yield key, peer.address
 
     def _on_unload(self, message: Unload) -> None:
-        self._effects.append(message)
+        self._loaded.dispensable.update(dict.fromkeys(message.functions))
 
     # Beside the tasks
 

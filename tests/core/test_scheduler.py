@@ -60,6 +60,7 @@ from distributed.messages import (
     Stop,
     Submit,
     Unfetchable,
+    Unknown,
     Unload,
     Upload,
     Want,
@@ -216,6 +217,19 @@ def test_functions_are_unloaded_when_nothing_refers_to_them(env: Env) -> None:
     env.send("C", Forget(("f",)))
     assert env.take("W", Unload) == [Unload(("f",))]
     assert env.core.lifecycle.functions == {}
+
+
+def test_a_function_that_a_worker_turns_out_not_to_have_is_sent_again(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", 1)
+    env.inbox["W"].clear()
+    env.submit("C", "y")
+    (run,) = env.take("W", Run)
+    assert run.blob is None
+    env.send("W", Unknown(["f"]), Abandoned([run.items[0][0]]))
+    (again,) = env.take("W", Run)
+    assert again.blob == b"blob"
+    assert [item[1] for item in again.items] == ["y"]
 
 
 # Failure of tasks
@@ -1140,3 +1154,42 @@ def test_work_that_waits_behind_a_task_that_turns_out_to_take_long_is_stolen() -
     env.tick(2.0)
     given = [i[1] for run in env.take(idle, Run) for i in run.items]
     assert "z" in given or "y" in given
+
+
+# Scattered data that cannot be had
+
+
+def scattered(env: Env) -> str:
+    """On W; nobody can compute it."""
+    env.send("C", Scatter(1, (("data", 8),), ("W",)))
+    (reply,) = env.take("C", Reply)
+    env.send("W", Done([(reply.value[0][2], 8, 0, None, None)]))
+    env.inbox["C"].clear()
+    return "data"
+
+
+def test_the_only_copy_is_not_given_up_because_the_way_to_it_is_cut(env: Env) -> None:
+    data = scattered(env)
+    env.worker("V")
+    env.submit("C", ("x", data), options={"workers": ["V"]})
+    (assignment,) = env.runs("V").values()
+    env.send("V", Unfetchable([(assignment, [(data, address("W"))])]))
+    assert env.state(data) == "memory"
+    assert list(env.runs("V")) == ["x"]
+    env.send("C", Missing([(data, address("W"))]))
+    assert env.finished("C") == [data]
+
+
+def test_it_is_if_its_holder_is_cut_off_too_or_does_not_have_it(env: Env) -> None:
+    for speak in (
+        lambda assignment: env.send("W", Unfetchable([(assignment, [("data", address("W"))])])),
+        lambda assignment: env.gone("W"),
+    ):
+        env.worker("W", nanny="N")
+        data = scattered(env)
+        env.submit("C", ("x", data))
+        (assignment,) = env.runs("W").values()
+        speak(assignment)
+        env.send("C", Missing([(data, address("W"))]))
+        assert {item[:2] for item in env.items("C", Ended)} >= {("data", "lost"), ("x", "lost")}
+        env.release("C", "x", data)

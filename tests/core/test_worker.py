@@ -53,6 +53,7 @@ from distributed.messages import (
     Started,
     Stuck,
     Unfetchable,
+    Unknown,
     Unload,
 )
 
@@ -68,6 +69,7 @@ class Env:
         self.executed: list[int] = []
         self.stored: set[str] = set()
         self.fetching: dict[str, list[str]] = {}
+        assert self.handle(Run("f", b"code", False, [])) == [Learn("f", b"code")]
 
     def claim(self, assignment: int) -> bool:
         if assignment in self.waiting:
@@ -365,6 +367,29 @@ def test_seceding_is_told_while_the_task_runs(env: Env) -> None:
 
 def test_unload_is_passed_on(env: Env) -> None:
     assert env.handle(Unload(["f"])) == [Unload(["f"])]
+
+
+def test_a_function_that_a_task_here_still_needs_is_not_forgotten(env: Env) -> None:
+    env.run(1)
+    assert env.handle(Unload(["f"])) == []
+    env.start(1)
+    effects = env.handle(Completed([(1, 28, 10, None, None)]))
+    assert Unload(["f"]) in effects
+
+
+def test_a_function_that_comes_again_before_it_was_forgotten_stays(env: Env) -> None:
+    env.run(1)
+    env.handle(Unload(["f"]))
+    env.handle(Run("f", b"code", False, []))
+    env.start(1)
+    effects = env.handle(Completed([(1, 28, 10, None, None)]))
+    assert not any(isinstance(effect, Unload) for effect in effects)
+
+
+def test_work_of_a_function_that_is_not_here_is_given_up(env: Env) -> None:
+    item = (1, "x", b"args", None, True)
+    assert env.told(Run("g", None, False, [item])) == [Unknown(["g"]), Abandoned([1])]
+    assert env.core.jobs == {}
 
 
 STEPS = st.lists(

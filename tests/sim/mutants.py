@@ -13,6 +13,7 @@ from typing import Any
 
 from distributed.core.answers import Answers
 from distributed.core.client import ClientCore
+from distributed.core.jobs import Job
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.locks import Locks
 from distributed.core.members import Members
@@ -23,7 +24,7 @@ from distributed.core.resources import Stock
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import PROCESSING, Member, Task, Worker
 from distributed.core.stuck import Stuck
-from distributed.core.worker import Job, WorkerCore
+from distributed.core.worker import WorkerCore
 from distributed.messages import ClientHello, Died
 from tests.sim.run import run
 

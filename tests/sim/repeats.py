@@ -65,6 +65,7 @@ from distributed.messages import (
     Stuck,
     Submit,
     Unfetchable,
+    Unknown,
     Unload,
     Upload,
     Want,
@@ -79,9 +80,8 @@ if TYPE_CHECKING:
 # At any time: they name an assignment, a contender or a request, whose number is not used again; or are
 # about a process; or say what can be had again if it was not so.
 ALWAYS = (
-    Started, Done, Errors, Unfetchable, Returned, Abandoned, Seceded, Drop, Retract, Acquire, Stuck,
-    Missing,
-    Finished, Failed, Forget,
+    Started, Done, Errors, Unfetchable, Unknown, Returned, Abandoned, Seceded, Drop, Retract, Acquire,
+    Stuck, Missing, Finished, Failed, Forget,
     Contend, Concede, Granted, Denied, IsLocked,
     Ask, Replicate, Reply, Answer,
     NannyHello, Alive, Died, Heartbeat, Kill, HelloAgain, Warn,

@@ -83,7 +83,10 @@ def test_one_kind_of_message_gets_lost(kind: Any, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("seed", range(2000, 2010))
 def test_anything_gets_lost(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    loss = Loss(seed, LOSABLE, rarity=20, most=100)
+    # A task that has not heard that it is called off may begin when its function has been unloaded. It
+    # fails, and counts for nothing; but the simulator does not allow for that.
+    kinds = [kind for kind in LOSABLE if kind is not Drop]
+    loss = Loss(seed, kinds, rarity=20, most=100)
     lossy(monkeypatch, loss)
     report = run(seed)
     assert not report.failure, f"{loss.lost}\n{report.failure}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed.codec import decode, encode_parts
+from distributed.core.jobs import Job
 from distributed.core.resources import TOLERANCE, added_up, needs_of
 from distributed.core.states import Worker as Known
 from distributed.core.streams import Item
@@ -19,7 +20,6 @@ from distributed.core.worker import (
     Fetch,
     Fetched,
     FetchEnded,
-    Job,
     Keep,
     Learn,
     Raised,

@@ -1,0 +1,72 @@
+"""A worker's records: what it has been given to do, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Job:
+    """One assignment: to run a function once."""
+
+    __slots__ = (
+        "arguments",
+        "assignment",
+        "dropped",
+        "function",
+        "inputs",
+        "key",
+        "missing",
+        "seceded",
+        "started",
+        "timed",
+        "wanted",
+    )
+
+    def __init__(
+        self,
+        assignment: int,
+        key: str,
+        function: str,
+        arguments: bytes,
+        wanted: bool,
+        timed: bool = False,
+    ) -> None:
+        self.assignment = assignment
+        self.key = key
+        self.function = function
+        self.arguments = arguments
+        self.wanted = wanted  # by a client, which likes to have small results at once
+        self.timed = timed  # it has a time limit
+        self.started = False  # that is told only of those with a limit
+        self.inputs: tuple[str, ...] = ()
+        self.missing = 0
+        self.dropped = False  # while it ran; its result counts for nothing
+        self.seceded = False
+
+
+class Input:
+    """A key that is wanted here and is not here yet."""
+
+    __slots__ = ("acquired", "addresses", "jobs", "key", "nbytes", "peer", "reason", "tried")
+
+    def __init__(self, key: str, nbytes: int, addresses: Iterable[str]) -> None:
+        self.key = key
+        self.nbytes = nbytes
+        self.addresses = list(addresses)  # not tried yet
+        self.tried: list[str] = []  # that do not have it
+        self.reason: str | None = None  # why one that has it cannot send it
+        self.jobs: dict[Job, None] = {}
+        self.acquired = False  # the scheduler wants a copy here
+        self.peer: Peer | None = None
+
+
+class Peer:
+    """Another worker, from which inputs come."""
+
+    __slots__ = ("address", "nbytes", "open", "queue")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.queue: dict[str, Input] = {}
+        self.open: dict[str, Input] = {}  # of the request that is under way
+        self.nbytes = 0  # of both
