@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from distributed import Executor, wait
+from distributed import Executor, SchedulerGone, wait
 from tests.support import block, wait_until
 
 
@@ -142,6 +142,30 @@ def test_a_question_waits_for_the_answer(place: Place, executor: Executor) -> No
     executor.wait_for_workers(2, timeout=30)
     asking.join()
     assert answers == [data]
+
+
+def test_what_may_have_been_done_is_not_asked_again(
+    place: Place, executor: Executor, tmp_path: Path
+) -> None:
+    gate, begun = tmp_path / "gate", tmp_path / "gate.begun"
+    failures: list[SchedulerGone] = []
+
+    def run() -> None:
+        with pytest.raises(SchedulerGone) as caught:
+            executor.run(noted_block, str(gate))
+        failures.append(caught.value)
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    wait_until(lambda: begun.exists() and begun.read_text() == "begun begun ")
+    place.kill_scheduler()
+    runner.join()
+    assert f"the connection to the scheduler at tcp://{place.address} broke" in str(failures[0])
+    gate.touch()
+    place.start_scheduler()
+    executor.wait_for_workers(2, timeout=30)
+    assert len(executor.run(inc, 1)) == 2
+    assert begun.read_text() == "begun begun "
 
 
 def test_uploads_are_there_for_workers_that_come_later(
