@@ -426,6 +426,7 @@ class ClientCore:
     def _on_connected(self, event: Connected | HelloAgain) -> None:
         """Say who we are and all that we want; the scheduler may know it already, or may be new."""
         self.functions.sent.clear()
+        self._call_off_dependents()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
         locks = self.contenders.listed()
         self._out.append(
@@ -438,6 +439,15 @@ class ClientCore:
         borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         if borrowed:
             self._out.append(Want(tuple(borrowed)))
+
+    def _call_off_dependents(self) -> None:
+        """What waits for something that was called off here cannot be submitted again, and the scheduler
+        may not have heard of it."""
+        for entry in tuple(self.entries.values()):
+            if entry.status is PENDING and any(
+                dependency.key not in self.entries for dependency in entry.dependencies
+            ):
+                self._cancel(entry, "an input of it was cancelled")
 
     def _resubmit(self, entries: list[Entry], more: bool) -> None:
         groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []

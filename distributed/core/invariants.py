@@ -41,6 +41,8 @@ def check(core: SchedulerCore) -> None:
     _check_pools(core)
     _check_stuck(core)
     _check_recovery(core)
+    for task in core.lifecycle.departures:
+        assert core.lifecycle.tasks.get(task.key) is task, task
 
 
 def _check_graph(core: SchedulerCore, task: Task) -> None:

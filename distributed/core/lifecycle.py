@@ -44,6 +44,9 @@ from distributed.messages import (
 # A task fails as killed when this many workers died while they ran it: the machine may be to blame for
 # one, hardly for four.
 MAX_DEATHS = 4
+# Nobody is blamed for the end of a worker that was told to end, by a signal for instance. But a task may do
+# that to its own worker, each time that it runs: after so many it is not run again.
+MAX_DEPARTURES = 20
 
 
 class Lifecycle:
@@ -54,6 +57,9 @@ class Lifecycle:
         self.recovery = queues.recovery
         self.tasks: dict[str, Task] = {}
         self.functions: dict[str, Function] = {}
+        self.departures: dict[
+            Task, int
+        ] = {}  # of workers that were running it, and were told to end
         self.generation = 0
         self.repairs = 0  # of what an audit has found to be wrong
         # While a cancellation is forced: what was assigned and is not any more.
@@ -405,6 +411,8 @@ class Lifecycle:
             self.queues.stuck.reasons.pop(task, None)
         if self.recovery.expected:
             self.recovery.expected.pop(task, None)
+        if self.departures:
+            self.departures.pop(task, None)
         if task.function is not None:
             self._release_function(task.function)
         return self._unlink(task)
@@ -464,6 +472,14 @@ class Lifecycle:
                 self.fail(task, ("killed", _killed(task, output)))
             else:
                 self.requeue(task)
+
+    def note_departures(self, tasks: Iterable[Task]) -> None:
+        """These were running on a worker that somebody has told to end; perhaps they did it themselves."""
+        for task in tasks:
+            if task.state in ACTIVE:
+                self.departures[task] = self.departures.get(task, 0) + 1
+                if self.departures[task] >= MAX_DEPARTURES:
+                    self.fail(task, ("killed", _departed(task)))
 
     # An earlier life of the scheduler is over
 
@@ -557,6 +573,14 @@ def _killed(task: Task, output: str) -> str:
         lines.append("What the last of them said last:")
         lines += [f"    {line}" for line in output.splitlines()]
     return "\n".join(lines)
+
+
+def _departed(task: Task) -> str:
+    return (
+        f"{task.key} was running on {MAX_DEPARTURES} workers that were told to end (by SIGTERM, SIGINT or "
+        "their nanny). It does not run again: if it sends such signals itself, let it not; otherwise "
+        "submit it anew"
+    )
 
 
 def _drop_wanter(task: Task, client: Client) -> None:

@@ -367,7 +367,9 @@ class SchedulerCore:
         self._lose_worker(worker, reason)
 
     def _on_goodbye(self, member: Member, message: Goodbye) -> None:
+        left = _running(member) if isinstance(member, Worker) else []
         self._remove(member, "it said goodbye")
+        self.lifecycle.note_departures(left)
 
     def _on_alive(self, nanny: Nanny, message: Alive) -> None:
         for id in message.workers:
@@ -423,11 +425,19 @@ class SchedulerCore:
         self._check_idle()
 
     def _check_worker(self, worker: Worker) -> None:
-        if gone_for(worker, self.now) > DIED_SECONDS:
+        gone = gone_for(worker, self.now)
+        if gone > DIED_SECONDS and not self._may_come_back(worker, gone):
             self._lose_cut_off(worker)
         elif self.patience.has_ended(worker, self.now):
             silence = self.now - worker.last_seen
             self._lose_worker(worker, f"nothing was heard of it for {silence:.0f} s")
+
+    def _may_come_back(self, worker: Worker, gone: float) -> bool:
+        """Whether it has only been cut off, with all that it has and runs: a nanny that is there would have
+        said that it died."""
+        nanny = self.members.nannies.get(worker.nanny)
+        here = nanny is not None and nanny.gone_since is None
+        return here and gone <= self.patience.worker_timeout
 
     def _lose_cut_off(self, worker: Worker) -> None:
         """A nanny that is there would have said that it died: then nobody is to blame. If that is gone as

@@ -315,6 +315,25 @@ def test_a_new_connection_hears_everything_again(env: Env) -> None:
     assert y.status == PENDING
 
 
+def test_what_waits_for_something_that_was_called_off_ends_with_the_connection(env: Env) -> None:
+    """The scheduler may not have heard of it; and a new one would never know the input."""
+    x, y, z, other = env.submit("x", ("y", "x"), ("z", "y"), "other")
+    env.handle(CallOff([x]))
+    assert y.status == PENDING
+    _, submit = env.told(Connected())
+    assert [group[3] for group in submit.groups] == [[item("other")]]
+    assert y.status == z.status == CANCELLED
+    assert other.status == PENDING
+
+
+def test_what_was_called_off_and_submitted_anew_is_waited_for(env: Env) -> None:
+    x, y = env.submit("x", ("y", "x"))
+    env.handle(CallOff([x]))
+    env.submit("x")
+    env.told(Connected())
+    assert y.status == PENDING
+
+
 def test_much_is_submitted_again_in_messages_that_belong_together(env: Env) -> None:
     env.submit(*(f"k{n}" for n in range(2 * RESUBMIT_TASKS + 1)))
     _, *submits = env.told(Connected())

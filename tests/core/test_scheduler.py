@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distributed.core.lifecycle import MAX_DEATHS
+from distributed.core.lifecycle import MAX_DEATHS, MAX_DEPARTURES
 from distributed.core.patience import (
     CLIENT_GRACE_SECONDS,
     ON_OPEN_CONNECTION,
@@ -1193,3 +1193,47 @@ def test_it_is_if_its_holder_is_cut_off_too_or_does_not_have_it(env: Env) -> Non
         env.send("C", Missing([(data, address("W"))]))
         assert {item[:2] for item in env.items("C", Ended)} >= {("data", "lost"), ("x", "lost")}
         env.release("C", "x", data)
+
+
+# Workers that are cut off, and workers that are told to end
+
+
+def test_a_worker_that_its_nanny_does_not_call_dead_may_come_back(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.send("C", Scatter(1, (("data", 8),), ("V",)))
+    (reply,) = env.take("C", Reply)
+    env.send("V", Done([(reply.value[0][2], 8, 0, None, None)]))
+    env.gone("V")
+    env.tick(5)
+    assert env.items("C", Ended) == []
+    env.worker("V", nanny="N", holds=(("data", 8),), peer="V2")
+    assert env.items("V2", Free) == []
+    assert env.state("data") == "memory"
+
+
+def test_but_not_for_ever(env: Env) -> None:
+    env.nanny()
+    env.worker("V", nanny="N")
+    env.submit("C", "x", options={"workers": ["V"], "loose": True})
+    assert list(env.runs("V")) == ["x"]
+    env.gone("V")
+    for _ in range(31):
+        env.send("N", Alive(["V"]))
+        env.tick(1)
+    assert list(env.runs("W")) == ["x"]
+
+
+def test_a_task_that_always_ends_its_worker_in_an_orderly_way_is_not_run_for_ever(env: Env) -> None:
+    env.submit("C", "x", "y")
+    for number in range(MAX_DEPARTURES):
+        assert env.items("C", Ended) == []
+        env.send(f"W{number}" if number else "W", Goodbye())
+        env.worker(f"W{number + 1}")
+    ((key, how, why),) = env.items("C", Ended)
+    assert (key, how) == ("x", "killed")
+    assert "told to end" in why
+    assert list(env.runs(f"W{MAX_DEPARTURES}"))[-1] == "y"
+    env.release("C", "x", "y")
+    env.assert_empty()
+    assert env.core.lifecycle.departures == {}

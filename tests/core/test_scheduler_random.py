@@ -231,6 +231,8 @@ class World:
         elif action == "die" and self.workers:
             worker = self.workers.pop(who % len(self.workers))
             env.send(worker.peer, Goodbye()) if choice % 3 == 0 else env.gone(worker.peer)
+            if worker.nanny:
+                env.send("N", Died(worker.id, "signal 9 (SIGKILL)", "", ()))
         elif self.workers:
             worker = self.workers[who % len(self.workers)]
             if action == "reconnect":
@@ -291,7 +293,7 @@ class World:
 
     def heal(self) -> None:
         """No more faults: the workers that are there do all that they are given."""
-        self.env.tick(2)  # those that were cut off are given up
+        self.env.tick(2)  # those that died without a nanny's word are given up
         self._bury()
         for name in range(1, 4):
             if not any(worker.id == f"W{name}" for worker in self.workers):

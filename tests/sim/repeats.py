@@ -17,6 +17,8 @@ from distributed.messages import (
     Alive,
     Answer,
     Ask,
+    Audit,
+    Audited,
     Broadcast,
     Call,
     Cancel,
@@ -83,7 +85,7 @@ ALWAYS = (
     Started, Done, Errors, Unfetchable, Unknown, Returned, Abandoned, Seceded, Drop, Retract, Acquire,
     Stuck, Missing, Finished, Failed, Forget,
     Contend, Concede, Granted, Denied, IsLocked,
-    Ask, Replicate, Reply, Answer,
+    Ask, Replicate, Reply, Answer, Audit, Audited,
     NannyHello, Alive, Died, Heartbeat, Kill, HelloAgain, Warn,
 )  # fmt: skip
 # Only before anything else: they say what is true, or wanted, at this point of a stream that is in order.

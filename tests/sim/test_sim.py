@@ -25,7 +25,7 @@ FRESH = 8
 PROCESSES = 2
 # Those that are found soon. `make mutants` tries all.
 QUICK = (
-    mutants.no_lock_grace,
+    mutants.forgotten_claim,
     mutants.forgotten_location,
     mutants.double_decrement,
     mutants.no_resubmit,
