@@ -46,7 +46,9 @@ class Witness:
         others = [holder for holder in self._holders.get(name, []) if holder.holds]
         fresh = Holder(client, contender)
         for other in others:
-            assert other.disputed or self._is_away(other.client), (
+            # Or this news is old: it has been on its way for longer than its connection has been there.
+            late = self._is_away(other.client) or self._is_away(client)
+            assert other.disputed or late, (
                 f"{client.name} has got {name} while {other.client.name} holds it"
             )
             other.disputed = fresh.disputed = True
