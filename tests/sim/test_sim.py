@@ -18,8 +18,8 @@ from tests.sim import mutants, repeats
 from tests.sim.run import known_seeds
 
 ROOT = Path(__file__).parents[2]
-# 300 that are the same each time, and a few that nobody has seen: of a thousand about three still fail, so that
-# more would fail the suite by chance. `make hunt` runs fresh ones for as long as one likes.
+# 300 that are the same each time, and a few that nobody has seen: of a thousand about three still fail, so
+# that more would fail the suite by chance. `make hunt` runs fresh ones for as long as one likes.
 FIXED = [range(start, start + 25) for start in range(0, 300, 25)]
 FRESH = 1
 # Each batch is shared among so many processes.
