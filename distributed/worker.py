@@ -482,7 +482,7 @@ class Worker:
 
     def _accept(self, key: str, assignment: int, frames: Sequence[Frame]) -> None:
         def arrive(key: str, value: Any, size: int) -> None:
-            self._arrived[key] = value
+            self._arrived[assignment] = value
             kind = self._threads.pickled_type(type(value))
             self._events.append(Received(key, assignment, size, kind))
 

@@ -379,7 +379,8 @@ class WorkerCore:
                 self._give_back(job, missing)
 
     def _on_received(self, event: Received) -> None:
-        self._keep(event.key, event.key, event.nbytes)
+        # By its number: the same data may come twice at once, if its client has asked again where to.
+        self._keep(event.assignment, event.key, event.nbytes)
         self._tell(Done, (event.assignment, event.nbytes, 0, None, event.kind))
         # If nobody knows that assignment any more: what it is that lies here.
         self._tell(Holds, (event.key, event.nbytes))

@@ -340,9 +340,14 @@ def test_copies_are_made_when_asked_for(env: Env) -> None:
     assert env.told(Acquire([("x", 8, (BOB,))])) == [Holds([("x", 8)])]
 
 
+def test_data_that_comes_twice_at_once_is_kept_by_the_numbers_it_came_under(env: Env) -> None:
+    keep, _ = env.handle(Received("x", 7, 8, b"type"), Received("x", 9, 8, b"type"))
+    assert [source for source, _, _ in keep.items] == [7, 9]
+
+
 def test_data_from_a_client_is_kept_and_reported(env: Env) -> None:
     keep, tell = env.handle(Received("x", 7, 8, b"type"))
-    assert keep == Keep([("x", "x", 8)])
+    assert keep == Keep([(7, "x", 8)])
     assert tell == Tell([Done([(7, 8, 0, None, b"type")]), Holds([("x", 8)])])
 
 

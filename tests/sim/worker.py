@@ -375,7 +375,7 @@ class Worker(Process):
 
     def _accept(self, key: str, assignment: int, frames: Sequence[Any]) -> None:
         def arrive() -> None:
-            self._arrived[key] = unpacked(frames[0])
+            self._arrived[assignment] = unpacked(frames[0])
             self.events.append(Received(key, assignment, self.book.specs[key].nbytes, KIND))
 
         self.soon(lambda: self.post(arrive))
