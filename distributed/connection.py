@@ -161,7 +161,6 @@ class Connection:
         self._scheduler_timeout = scheduler_timeout
         self._next_heartbeat = 0.0
         self._process = os.getpid()
-        self.epoch = ""  # names the scheduler that has welcomed us
         self.core = ClientCore(uuid.uuid4().hex, worker)
         self._lock = threading.Lock()
         self._outbox: list[Message] = []
@@ -203,6 +202,11 @@ class Connection:
                 or f"no scheduler answers at {self.address.url} (tried for {timeout:g} s). "
                 f"Is it running? Start one with: dscheduler --port {self.address.port}"
             )
+
+    @property
+    def epoch(self) -> str:
+        """Names the scheduler that has welcomed us; empty before one has."""
+        return self.core.epoch
 
     @property
     def closed(self) -> bool:
@@ -596,7 +600,6 @@ class Connection:
                 question.ok, question.value = effect.ok, effect.value
                 question.answered.set()
         elif isinstance(effect, Welcomed):
-            self.epoch = effect.epoch
             self._welcomed.set()
         elif isinstance(effect, Rejected):
             self._rejection = effect.reason

@@ -156,9 +156,8 @@ class Audits:
         for task in again:
             task.worker = None
         for task in again:
-            if (
-                task.state is PROCESSING
-            ):  # it may have failed, or been let go, with another of these
+            # It may have failed, or been let go, with another of these.
+            if task.state is PROCESSING:
                 self._lifecycle.requeue(task)
         self._mend(worker, "does not have {}, which runs again", _keys(again))
         self._mend(worker, "has given {} up long ago", [t for t in given if isinstance(t, str)])

@@ -139,7 +139,7 @@ def _task(task: Task) -> dict[str, Any]:
         "missing": task.missing,
         "users": task.users,
         "dependencies": _some(dependency.key for dependency in task.dependencies),
-        "dependents": _some(dependent.key for dependent in task.dependents or ()),
+        "dependents": _some(dependent.key for dependent in task.dependents),
         "wanted_by": [client.id for client in task.wanters],
         "retries": task.retries,
         "deaths": list(task.deaths),

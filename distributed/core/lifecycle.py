@@ -122,32 +122,20 @@ class Lifecycle:
                 function.tasks += 1
                 if dependencies:
                     self._link(task, dependencies)
-            elif task.state is ERRED and task.error is not None and task.error[0] == "lost":
+            elif self._takes_recipe(task):
                 # A new tuple: entries with the old one, in queues for the old options, are dead.
                 task.priority = (urgency, generation, order)
                 # What it does not need any more may be needed by what is still to come.
                 client.unsettled += self._unlink(task)
-                self._learn_again(task, function, arguments, options, dependencies)
-            elif task in self.recovery.expected or (task.function is None and task.state is MEMORY):
-                # Somebody has asked for it who could not say how it is made.
-                task.priority = (urgency, generation, order)
                 self._learn_recipe(task, function, arguments, options, dependencies)
             learned.append(task)
         return learned
 
-    def _learn_again(
-        self,
-        task: Task,
-        function: Function,
-        arguments: bytes,
-        options: Options,
-        dependencies: Sequence[str] | None,
-    ) -> None:
-        """A key whose data was lost is submitted anew: forget the failure, take the new recipe."""
-        if task.function is not None:
-            self._release_function(task.function)
-        task.state, task.error = RELEASED, None
-        self._learn_recipe(task, function, arguments, options, dependencies)
+    def _takes_recipe(self, task: Task) -> bool:
+        """Whether its data was lost; or somebody has asked for it who could not say how it is made."""
+        if task.state is ERRED:
+            return task.error is not None and task.error[0] == "lost"
+        return task in self.recovery.expected or (task.function is None and task.state is MEMORY)
 
     def _learn_recipe(
         self,
@@ -157,8 +145,11 @@ class Lifecycle:
         options: Options,
         dependencies: Sequence[str] | None,
     ) -> None:
-        if self.recovery.expected.pop(task, self) is None:
-            task.state = RELEASED
+        """Forget the recipe and the failure that it may have, and take this one."""
+        if task.function is not None:
+            self._release_function(task.function)
+        if self.recovery.expected.pop(task, self) is None or task.state is ERRED:
+            task.state, task.error = RELEASED, None
         task.function, task.arguments, task.options = function, arguments, options
         function.tasks += 1
         task.retries, task.deaths = options.retries, ()
