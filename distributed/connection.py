@@ -37,6 +37,7 @@ from distributed.core.client import (
     Dropped,
     Effect,
     Entry,
+    Introduced,
     Rejected,
     Tell,
     Waiter,
@@ -51,7 +52,6 @@ from distributed.messages import (
     Ask,
     Goodbye,
     Heartbeat,
-    HelloAgain,
     IsLocked,
     Message,
     Replicate,
@@ -309,7 +309,7 @@ class Connection:
         if not ended:
             left = sum(entry.status == "pending" for entry in pending)
             raise TimeoutError(
-                f"{left} of {len(pending)} tasks have not ended within {timeout:g} s"
+                f"{left} of {len(pending)} tasks have not ended within {round(timeout, 3):g} s"
             )
 
     def call_back(self, entry: Entry, run: Callable[[], object]) -> None:
@@ -526,8 +526,6 @@ class Connection:
             with self._lock:
                 for message in messages:
                     self._decide(message)
-                    if type(message) is HelloAgain:
-                        self._ask_again()
 
     def _on_connected(self) -> None:
         with self._lock:
@@ -535,7 +533,6 @@ class Connection:
             self._outbox = []
             self._lost_since = None
             self._decide(Connected())
-            self._ask_again()
 
     def _ask_again(self) -> None:
         """The scheduler did not know us, and so has not heard what we have asked, or has forgotten it."""
@@ -599,6 +596,8 @@ class Connection:
             if question is not None:
                 question.ok, question.value = effect.ok, effect.value
                 question.answered.set()
+        elif isinstance(effect, Introduced):
+            self._ask_again()
         elif isinstance(effect, Welcomed):
             self._welcomed.set()
         elif isinstance(effect, Rejected):

@@ -302,8 +302,11 @@ class Worker:
                     self._events.append(message)
 
     def _on_hello_again(self, message: HelloAgain) -> None:
-        # Later in this turn: with all that came before this and the core has not taken in yet.
-        self._hello_is_due = True
+        # Later in this turn: with all that came before this and the core has not taken in yet. If our last
+        # hello has not been answered, the scheduler said this before it heard that: another would tell of
+        # what we have now when much may have changed.
+        if self._registered:
+            self._hello_is_due = True
 
     def _hello(self) -> None:
         hello = WorkerHello(

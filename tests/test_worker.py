@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from distributed.codec import decode, encode
-from distributed.messages import Answer, Call, Errors, HelloAgain, Message, Run, WorkerHello
+from distributed.messages import (
+    Answer,
+    Call,
+    Errors,
+    HelloAgain,
+    Message,
+    Run,
+    Welcome,
+    WorkerHello,
+)
 from distributed.serialize import pickle_bytes, unpickle
 from distributed.transport import Context, Router
 from distributed.worker import Worker
@@ -98,6 +107,19 @@ def test_a_call_that_is_asked_for_again_runs_once(scheduler: Scheduler) -> None:
 def test_a_hello_that_was_asked_for_tells_of_what_came_just_before(scheduler: Scheduler) -> None:
     """A scheduler that has given it up does not know of that any more, and cannot ask for it."""
     waits = [(1, "x", b"", (("y", 1, ("tcp://127.0.0.1:1",)),), True)]
-    scheduler.say(Run("f", b"nothing", False, waits), HelloAgain())
+    scheduler.say(Welcome("epoch 1", {}), Run("f", b"nothing", False, waits), HelloAgain())
     wait_until(lambda: len(scheduler.heard(WorkerHello)) == 2)
     assert scheduler.heard(WorkerHello)[1].assigned == ((1, "x"),)
+
+
+def test_hello_is_said_again_only_when_the_last_has_been_answered(scheduler: Scheduler) -> None:
+    """One that the scheduler hears long after it was said tells of what was, and not of what is."""
+    call = Call(1, pickle_bytes((len, ("",), {})))
+    scheduler.say(HelloAgain())
+    scheduler.say(HelloAgain(), call)
+    wait_until(lambda: scheduler.heard(Answer))
+    assert len(scheduler.heard(WorkerHello)) == 1
+    scheduler.say(Welcome("epoch 1", {}), HelloAgain())
+    scheduler.say(HelloAgain(), call._replace(request=2))
+    wait_until(lambda: len(scheduler.heard(Answer)) == 2)
+    assert [hello.epoch for hello in scheduler.heard(WorkerHello)] == ["", "epoch 1"]

@@ -217,6 +217,10 @@ class Answered(NamedTuple):
     value: Any
 
 
+class Introduced(NamedTuple):
+    """Hello has been said: what has been asked and not been answered is to be asked again."""
+
+
 class Welcomed(NamedTuple):
     epoch: str
 
@@ -231,7 +235,7 @@ class Caution(NamedTuple):
     text: str
 
 
-Effect = Tell | Wake | Answered | Welcomed | Rejected | Caution
+Effect = Tell | Wake | Answered | Introduced | Welcomed | Rejected | Caution
 
 
 class ClientCore:
@@ -241,6 +245,7 @@ class ClientCore:
         self.id = id
         self.worker = worker  # whose tasks we serve
         self.epoch = ""  # of the scheduler that has welcomed us
+        self._is_welcome = False  # it has answered our last hello
         self.entries: dict[str, Entry] = {}
         self.functions = Functions()
         self.contenders = Contenders()
@@ -423,8 +428,14 @@ class ClientCore:
 
     # The connection
 
+    def _on_hello_again(self, message: HelloAgain) -> None:
+        # Otherwise it has said so before it has heard our last hello, which is on its way.
+        if self._is_welcome:
+            self._on_connected(message)
+
     def _on_connected(self, event: Connected | HelloAgain) -> None:
         """Say who we are and all that we want; the scheduler may know it already, or may be new."""
+        self._is_welcome = False
         self.functions.sent.clear()
         self._call_off_dependents()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
@@ -439,6 +450,8 @@ class ClientCore:
         borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         if borrowed:
             self._out.append(Want(tuple(borrowed)))
+        self._effects += [Tell(self._out), Introduced()]
+        self._out = []
 
     def _call_off_dependents(self) -> None:
         """What waits for something that was called off here cannot be submitted again, and the scheduler
@@ -588,6 +601,7 @@ class ClientCore:
         self._effects.append(Answered(message.request, message.ok, message.value))
 
     def _on_welcome(self, message: Welcome) -> None:
+        self._is_welcome = True
         self.epoch = message.epoch
         self._effects.append(Welcomed(message.epoch))
 
@@ -609,7 +623,7 @@ _HANDLERS: dict[Any, Any] = {
     Contending: ClientCore._on_contending,
     Conceding: ClientCore._on_conceding,
     Connected: ClientCore._on_connected,
-    HelloAgain: ClientCore._on_connected,
+    HelloAgain: ClientCore._on_hello_again,
     Abandon: ClientCore._on_abandon,
     Finished: ClientCore._on_finished,
     Failed: ClientCore._on_failed,

@@ -33,6 +33,7 @@ from distributed.core.client import (
     Desist,
     Dropped,
     Entry,
+    Introduced,
     Rejected,
     Tell,
     Unreachable,
@@ -428,7 +429,16 @@ def test_what_is_held_is_announced_before_what_is_waited_for(env: Env) -> None:
     listed = (("b", 2, True, True), ("a", 1, False, True), ("a", 3, False, False))
     hello = ClientHello("me", "", PROTOCOL, PYTHON, (), listed, "")
     assert env.told(Connected()) == [hello]
-    assert env.told(HelloAgain()) == [hello]
+
+
+def test_hello_is_said_again_only_when_the_last_has_been_answered(env: Env) -> None:
+    assert len(env.told(Connected())) == 1
+    # The scheduler has heard messages of before, one after another, and not yet the hello behind them.
+    assert env.handle(HelloAgain()) == env.handle(HelloAgain()) == []
+    env.handle(Welcome("epoch 1", {}))
+    hello = ClientHello("me", "epoch 1", PROTOCOL, PYTHON, (), (), "")
+    assert env.handle(HelloAgain()) == [Tell([hello]), Introduced()]
+    assert env.handle(HelloAgain()) == []
 
 
 def test_who_comes_back_too_late_is_warned_that_its_lock_is_gone(env: Env) -> None:

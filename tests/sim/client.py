@@ -26,13 +26,14 @@ from distributed.core.client import (
     Dropped,
     Effect,
     Entry,
+    Introduced,
     Tell,
     Unreachable,
     Waiter,
     Wake,
     Welcomed,
 )
-from distributed.messages import Goodbye, Heartbeat, HelloAgain, Message, Scatter
+from distributed.messages import Goodbye, Heartbeat, Message, Scatter
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.fetcher import SimFetcher
@@ -267,15 +268,12 @@ class Client(Process):
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
-                self._ask_again()
             elif event == DISCONNECTED:
                 self._lost_since = self.clock.now()
                 self._fail_questions("the connection broke", but=REPEATABLE)
         for frames in self._dealer.receive():
             for message in decode(frames[0]):
                 self._decide(message)
-                if isinstance(message, HelloAgain):
-                    self._ask_again()
 
     def _ask_again(self) -> None:
         self._fail_questions("the scheduler had given us up", but=REPEATABLE)
@@ -317,6 +315,8 @@ class Client(Process):
             _, answered = self._questions.pop(effect.request, (None, None))
             if answered is not None:
                 answered(effect.ok, effect.value)
+        elif isinstance(effect, Introduced):
+            self._ask_again()
         elif isinstance(effect, Welcomed):
             self._welcomed = True
             self.away_since = None

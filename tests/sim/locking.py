@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMES = ("printer", "scanner")
 # What somebody does with a lock takes up to so long; some do not wait for it longer than so long.
 IMPATIENT_SHARE = 0.3
-HOLD_SECONDS = (0.5, 30.0)
+HOLD_SECONDS = (0.5, 12.0)
 PATIENCE_SECONDS = 4.0
 
 

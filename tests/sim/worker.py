@@ -236,7 +236,7 @@ class Worker(Process):
                 if isinstance(message, Welcome):
                     self._on_welcome(message)
                 elif isinstance(message, HelloAgain):
-                    self._hello_is_due = True
+                    self._hello_is_due = self._hello_is_due or self.registered
                 elif isinstance(message, Audit):
                     self.events.append(Asked(message, [(a, 0) for a in self.threads.running]))
                 elif isinstance(message, StartAgain):
