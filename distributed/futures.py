@@ -103,7 +103,7 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         cannot be computed again; SerializationError if the result, or what the task needs of other
         workers, cannot be pickled.
         """
-        self._wait(timeout)
+        self._await(timeout)
         # Nearly always it is a small result that has come with the news.
         inline = self._entry.inline
         if inline is not None:
@@ -117,10 +117,10 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
 
         Raises CancelledError, TimeoutError.
         """
-        self._wait(timeout)
-        if self._entry.status is CANCELLED:
+        status = self._await(timeout)
+        if status is CANCELLED:
             raise self.failure()
-        return None if self._entry.status is FINISHED else self.failure()
+        return None if status is FINISHED else self.failure()
 
     def traceback(self, timeout: float | None = None) -> TracebackType | None:
         """As `exception`, but the lines where it was raised: print it with the traceback module."""
@@ -149,10 +149,12 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
     def _connection(self) -> Connection:
         return self.executor._connection
 
-    def _wait(self, timeout: float | None) -> None:
-        if self._entry.status is PENDING:
-            leave_slot()
-            self._connection.wait([self._entry], timeout)
+    def _await(self, timeout: float | None) -> str:
+        """How it has ended. A result that is lost meanwhile is waited for again."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (status := self._entry.status) is PENDING:
+            wait_for([self], deadline)
+        return status
 
     def failure(self) -> BaseException:
         """What `result` raises: made anew each time, for raising adds to the traceback."""

@@ -22,30 +22,37 @@ def collect(
     """The value of each entry. Those that failed raise if `strict`, and are not there if not."""
     deadline = None if timeout is None else time.monotonic() + timeout
     values: dict[Entry, Any] = {}
-    left = futures
-    for _ in range(FETCH_ATTEMPTS):
+    left, failures = futures, 0
+    while left:
         wait_for(left, deadline, strict)
         places: dict[str, list[str]] = {}
+        lost = []  # after we had waited for it: it is computed again
         for future in left:
             entry = future._entry
-            inline, address = entry.inline, entry.address
-            if entry.status is not FINISHED:
-                if strict and entry.status is not PENDING:
+            # In this order: a result is there before the status says so.
+            status, inline, address = entry.status, entry.inline, entry.address
+            if status is PENDING:
+                lost.append(future)
+            elif status is not FINISHED:
+                if strict:
                     raise future.failure()
             elif inline is not None:
                 values[entry] = unpickle(inline)
             elif entry not in values:
                 places.setdefault(address, []).append(entry.key)
-        if not places:
-            return values
-        missing = _fetch(connection, places, left, values, deadline)
-        if not missing:
-            return values
-        left = [future for future in left if future._entry.key in missing]
-    raise LostData(
-        f"the data of {left[0].key} could not be fetched from {left[0]._entry.address} "
-        f"in {FETCH_ATTEMPTS} attempts: is the worker's port reachable from here?"
-    )
+        missing = _fetch(connection, places, left, values, deadline) if places else set()
+        if missing:
+            failures += 1
+            left = [future for future in left if future._entry.key in missing]
+            if failures == FETCH_ATTEMPTS:
+                raise LostData(
+                    f"the data of {left[0].key} could not be fetched from {left[0]._entry.address} in "
+                    f"{FETCH_ATTEMPTS} attempts: is the worker's port reachable from here?"
+                )
+            left += lost
+        else:
+            left = lost
+    return values
 
 
 def _fetch(

@@ -119,6 +119,8 @@ class Ledger:
         first = self.look(promise, lambda: future.result(self.patience))
         if first == "value":
             return self.look(promise, lambda: future.result(self.patience))
+        if first == "hung":
+            self._complain(promise, first, _explained(future))
         again = self._judge(promise, lambda: future.result(self.patience))[0]
         if again != first and first != "lost":
             self._complain(promise, again, f"and before it was {first}")
@@ -170,6 +172,15 @@ class Ledger:
                 self._complain(promise, "nothing", "nobody has looked")
         if self.wrong:
             raise Wrong("\n".join([f"{len(self.wrong)} wrong outcomes", *self.wrong[:20]]))
+
+
+def _explained(future: Future) -> str:
+    """Why it has not ended, as a user would find out."""
+    executor = future.executor
+    try:
+        return f"{executor.why(future)}\n{executor.story(future)}"
+    except (DistributedError, OSError) as error:
+        return f"and nobody knows why: {error}"
 
 
 def _right_value(ledger: Ledger, promise: Promise, what: Any) -> bool:
