@@ -46,7 +46,7 @@ MAX_ADDRESSES = 3
 class Queues:
     """The common queue, the workers' own, the pools, and the workers with room."""
 
-    def __init__(self, first_assignment: int) -> None:
+    def __init__(self, first_assignment: int, recovery: Recovery) -> None:
         self.workers: dict[str, Worker] = {}
         self.common: list[Entry] = []
         self.pools = Pools()
@@ -56,7 +56,7 @@ class Queues:
         self.open: dict[Worker, None] = {}
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
-        self.recovery = Recovery()
+        self.recovery = recovery
         self._first_assignment = self.next_assignment = first_assignment
         self.now = 0.0
 

@@ -9,6 +9,7 @@ from distributed.core.complaints import complaint
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.pools import Entry, is_live, requirement_of
 from distributed.core.queues import Queues
+from distributed.core.recovery import Recovery
 from distributed.core.resources import in_words
 from distributed.core.states import (
     ERRED,
@@ -66,6 +67,8 @@ def _reason(state: Lifecycle, accounts: Accounts, task: Task, now: float) -> str
     """As the end of a sentence about the task. It is not waiting for inputs."""
     if task.state is READY:
         return _ready(state.queues, task)
+    if task in state.recovery.expected:
+        return _expected(state.recovery, now)
     if task.state is NO_WORKER:
         return f"cannot run anywhere: {complaint(task, state.queues)}"
     if task.state is PROCESSING:
@@ -83,6 +86,14 @@ def _reason(state: Lifecycle, accounts: Accounts, task: Task, now: float) -> str
         return f"has failed: {what or how}"
     assert task.state is RELEASED, task
     return "is not computed: nobody wants its result, nor that of anything that needs it"
+
+
+def _expected(recovery: Recovery, now: float) -> str:
+    assert recovery.ends_at is not None
+    return (
+        "is data that a worker may still bring: the scheduler was started again, and waits for that for "
+        f"{max(0.0, recovery.ends_at - now):.0f} s more"
+    )
 
 
 # It could start

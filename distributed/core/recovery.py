@@ -13,17 +13,21 @@ from __future__ import annotations
 
 from distributed.core.states import Task, Worker
 
-# So long after the newest arrival from an earlier life everything that has not found its place is let go,
-# or is lost. Members redial at least every two seconds; one that stood still may come later.
-RECOVERY_SECONDS = 30.0
+# It takes at least so long, however short others' patience: members redial at least every two seconds.
+MIN_SECONDS = 5.0
 # So long after the first arrival nothing is given to workers: the others redial meanwhile.
 PAUSE_SECONDS = 2.0
 
 
 class Recovery:
-    """The tables of what has not found its place; all are empty in the ordinary life of a scheduler."""
+    """The tables of what has not found its place; all are empty in the ordinary life of a scheduler.
 
-    def __init__(self) -> None:
+    So many `seconds` after the newest arrival from an earlier life it is let go, or is lost: the same time
+    for which a member that is away would be waited for.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = max(MIN_SECONDS, seconds)
         self.unclaimed: dict[str, dict[Worker, int]] = {}  # key -> who has it, and its size
         # key -> an assignment of an earlier life; void if the worker's books have another entry for it.
         self.at_work: dict[str, tuple[Worker, int]] = {}
@@ -40,7 +44,7 @@ class Recovery:
         """A member of an earlier life is here. `is_first_work`: nothing has been given to workers yet."""
         if is_first_work and not self.is_under_way:
             self.paused_until = now + PAUSE_SECONDS
-        self.ends_at = now + RECOVERY_SECONDS
+        self.ends_at = now + self.seconds
 
     def is_over(self, now: float) -> bool:
         return self.ends_at is not None and now >= self.ends_at

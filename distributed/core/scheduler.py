@@ -29,6 +29,7 @@ from distributed.core.patience import (
     gone_for,
 )
 from distributed.core.queues import Queues
+from distributed.core.recovery import Recovery
 from distributed.core.reports import Reports
 from distributed.core.requests import Requests, Restarting
 from distributed.core.states import (
@@ -133,7 +134,8 @@ class SchedulerCore:
         self.epoch = epoch
         self.idle_timeout = idle_timeout
         self.now = 0.0
-        self.queues = Queues(first_assignment)
+        recovery = Recovery(max(worker_timeout, client_timeout))
+        self.queues = Queues(first_assignment, recovery)
         self.lifecycle = Lifecycle(self.queues)
         self.requests = Requests(self.lifecycle, first_assignment)
         self.reports = Reports(self.lifecycle, self.requests)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from distributed.core.recovery import PAUSE_SECONDS, RECOVERY_SECONDS
+from distributed.core.patience import SILENCE_SECONDS
+from distributed.core.reasons import why
+from distributed.core.recovery import MIN_SECONDS, PAUSE_SECONDS
 from distributed.messages import (
     Abandoned,
     Drop,
@@ -29,7 +31,7 @@ def env() -> Env:
 
 
 def over(env: Env) -> None:
-    env.tick(RECOVERY_SECONDS)
+    env.tick(SILENCE_SECONDS)
 
 
 def test_a_result_that_a_worker_brings_is_not_computed_again(env: Env) -> None:
@@ -118,7 +120,7 @@ def test_copies_are_all_counted(env: Env) -> None:
 def test_what_nobody_asks_for_is_deleted_in_the_end(env: Env) -> None:
     env.worker("W", holds=(("x", 8),), epoch=OLD)
     env.client("C")
-    env.tick(RECOVERY_SECONDS / 2)
+    env.tick(SILENCE_SECONDS / 2)
     assert env.items("W", Free) == []
     over(env)
     assert env.items("W", Free) == ["x"]
@@ -161,10 +163,25 @@ def test_if_none_does_it_is_lost_and_what_needs_it_too(env: Env) -> None:
     env.send("C", Want(("data",)))
     env.worker("W", epoch=OLD)
     assert env.items("C", Ended) == []
+    assert why(env.core.lifecycle, {}, "y", env.core.now) == (
+        "it waits for data, which is data that a worker may still bring: the scheduler was started again, "
+        "and waits for that for 30 s more"
+    )
     over(env)
     found = env.items("C", Ended)
     assert {item[:2] for item in found} == {("data", "lost"), ("y", "lost")}
     assert all("no worker has brought data" in item[2] for item in found)
+
+
+def test_it_takes_as_long_as_somebody_may_be_away() -> None:
+    for worker_timeout, client_timeout, seconds in ((7, 6, 7), (6, 8, 8), (1, 1, MIN_SECONDS)):
+        env = Env(worker_timeout=worker_timeout, client_timeout=client_timeout)
+        env.client("C", "data", epoch=OLD)
+        env.send("C", Want(("data",)))
+        env.tick(seconds - 0.1)
+        assert env.items("C", Ended) == []
+        env.tick(0.1)
+        assert [item[:2] for item in env.items("C", Ended)] == [("data", "lost")]
 
 
 def test_data_without_takers_that_was_expected_is_forgotten(env: Env) -> None:
