@@ -30,8 +30,8 @@ class TimeoutError(DistributedError, builtins.TimeoutError):
 
 
 class KilledWorker(DistributedError):
-    """The task was running on four workers that died, one after the other; it does not run again. The text
-    says how each of them died, and what the last one said last."""
+    """Four workers died while the task ran there, or while its result was being pickled; it does not run
+    again. The text says how each of them died, and what the last one said last."""
 
 
 class LostData(DistributedError):

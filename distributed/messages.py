@@ -448,12 +448,14 @@ class Alive(NamedTuple):
 
 class Died(NamedTuple):
     """From a nanny: the process of `worker` has ended, why, and what it said last. `running` are the
-    assignments that its threads were at, unless somebody has ordered its end."""
+    assignments that its threads were at, `pickling` is the key of the result that it was about to send,
+    unless somebody has ordered its end."""
 
     worker: str
     reason: str
     output: str
     running: tuple[Any, ...] | list[Any]
+    pickling: str
 
 
 class Kill(NamedTuple):

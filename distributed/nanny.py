@@ -293,9 +293,10 @@ class Nanny:
             reason += f"; it last used {self._usage(ward)}"
         said = [line for line in child.tail if not line.startswith((STARTED, REGISTERED))]
         output = "\n".join(line[:TOLD_CHARACTERS] for line in said)
-        assert ward.running is not None
-        running = [] if ward.ordered else ward.running.assignments()
-        return Died(ward.worker, reason, output, running)
+        if ward.ordered or ward.running is None:
+            return Died(ward.worker, reason, output, [], "")
+        running = ward.running
+        return Died(ward.worker, reason, output, running.assignments(), running.pickled())
 
     def _usage(self, ward: _Ward) -> str:
         limit = self._options.memory_limit
@@ -330,7 +331,7 @@ class Nanny:
             kill_group(child.pid)
         for child in children:
             child.join(GRACE_SECONDS)
-        return [Died(ward.worker, "its nanny was stopped", "", []) for ward in wards]
+        return [Died(ward.worker, "its nanny was stopped", "", [], "") for ward in wards]
 
 
 def _is_running(ward: _Ward) -> bool:

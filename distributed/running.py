@@ -2,7 +2,7 @@
 
 Whoever has ended a process cannot say so any more. So each thread writes the number of its assignment
 into a slot of a file that its nanny has open too, and the nanny reads it once the process has ended: those
-tasks may be why, and no others.
+tasks may be why, and no others. So may a result that was just being pickled: its key is there as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from collections.abc import MutableSequence
 SLOTS = 16_383
 
 _WORD = 8  # bytes of an assignment
-_SIZE = (1 + SLOTS) * _WORD
+_SLOTS_SIZE = (1 + SLOTS) * _WORD
+# Of the key of a result, in UTF-8 and after its length. A longer key is never blamed.
+_KEY_SIZE = 4096
+_SIZE = _SLOTS_SIZE + _WORD + _KEY_SIZE
 
 
 class Running:
@@ -28,8 +31,11 @@ class Running:
 
     def __init__(self, path: str | None = None) -> None:
         buffer = bytearray(_SIZE) if path is None else _mapped(path)
+        view = memoryview(buffer)
         # The first word says whether the end of the process is ordered.
-        self._words: MutableSequence[int] = memoryview(buffer).cast("Q")
+        self._words: MutableSequence[int] = view[:_SLOTS_SIZE].cast("Q")
+        self._key_length: MutableSequence[int] = view[_SLOTS_SIZE : _SLOTS_SIZE + _WORD].cast("Q")
+        self._key: memoryview = view[_SLOTS_SIZE + _WORD :]
         self._free: list[int] = []
         self._taken = 0  # at one time, at most
         self._lock = threading.Lock()
@@ -54,6 +60,14 @@ class Running:
             with self._lock:
                 self._free.append(number)
 
+    def pickles(self, key: str) -> None:
+        """One thread is about to pickle the result of this key; of none if it is empty."""
+        name = key.encode()
+        self._key_length[0] = 0
+        if len(name) <= _KEY_SIZE:
+            self._key[: len(name)] = name
+            self._key_length[0] = len(name)
+
     def absolve(self) -> None:
         """The process is about to end as somebody wants it to. No task has done that."""
         self._words[0] = 1
@@ -63,6 +77,10 @@ class Running:
     def assignments(self) -> list[int]:
         """Those that were running when the process ended."""
         return [] if self._words[0] else [word for word in self._words if word]
+
+    def pickled(self) -> str:
+        """The key of the result that was being pickled when the process ended; empty if none was."""
+        return "" if self._words[0] else bytes(self._key[: self._key_length[0]]).decode()
 
 
 def _mapped(path: str) -> mmap.mmap:

@@ -478,7 +478,9 @@ class Worker:
         def pickle_all() -> None:
             items: list[Item] = []
             for key, here, value in values:
+                self._running.pickles(key)
                 items.append((key, 0, _frames(value) if here else None))
+            self._running.pickles("")
             self._post(lambda: reply(items))
 
         self._pickling.put(pickle_all)

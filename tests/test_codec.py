@@ -50,7 +50,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "Call": (1, b""),
     "PutFile": (1, "m.py", b""),
     "NannyHello": ("N", PROTOCOL, PYTHON),
-    "Died": ("W", "why", "its last words", (1, 2)),
+    "Died": ("W", "why", "its last words", (1, 2), "x"),
     "Get": (1, ("x",)),
     "Part": (1, False, None, True),
     "More": (1, True),

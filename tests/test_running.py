@@ -33,6 +33,19 @@ def test_the_slot_of_a_thread_that_ends_is_empty_and_used_again(path: str) -> No
     assert worker.take()[1] == slot[1]
 
 
+def test_the_other_side_sees_whose_result_is_being_pickled(path: str) -> None:
+    nanny, worker = Running(path), Running(path)
+    assert nanny.pickled() == ""
+    for key in ("sum-ä€-1", "x", "", "y" * 4096):
+        worker.pickles(key)
+        assert nanny.pickled() == key
+    worker.pickles("z" * 4097)
+    assert nanny.pickled() == ""
+    worker.pickles("x")
+    worker.absolve()
+    assert nanny.pickled() == ""
+
+
 def test_nothing_runs_in_a_process_whose_end_was_ordered(path: str) -> None:
     nanny, worker = Running(path), Running(path)
     words, slot = worker.take()

@@ -436,7 +436,7 @@ class Lifecycle:
     # A worker is lost
 
     def lose_worker(
-        self, worker: Worker, reason: str, guilty: Iterable[Task], output: str = ""
+        self, worker: Worker, reason: str, guilty: Collection[Task], output: str = ""
     ) -> None:
         """Run elsewhere what ran there, compute again what lay there. `guilty` may have killed it;
         `output` is what it said last."""
@@ -463,6 +463,10 @@ class Lifecycle:
                 self.fail(task, ("killed", _killed(task, output)))
             else:
                 self.requeue(task)
+        for task in guilty:
+            # The result of one that is not running was being pickled.
+            if len(task.deaths) >= MAX_DEATHS and task.state in ACTIVE:
+                self.fail(task, ("killed", _killed(task, output)))
 
     def note_departures(self, tasks: Iterable[Task]) -> None:
         """These were running on a worker that somebody has told to end; perhaps they did it themselves."""
@@ -557,7 +561,8 @@ def _inherited_error(task: Task) -> Error | None:
 
 def _killed(task: Task, output: str) -> str:
     lines = [
-        f"{task.key} was running on {len(task.deaths)} workers that died; it is not run again:"
+        f"{len(task.deaths)} workers died while {task.key} ran there or its result was being pickled; "
+        "it is not run again:"
     ]
     lines += [f"  {number}. {death}" for number, death in enumerate(task.deaths, 1)]
     if output:

@@ -6,7 +6,7 @@ hands out work, `requests.py` collects answers of several workers, `members.py` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from distributed.core.audit import Audits
@@ -351,7 +351,7 @@ class SchedulerCore:
         self.lifecycle.forget_functions(client, tuple(client.functions))
 
     def _lose_worker(
-        self, worker: Worker, reason: str, guilty: Iterable[Task] = (), output: str = ""
+        self, worker: Worker, reason: str, guilty: Collection[Task] = (), output: str = ""
     ) -> None:
         """Those that are `guilty` may be why it died; nobody is if its end was ordered."""
         self.members.leave(worker)
@@ -388,6 +388,8 @@ class SchedulerCore:
         if worker is not None:
             found = (worker.assigned.get(assignment) for assignment in message.running)
             guilty = [task for task in found if isinstance(task, Task)]
+            # Whoever asked for it may have told us before that it cannot be had there.
+            guilty += self.lifecycle.known([message.pickling])
             self._lose_worker(worker, message.reason, guilty, message.output)
 
     def _on_answer(self, worker: Worker, message: Answer) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -146,6 +147,20 @@ def test_an_input_that_kills_whoever_reads_it_is_its_users_fault(gate: str) -> N
         with pytest.raises(KilledWorker, match="exit status 9"):
             executor.submit(id, trap).result(40)
         assert trap.status == "finished" and not blocked.done()
+
+
+class Grenade:
+    """Whoever pickles it ends."""
+
+    def __reduce__(self) -> Any:
+        os._exit(8)
+
+
+def test_a_result_that_kills_whoever_sends_it_is_its_tasks_fault() -> None:
+    with LocalCluster(n_workers=2) as cluster, Executor(cluster) as executor:
+        grenade = executor.submit(Grenade)
+        with pytest.raises(KilledWorker, match="exit status 8"):
+            grenade.result(40)
 
 
 def test_a_nanny_that_is_killed_takes_its_workers_along_and_another_comes(tmp_path: Path) -> None:

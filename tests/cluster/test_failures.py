@@ -96,7 +96,7 @@ def test_a_task_that_kills_its_worker_fails_after_four_deaths(two_workers: Execu
     with pytest.raises(KilledWorker) as caught:
         killer.result(timeout=30)
     lines = str(caught.value).splitlines()
-    assert "was running on 4 workers that died" in lines[0]
+    assert "4 workers died while " in lines[0]
     for number, line in enumerate(lines[1:], 1):
         assert re.fullmatch(
             rf"  {number}\. tcp://127\.0\.0\.1:\d+ \(process \d+\): exit status 7; "

@@ -199,7 +199,7 @@ def test_an_order_that_was_lost_is_given_again(env: Env) -> None:
     env.tick(TICK)
     env.nanny()
     assert kills(env) == ["W"]
-    env.send("N", Died("W", "as ordered", "", ()))
+    env.send("N", Died("W", "as ordered", "", (), ""))
     env.gone("N")
     env.tick(TICK)
     env.nanny()

@@ -113,7 +113,7 @@ def test_what_the_client_of_a_worker_held_is_free_when_the_worker_is_dead(env: E
     env.gone("E")
     env.tick(0.5)
     assert heard(env, "C") == []  # it may be back
-    env.send("N", Died("W", "signal 9 (SIGKILL)", "", ()))
+    env.send("N", Died("W", "signal 9 (SIGKILL)", "", (), ""))
     assert heard(env, "C") == [Granted("l", 1)]
 
 
@@ -126,7 +126,7 @@ def test_the_death_of_a_worker_that_was_given_up_before_counts_too(env: Env) -> 
     env.gone("E")
     env.tick(DIED_SECONDS + 0.1)
     assert is_locked(env, "C")
-    env.send("N", Died("W", "signal 9 (SIGKILL)", "", ()))
+    env.send("N", Died("W", "signal 9 (SIGKILL)", "", (), ""))
     assert not is_locked(env, "C")
 
 

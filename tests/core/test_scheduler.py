@@ -442,7 +442,9 @@ def test_only_running_tasks_are_blamed_and_the_fourth_death_is_the_last(env: Env
     ((key, how, why),) = env.items("C", Ended)
     assert (key, how) == ("killer", "killed")
     lines = why.splitlines()
-    assert lines[0] == "killer was running on 4 workers that died; it is not run again:"
+    assert lines[0] == (
+        "4 workers died while killer ran there or its result was being pickled; it is not run again:"
+    )
     assert lines[1:] == [
         f"  {n}. W{n - 1} at {address(f'W{n - 1}')} (process 1): its connection closed"
         for n in range(1, 5)
@@ -476,7 +478,7 @@ def test_what_the_nanny_says_was_running_is_blamed_and_nothing_else(env: Env) ->
     given = env.runs("V")
     env.release("C", "b")  # runs on, but nobody wants it
     running = (given["c"], given["b"], 999)
-    env.send("N", Died("V", "exit status 3", "", running))
+    env.send("N", Died("V", "exit status 3", "", running, ""))
     assert deaths(env) == {"a": 0, "c": 1, "d": 0}
 
 
@@ -488,13 +490,49 @@ def test_after_four_deaths_their_reasons_are_told_and_the_last_words(env: Env) -
         env.worker(f"W{number}", nanny="N")
         running = tuple(env.runs(f"W{number}").values())
         env.gone(f"W{number}")
-        env.send("N", Died(f"W{number}", f"exit status {number}", "alas\npoor Yorick", running))
+        env.send("N", Died(f"W{number}", f"exit status {number}", "alas\npoor Yorick", running, ""))
     ((key, how, why),) = env.items("C", Ended)
     assert (key, how) == ("killer", "killed")
     assert "W0 at tcp://W0:1 (process 1): exit status 0\n" in why
     assert why.endswith(
         "(process 1): exit status 3\nWhat the last of them said last:\n    alas\n    poor Yorick"
     )
+
+
+def finish_all(env: Env, worker: str) -> None:
+    """Whatever it is given, also then."""
+    while given := env.runs(worker):
+        env.finish(worker, *given.values())
+
+
+@pytest.mark.parametrize("told_before", [False, True])
+@pytest.mark.parametrize("user", [(), (("user", "trap"),)])
+def test_a_result_that_ends_whoever_pickles_it_is_not_made_again_for_ever(
+    env: Env, user: tuple[Any, ...], told_before: bool
+) -> None:
+    """It is done, so that it does not run where it is fetched from."""
+    env.gone("W")
+    env.nanny()
+    env.submit("C", "innocent", "trap", *user)
+    for number in range(MAX_DEATHS):
+        worker = f"W{number}"
+        env.worker(worker, nanny="N")
+        while "trap" not in (given := env.runs(worker)):
+            env.finish(worker, *given.values())
+        env.finish(worker, given["trap"])
+        if told_before:
+            env.send("C", Missing((("trap", f"tcp://{worker}:1"),)))
+        env.gone(worker)
+        env.send("N", Died(worker, "signal 11 (SIGSEGV)", "", (), "trap"))
+    ended = env.items("C", Ended)
+    assert {item[:2] for item in ended} == {(key, "killed") for key in ("trap", *dict(user))}
+    assert ended[0][2].startswith(
+        "4 workers died while trap ran there or its result was being pickled"
+    )
+    assert deaths(env)["innocent"] == 0
+    env.worker("V")
+    finish_all(env, "V")
+    assert env.state("innocent") == MEMORY
 
 
 def test_nobody_is_blamed_if_the_nanny_is_there_and_does_not_say_that_the_worker_died(
@@ -527,7 +565,7 @@ def test_with_a_nanny_the_reason_is_waited_for(env: Env) -> None:
     env.submit("C", "x")
     env.gone("V")
     assert env.state("x") == PROCESSING
-    env.send("N", Died("V", "exit status 3", "", ()))
+    env.send("N", Died("V", "exit status 3", "", (), ""))
     assert env.state("x") != PROCESSING
 
 

@@ -232,7 +232,7 @@ class World:
             worker = self.workers.pop(who % len(self.workers))
             env.send(worker.peer, Goodbye()) if choice % 3 == 0 else env.gone(worker.peer)
             if worker.nanny:
-                env.send("N", Died(worker.id, "signal 9 (SIGKILL)", "", ()))
+                env.send("N", Died(worker.id, "signal 9 (SIGKILL)", "", (), ""))
         elif self.workers:
             worker = self.workers[who % len(self.workers)]
             if action == "reconnect":
@@ -245,7 +245,7 @@ class World:
         here = self.env.core.members.workers
         for worker in self.workers:
             if worker.id not in here:
-                self.env.send("N", Died(worker.id, "as it was told", "", ()))
+                self.env.send("N", Died(worker.id, "as it was told", "", (), ""))
                 self.env.gone(worker.peer)
         self.workers = [worker for worker in self.workers if worker.id in here]
 

@@ -116,7 +116,7 @@ def test_a_worker_with_the_port_of_one_that_died_does_not_count_for_it(env: Env)
     env.worker("B", nanny="N", at="host")
     env.submit("C", ("y", "z"))
     assert env.runs("B") == {}
-    env.send("N", Died("A", "killed", "", ()))
+    env.send("N", Died("A", "killed", "", (), ""))
     assert env.state("y") != ERRED
 
 

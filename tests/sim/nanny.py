@@ -64,7 +64,7 @@ class Nanny(Process):
     def _died(self, worker: Worker, reason: str, running: list[int]) -> None:
         self.workers.remove(worker)
         if reason != START_AGAIN:
-            self._report(Died(worker.name, reason, "", running))
+            self._report(Died(worker.name, reason, "", running, ""))
         self.later(self.world.random.uniform(*START_SECONDS), self._bring)
 
     def _report(self, died: Died) -> None:
