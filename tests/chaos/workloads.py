@@ -124,6 +124,10 @@ class Workload:
             future = self.executor.submit(tasks.mix, *[futures[n] for n in inputs])
             value = tasks.mix(*[values[n] for n in inputs])
             expected.append((future, expect(future, value, scattered=True)))
+        for _, promise in expected:
+            promise.made = (
+                sending.made
+            )  # what happened while the data was sent may come to light now
         self._settle(expected)
 
     def failing(self) -> None:
