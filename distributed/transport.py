@@ -14,6 +14,7 @@ enum flags) cost eight times what the calls underneath cost.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import select
@@ -361,12 +362,16 @@ def _send_frames(sock: Any, frames: Sequence[Frame]) -> None:
         _SEND(sock, frame, flags, memoryview(frame).nbytes < ZERO_COPY_BYTES)
 
 
+_monitors = itertools.count(1)
+
+
 class _Monitor:
     """What libzmq tells of a socket's connections."""
 
     def __init__(self, context: zmq.Context[Any], watched: zmq.Socket[Any], events: int) -> None:
         self._watched = watched
-        url = f"inproc://monitor-{os.getpid()}-{id(watched)}"
+        # A name that was never there: libzmq gives the one of a closed socket free when it gets to it.
+        url = f"inproc://monitor-{next(_monitors)}"
         watched.monitor(url, events)
         self.socket = context.socket(zmq.PAIR)
         # Unbounded: libzmq's own threads stand still while a monitor is full.

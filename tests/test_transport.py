@@ -209,6 +209,12 @@ def test_what_is_not_an_address_is_refused(value: str) -> None:
         parse_address(value)
 
 
+def test_a_channel_may_be_opened_as_soon_as_another_is_closed() -> None:
+    with Context() as context:
+        for _ in range(200):
+            Dealer(context, Address("127.0.0.1", 1)).close(0)
+
+
 def test_hosts() -> None:
     assert is_loopback("127.0.0.1") and is_loopback("localhost")
     assert not is_loopback("0.0.0.0") and not is_loopback("10.0.0.1")
