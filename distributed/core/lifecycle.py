@@ -132,10 +132,11 @@ class Lifecycle:
         return learned
 
     def _takes_recipe(self, task: Task) -> bool:
-        """Whether its data was lost; or somebody has asked for it who could not say how it is made."""
+        """Whether its data was lost; or somebody has spoken of it who could not say how it is made."""
         if task.state is ERRED:
             return task.error is not None and task.error[0] == "lost"
-        return task in self.recovery.expected or (task.function is None and task.state is MEMORY)
+        known = task.function is not None
+        return task in self.recovery.expected or (not known and task.state in (MEMORY, RELEASED))
 
     def _learn_recipe(
         self,

@@ -173,6 +173,19 @@ def test_if_none_does_it_is_lost_and_what_needs_it_too(env: Env) -> None:
     assert all("no worker has brought data" in item[2] for item in found)
 
 
+def test_who_can_make_it_comes_after_it_has_been_of_use_and_was_deleted(env: Env) -> None:
+    """Its user is still there, and nobody has said how it is made (seed 670320391023)."""
+    env.client("C", "y", epoch=OLD)
+    env.submit("C", ("y", "x"))
+    env.worker("W", holds=(("x", 8), ("y", 8)), epoch=OLD)
+    assert env.items("W", Free) == ["x"]
+    env.client("D", "x", epoch=OLD)
+    env.submit("D", "x")
+    env.tick(PAUSE_SECONDS)
+    env.finish("W", env.runs("W")["x"])
+    assert env.finished("D") == ["x"]
+
+
 def test_it_takes_as_long_as_somebody_may_be_away() -> None:
     for worker_timeout, client_timeout, seconds in ((7, 6, 7), (6, 8, 8), (1, 1, MIN_SECONDS)):
         env = Env(worker_timeout=worker_timeout, client_timeout=client_timeout)
