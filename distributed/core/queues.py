@@ -160,7 +160,8 @@ class Queues:
         worker, assignment = self.recovery.at_work.pop(task.key, (None, 0))
         if worker is None or worker.assigned.get(assignment) != task.key:
             return False
-        worker.stock.strays.discard(assignment)
+        # It may still have what it was given before it was called off.
+        worker.stock.give_back((assignment,))
         if task.options.resources:
             worker.stock.take(assignment, task.options.resources)
         self._book(worker, task, assignment)
