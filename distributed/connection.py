@@ -505,6 +505,7 @@ class Connection:
                 self._check_connection()
             elif time.monotonic() >= self._next_heartbeat:
                 self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+                self._fetcher.tidy()
                 with self._lock:
                     self._outbox.append(Heartbeat(0))
             self._send_outbox()

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from distributed import Executor, Future, futures, gathering
+from distributed import Executor, Future, LocalCluster, connection, futures, gathering, transfer
 from distributed.core.client import PENDING, Unreachable
+from tests.support import wait_until
 
 # Too long to come with the news that it is there.
 LENGTH = 100_000
@@ -54,6 +55,19 @@ def test_what_is_lost_after_it_was_waited_for_has_not_failed(
     wait = losing_after_the_wait(future, futures.wait_for)
     monkeypatch.setattr(futures, "wait_for", wait)
     assert future.exception() is None
+
+
+def test_a_link_to_a_worker_that_is_idle_for_long_is_closed(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEARTBEAT_SECONDS", 0.01)
+    with Executor(cluster) as executor:
+        links = executor._connection._fetcher._links
+        future = executor.submit(block_of, 9)
+        assert future.result() == block_of(9) and links
+        monkeypatch.setattr(transfer, "IDLE_SECONDS", 0.0)
+        wait_until(lambda: not links)
+        assert future.result() == block_of(9)
 
 
 def test_what_its_worker_never_gives_is_reported(
