@@ -29,6 +29,7 @@ from distributed.errors import (
     CancelledError,
     KilledWorker,
     LostData,
+    SchedulerGone,
     SerializationError,
     TimeoutError,
 )
@@ -43,7 +44,12 @@ if TYPE_CHECKING:
     from distributed.executor import Executor
 
 # What is raised for an ending without a result that has no status of its own.
-_ENDINGS = {"killed": KilledWorker, "stuck": SerializationError, "timeout": TimeoutError}
+_ENDINGS = {
+    "gone": SchedulerGone,
+    "killed": KilledWorker,
+    "stuck": SerializationError,
+    "timeout": TimeoutError,
+}
 
 
 class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs as it is a TaskRef
@@ -100,8 +106,8 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
 
         Raises what the task raised, with the lines of its traceback; CancelledError; TimeoutError, also if
         the task took longer than it may; KilledWorker if four workers died of the task; LostData if it
-        cannot be computed again; SerializationError if the result, or what the task needs of other
-        workers, cannot be pickled.
+        cannot be computed again; SchedulerGone if there has been no scheduler for too long;
+        SerializationError if the result, or what the task needs of other workers, cannot be pickled.
         """
         self._await(timeout)
         # Nearly always it is a small result that has come with the news.

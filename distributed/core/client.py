@@ -478,7 +478,7 @@ class ClientCore:
             if event.status is CANCELLED:
                 self._cancel(entry, event.reason)
             elif entry.status is PENDING:
-                self._end(entry, event.status, event.reason)
+                self._end(entry, event.status, ("gone", event.reason))
         for contender in tuple(self.contenders.table.values()):
             # A lock that we hold we go on holding, as long as a scheduler may come back.
             if event.status is CANCELLED or contender.status is WAITING:

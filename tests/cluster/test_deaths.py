@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from distributed import Executor, KilledWorker, LocalCluster, LostData, wait
+from distributed import Executor, KilledWorker, LocalCluster, SchedulerGone, wait
 from tests.support import block, wait_until
 
 # The shortest that a scheduler takes.
@@ -224,7 +224,7 @@ def test_without_a_scheduler_for_too_long_what_is_pending_fails(tmp_path: Path) 
             scheduler.kill()
             begin = time.monotonic()
             with pytest.raises(
-                LostData, match=f"no scheduler has answered at tcp://{place} for 1 s"
+                SchedulerGone, match=f"no scheduler has answered at tcp://{place} for 1 s"
             ):
                 future.result(20)
             assert time.monotonic() - begin < 5

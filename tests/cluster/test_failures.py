@@ -257,7 +257,7 @@ def test_without_a_scheduler_waiting_ends_with_a_reason(tmp_path: Path) -> None:
         with Executor(cluster) as other:
             other.shutdown()
         wait_until(lambda: pending.status == "lost")
-        with pytest.raises(LostData, match="a client asked for it"):
+        with pytest.raises(SchedulerGone, match="a client asked for it"):
             pending.result()
         with pytest.raises(SchedulerGone, match="a client asked for it"):
             executor.submit(inc, 1)

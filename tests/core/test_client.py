@@ -352,7 +352,7 @@ def test_when_the_scheduler_is_gone_what_is_pending_is_lost(env: Env) -> None:
     x, y = env.submit("x", "y")
     env.finish("x")
     env.handle(Abandon(LOST, "no scheduler"))
-    assert (x.status, y.status, y.ending) == (FINISHED, LOST, "no scheduler")
+    assert (x.status, y.status, y.ending) == (FINISHED, LOST, ("gone", "no scheduler"))
 
 
 def test_idle_functions_are_forgotten_oldest_first(env: Env) -> None:
