@@ -89,10 +89,10 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
     @property
     def type(self) -> type | None:
         """The type of the result, once it is known."""
-        entry = self._entry
-        if entry.inline is not None:
-            return type(unpickle(entry.inline))
-        return None if entry.kind is None else unpickle(entry.kind)
+        inline, kind = self._entry.inline, self._entry.kind
+        if inline is not None:
+            return type(unpickle(inline))
+        return None if kind is None else unpickle(kind)
 
     def done(self) -> bool:
         """Whether it has ended, in whatever way."""
