@@ -16,12 +16,11 @@ from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_l
 
 from distributed.core.client import Calls, Item
 from distributed.errors import SerializationError
-from distributed.keys import wire_key
+from distributed.keys import PLAIN, wire_key
 from distributed.ordering import Cycle, order
 from distributed.programs import Compiler, Part, references
 from distributed.recipes import (
     MAX_ARGUMENT_BYTES,
-    PLAIN,
     Function,
     Handle,
     Ref,

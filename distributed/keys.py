@@ -7,8 +7,9 @@ import operator
 import re
 from typing import Any
 
-from distributed.recipes import PLAIN
-
+# Types whose values are small, cannot hold a future, and are told apart by `marshal`. (Not by their
+# pickles, which depend on whether two equal strings are one object.)
+PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type(...)})
 # Between a key that a user has chosen and the digest of its recipe.
 _MARK = "\x1f"
 _WIRE_KEY = re.compile(r"\x1f([0-9a-f]+)\x1f[0-9a-f]{32}|\x1f[0-9a-f]{32}")

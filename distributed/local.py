@@ -40,7 +40,7 @@ class _Place:
         self.arguments = arguments
         self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.keep = False
-        self._command = f"from distributed.cli import {command}; {command}()"
+        self._command = f"from distributed_commands import {command}; {command}()"
         self._lock = threading.Lock()  # held to start a process
         self._ending = threading.Event()
         self._crashes = 0  # in a row, after short lives

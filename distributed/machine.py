@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import psutil
-from dask.utils import parse_bytes
 
 # Where a container's limit stands, in the two generations of control groups.
 _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -48,6 +47,9 @@ def parse_memory_limit(value: str | float | None, nthreads: int) -> int:
     try:
         number = float(value)
     except ValueError:
+        # Dask takes longer to import than a nanny does to start, and few limits are such texts.
+        from dask.utils import parse_bytes
+
         try:
             return int(parse_bytes(str(value)))
         except ValueError:

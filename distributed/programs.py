@@ -28,7 +28,8 @@ from dask._task_spec import (
 )
 
 from distributed.iterators import fresh, repeatable
-from distributed.recipes import PLAIN, Function, Handle, function_of
+from distributed.keys import PLAIN
+from distributed.recipes import Function, Handle, function_of
 from distributed.serialize import pickle_function
 
 

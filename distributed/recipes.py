@@ -26,6 +26,7 @@ from dask.base import tokenize
 
 from distributed.errors import SerializationError
 from distributed.iterators import fresh
+from distributed.keys import PLAIN
 from distributed.serialize import dumps, pickle_bytes, pickle_function
 from distributed.transport import Frame
 
@@ -40,9 +41,6 @@ MAX_CACHED_BYTES = 1 << 20
 # so from this size on; for less the two more messages would cost more than they save.
 MIN_SHIPPED_BYTES = 1 << 20
 MAX_ARGUMENT_BYTES = 256 << 20
-# Types whose values are small, cannot hold a future, and are told apart by `marshal`. (Not by their
-# pickles, which depend on whether two equal strings are one object.)
-PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type(...)})
 # Where futures are looked for, and replaced.
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 

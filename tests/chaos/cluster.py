@@ -193,7 +193,9 @@ class Cluster:
 
         child = Child(
             python_like_ours(
-                f"from distributed.cli import {command}; {command}()", *arguments, "--with-parent"
+                f"from distributed_commands import {command}; {command}()",
+                *arguments,
+                "--with-parent",
             ),
             on_line,
             lambda child: None,

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import distributed
 from distributed import Executor, __version__
 from tests.support import wait_until
 
@@ -125,9 +126,32 @@ def test_a_worker_without_a_nanny(scheduler: str) -> None:
         with Executor(scheduler) as executor:
             (described,) = executor.scheduler_info()["workers"].values()
             assert (described["name"], described["pid"]) == ("alone", worker.process.pid)
+            assert executor.submit(_session_is_here).result()
             executor.restart()
             assert executor.submit(abs, -1).result() == 1
         assert worker.stop(signal.SIGINT) == (0, "")
+
+
+def _session_is_here() -> bool:
+    """On a worker."""
+    return all(hasattr(distributed, name) for name in distributed.__all__)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "status"),
+    [
+        ("dscheduler", ["--port", "0", "--idle-timeout", "0"], 0),
+        ("dworker", ["127.0.0.1:1", "--death-timeout", "0"], 1),
+    ],
+)
+def test_they_start_without_dask(name: str, arguments: list[str], status: int) -> None:
+    command = [sys.executable, "-X", "importtime", str(BIN / name), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(BIN.parent)}
+    ended = subprocess.run(command, capture_output=True, env=environment, text=True)
+    assert ended.returncode == status
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert imported >= {"distributed.cli", "distributed.processes"}
+    assert imported.isdisjoint({"dask", "distributed.executor"})
 
 
 def test_a_taken_port_is_one_clear_line(scheduler: str) -> None:

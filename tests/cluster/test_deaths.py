@@ -215,7 +215,7 @@ def test_a_scheduler_that_is_told_to_end_is_not_brought_back() -> None:
 
 
 def test_without_a_scheduler_for_too_long_what_is_pending_fails(tmp_path: Path) -> None:
-    start = [sys.executable, "-c", "from distributed.cli import dscheduler; dscheduler()"]
+    start = [sys.executable, "-c", "from distributed_commands import dscheduler; dscheduler()"]
     with subprocess.Popen([*start, "--port", "0"], stdout=subprocess.PIPE, text=True) as scheduler:
         assert scheduler.stdout is not None
         place = scheduler.stdout.readline().split()[-1]

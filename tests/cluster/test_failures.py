@@ -222,7 +222,7 @@ def test_files_survive_a_restart(two_workers: Executor, tmp_path: Path) -> None:
 def test_a_worker_that_joins_gets_work(two_workers: Executor, tmp_path: Path) -> None:
     place = two_workers.scheduler_address.removeprefix("tcp://")
     futures = two_workers.map(slow_inc, range(400))
-    command = [sys.executable, "-c", "from distributed.cli import dworker; dworker()", place]
+    command = [sys.executable, "-c", "from distributed_commands import dworker; dworker()", place]
     with subprocess.Popen([*command, "--name", "late", "--nthreads", "1"]) as process:
         two_workers.wait_for_workers(3, timeout=20)
         info = two_workers.scheduler_info()["workers"]

@@ -278,7 +278,7 @@ def test_a_new_scheduler_learns_who_holds_what() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{probe.getsockname()[1]}"
-    start = [sys.executable, "-c", "from distributed.cli import dscheduler; dscheduler()"]
+    start = [sys.executable, "-c", "from distributed_commands import dscheduler; dscheduler()"]
     start += ["--port", place.partition(":")[2]]
     first = subprocess.Popen(start, stdout=subprocess.DEVNULL)
     try:

@@ -74,7 +74,7 @@ class Place:
 
 
 def _run(command: str, *arguments: str) -> subprocess.Popen[bytes]:
-    statement = f"from distributed.cli import {command}; {command}()"
+    statement = f"from distributed_commands import {command}; {command}()"
     quiet = subprocess.DEVNULL
     return subprocess.Popen(
         [sys.executable, "-c", statement, *arguments], stdout=quiet, stderr=quiet
