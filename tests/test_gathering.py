@@ -20,9 +20,13 @@ def block_of(number: int) -> bytes:
 
 
 def lose(future: Future) -> None:
-    """As if the worker that holds it had turned out not to."""
-    entry = future._entry
-    future.executor._connection.handle(Unreachable([(entry.key, entry.address)]))
+    """As if the worker that holds it had turned out not to. It may be computed again very soon: whether it
+    is lost is looked at before anything else can happen."""
+    entry, connection = future._entry, future.executor._connection
+    with connection._lock:
+        connection._decide(Unreachable([(entry.key, entry.address)]))
+        assert entry.status is PENDING
+    connection._poller.wake()
 
 
 def losing_after_the_wait(lost: Future, wait: Callable[..., None]) -> Callable[..., None]:
@@ -32,7 +36,6 @@ def losing_after_the_wait(lost: Future, wait: Callable[..., None]) -> Callable[.
         wait(waited, *others)
         if losses:
             lose(losses.pop())
-            assert lost.status is PENDING
 
     return wait_and_lose
 
