@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distributed import Executor, LocalCluster, TimeoutError
+from distributed import Executor, LocalCluster, TimeoutError, inspection
 from distributed.broker import Broker
 from tests.support import block, wait_until
 
@@ -64,7 +64,9 @@ def test_keys_that_nobody_knows(executor: Executor) -> None:
         executor.why(("x", 1))
 
 
-def test_a_worker_that_stands_still(tmp_path: Path, gate: str) -> None:
+def test_a_worker_that_stands_still(
+    tmp_path: Path, gate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with LocalCluster(n_workers=1, threads_per_worker=1) as cluster, Executor(cluster) as executor:
         future = executor.submit(block, gate)
         (described,) = executor.scheduler_info()["workers"].values()
@@ -72,6 +74,7 @@ def test_a_worker_that_stands_still(tmp_path: Path, gate: str) -> None:
         os.kill(described["pid"], signal.SIGSTOP)
         try:
             assert executor.why(future).endswith(", which has not answered for 1 s")
+            monkeypatch.setattr(inspection, "ANSWER_SECONDS", 2.0)
             executor.dump(tmp_path / "stopped.json")
         finally:
             os.kill(described["pid"], signal.SIGCONT)
@@ -106,13 +109,14 @@ def test_a_dump_that_cannot_be_written(tmp_path: Path, executor: Executor) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_scheduler(tmp_path: Path) -> None:
+def test_without_a_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broker = Broker()
     thread = threading.Thread(target=broker.run)
     thread.start()
     with Executor(broker.address) as executor:
         future = executor.submit(inc, 1)
         assert executor.why(future).startswith("it cannot start: there is work but no worker")
+        monkeypatch.setattr(inspection, "ANSWER_SECONDS", 1.0)
         broker.stop()
         thread.join()
         wait_until(lambda: "there has been no connection to the scheduler" in executor.why(future))
