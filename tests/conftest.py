@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ from tests.support import Baseline
 
 # A test that takes longer hangs.
 MAX_SECONDS = 60
+
+# Where the environment wants no bytecode written, each of the many processes that tests start would compile
+# the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
