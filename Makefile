@@ -13,7 +13,7 @@ PEER_loky := loky==3.7.0
 # How long to hunt, and how long the storms last
 MINUTES ?= 30
 
-.PHONY: help demo demo-arrays demo-dataframes test check lint bench bench-peers bench-collections hunt chaos mutants clean
+.PHONY: help demo demo-arrays demo-dataframes test test-cluster test-others check lint bench bench-peers bench-collections hunt chaos mutants clean
 
 help:
 	@echo "make demo               count the words of Python's own library on a cluster"
@@ -38,8 +38,16 @@ demo-arrays: $(VENV)/installed-collections
 demo-dataframes: $(VENV)/installed-collections
 	$(BIN)/python examples/dataframes.py
 
+# Two lots side by side, for tests of processes wait more than they compute; then those that load does harm to.
 test: lint
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs 2 test-cluster test-others
+	$(BIN)/python -m pytest tests/chaos
+
+test-cluster:
+	$(BIN)/python -m pytest tests/cluster
+
+test-others:
+	$(BIN)/python -m pytest --ignore tests/cluster --ignore tests/chaos
 
 check: test
 
