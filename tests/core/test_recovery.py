@@ -332,14 +332,15 @@ def test_work_that_was_given_up_before_runs_again(env: Env) -> None:
 def test_it_has_its_resources_once(env: Env) -> None:
     """It was called off, and is asked for again before its worker has heard of that."""
     gpu = {"resources": {"GPU": 1}}
-    env.worker("W", nthreads=2, resources={"GPU": 2}, epoch=OLD)
+    env.nanny()
+    env.worker("W", nthreads=2, nanny="N", resources={"GPU": 2}, epoch=OLD)
     env.client("C", epoch=OLD)
     env.tick(PAUSE_SECONDS)
     env.submit("C", "x", options=gpu)
     assignment = env.runs("W")["x"]
     env.release("C", "x")
     env.gone("W")
-    env.worker("W", assigned=((assignment, "x"),), peer="W again")
+    env.worker("W", nanny="N", assigned=((assignment, "x"),), peer="W again")
     env.submit("C", "x", "y", options=gpu)
     assert set(env.runs("W again")) == {"y"}
 
