@@ -118,11 +118,9 @@ class Threads:
 
     def _check_resources(self) -> None:
         """No more than the worker has is in use by all that runs."""
-        needs = [
-            needs_of(self._worker.book.specs[job.key].resources) for job in self.running.values()
-        ]
-        totals = self._worker.resources
-        for name, used in added_up(needs).items():
+        specs, totals = self._worker.book.specs, self._worker.resources
+        found = [specs[job.key].resources for job in self.running.values()]
+        for name, used in added_up(needs_of(needs) for needs in found if needs).items():
             assert used <= totals.get(name, 0.0) * TOLERANCE, (self._worker.name, name, used)
 
     def _secede(self, assignment: int) -> None:
