@@ -110,6 +110,13 @@ class Nemesis:
                 start, seconds = self.random.uniform(0, 2), self.random.uniform(0, 8)
                 self.world.at(start, lambda w=wire, s=seconds: _clog(w, s))  # type: ignore[misc]
 
+    def falter(self) -> None:
+        """Some connections stop again and again, between any two messages."""
+        until = self.world.now + self.random.uniform(1, 15)
+        for wire in self.cluster.net.wires:
+            if self.random.random() < 0.3:
+                wire.falters_until = until
+
     def vanish_client(self) -> None:
         if len(self.cluster.clients) > 1:
             self.random.choice(self.cluster.clients).die("killed")
@@ -135,6 +142,7 @@ _FAULTS = {
     Nemesis.cut_off: 2.0,
     Nemesis.part: 4.0,
     Nemesis.clog: 3.0,
+    Nemesis.falter: 3.0,
     Nemesis.vanish_client: 10.0,
     Nemesis.restart_scheduler: 5.0,
 }
