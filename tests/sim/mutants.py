@@ -25,9 +25,8 @@ from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import PROCESSING, Member, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.core.worker import WorkerCore
-from distributed.messages import ClientHello, Died, HelloAgain
+from distributed.messages import ClientHello, Died
 from tests.sim.run import run
-from tests.sim.worker import Worker as SimWorker
 
 MAX_SEEDS = 200
 
@@ -241,15 +240,6 @@ def interrupted_greeting() -> Replaced:
     return Members, "enter", enter
 
 
-def eager_hello() -> Replaced:
-    """A worker says hello as often as it is asked to, though its last has not been answered."""
-
-    def on_hello_again(worker: SimWorker, message: HelloAgain) -> None:
-        worker._hello_is_due = True
-
-    return SimWorker, "_on_hello_again", on_hello_again
-
-
 def blamed_bystanders() -> Replaced:
     """A worker dies, and all that it had been given is blamed, run or not."""
 
@@ -274,7 +264,7 @@ MUTANTS: tuple[Callable[[], Replaced], ...] = (
     freed_in_use, no_comparison, silent_unfetchable, no_acknowledgement, failure_not_inherited,
     forgotten_queue, lost_release, deaf_waiters, reused_numbers, blamed_bystanders,
     no_lock_grace, forgotten_claim, idle_strays, lost_question, calls_run_twice, unconfined,
-    interrupted_greeting, eager_hello,
+    interrupted_greeting,
 )  # fmt: skip
 
 

@@ -25,9 +25,6 @@ LATENCY, MORE_LATENCY = 0.00005, 0.0003
 MONITOR_SECONDS = 0.003
 # Between a break, or an attempt to connect that failed, and the next attempt.
 REDIAL_SECONDS = (0.05, 0.4)
-# A connection that falters stops behind so many of the messages, for at most so long.
-FALTERING_SHARE, FALTERING_SECONDS = 0.2, 6.0
-
 Frames = Sequence[Any]
 
 
@@ -73,7 +70,6 @@ class Wire:
         self.alive = True
         self.router_knows = False  # that it is closed
         self.clogged_until = 0.0
-        self.falters_until = 0.0
         self._under_way: dict[bool, deque[Frames]] = {True: deque(), False: deque()}
         self._due = {True: 0.0, False: 0.0}
         net.wires[self] = None
@@ -98,17 +94,9 @@ class Wire:
             net.world.at(until - net.world.now, partial(self._deliver, up))
             return
         frames = self._under_way[up].popleft()
-        if self.falters_until > net.world.now:
-            self._falter()
         if net.repeats is not None:
             frames = net.repeats.of(self, up, frames)
         self.arrive(up, frames)
-
-    def _falter(self) -> None:
-        """What comes next may be held up, however close behind the last it is."""
-        random = self.net.world.random
-        if random.random() < FALTERING_SHARE:
-            self.clogged_until = self.net.world.now + random.random() * FALTERING_SECONDS
 
     def arrive(self, up: bool, frames: Frames) -> None:
         if not self.alive:

@@ -247,7 +247,7 @@ class Worker(Process):
                 if isinstance(message, Welcome):
                     self._on_welcome(message)
                 elif isinstance(message, HelloAgain):
-                    self._on_hello_again(message)
+                    self._hello_is_due = self._hello_is_due or self.registered
                 elif isinstance(message, Audit):
                     self.events.append(Asked(message, [(a, 0) for a in self.threads.running]))
                 elif isinstance(message, StartAgain):
@@ -255,9 +255,6 @@ class Worker(Process):
                 else:
                     assert not isinstance(message, Goodbye), message
                     self.events.append(message)
-
-    def _on_hello_again(self, message: HelloAgain) -> None:
-        self._hello_is_due = self._hello_is_due or self.registered
 
     def _on_welcome(self, message: Welcome) -> None:
         ours = {name: c for name, c in self.files.items() if name not in message.files}
