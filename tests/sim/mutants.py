@@ -177,8 +177,8 @@ def deaf_waiters() -> Replaced:
 def reused_numbers() -> Replaced:
     """The next life of the scheduler counts assignments from the start again."""
 
-    def init(queues: Queues, first_assignment: int) -> None:
-        _init(queues, 1)
+    def init(queues: Queues, first_assignment: int, *rest: Any) -> None:
+        _init(queues, 1, *rest)
 
     return Queues, "__init__", init
 
