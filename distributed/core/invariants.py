@@ -5,8 +5,11 @@ Every index is walked in both directions.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 from distributed.core.placement import may_run
-from distributed.core.pools import is_live, requirement_of
+from distributed.core.pools import Entry, is_live, requirement_of
 from distributed.core.resources import TOLERANCE, added_up
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import (
@@ -26,11 +29,9 @@ from distributed.core.states import (
 
 def check(core: SchedulerCore) -> None:
     """Raises AssertionError, with the record concerned, if an invariant does not hold."""
-    for key, task in core.lifecycle.tasks.items():
-        assert task.key == key, task
-        _check_graph(core, task)
-        _check_state(core, task)
-        _check_needs(core, task)
+    _check_graph(core)
+    _check_states(core)
+    _check_needs(core)
     for worker in core.members.workers.values():
         _check_worker(core, worker)
         _check_stock(worker)
@@ -45,59 +46,74 @@ def check(core: SchedulerCore) -> None:
         assert core.lifecycle.tasks.get(task.key) is task, task
 
 
-def _check_graph(core: SchedulerCore, task: Task) -> None:
-    for dependency in task.dependencies:
-        assert core.lifecycle.tasks.get(dependency.key) is dependency, (task, dependency)
-        assert task in dependency.dependents, (task, dependency)
-    for dependent in task.dependents:
-        assert core.lifecycle.tasks.get(dependent.key) is dependent, (task, dependent)
-        assert task in dependent.dependencies, (task, dependent)
-    users = sum(dependent.state in ACTIVE for dependent in task.dependents)
-    assert task.users == users, (task, task.users, users)
+def _check_graph(core: SchedulerCore) -> None:
+    tasks = core.lifecycle.tasks
+    known = frozenset(tasks.values())
+    for key, task in tasks.items():
+        assert task.key == key, task
+        assert known.issuperset(task.dependencies), (task, task.dependencies)
+        for dependency in task.dependencies:
+            assert task in dependency.dependents, (task, dependency)
+        users = 0
+        for dependent in task.dependents:
+            assert dependent in known, (task, dependent)
+            assert task in dependent.dependencies, (task, dependent)
+            users += dependent.state in ACTIVE
+        assert task.users == users, (task, task.users, users)
 
 
-def _check_state(core: SchedulerCore, task: Task) -> None:
+def _check_states(core: SchedulerCore) -> None:
+    queues = core.queues
+    expected, no_worker = queues.recovery.expected, queues.no_worker
+    queued = frozenset(task for _, task in filter(is_live, _entries(core)))
+    for task in core.lifecycle.tasks.values():
+        state = task.state
+        assert state is not FORGOTTEN, task
+        assert (state is MEMORY) == bool(task.holders), task
+        assert (state is ERRED) == (task.error is not None), task
+        assert (state is PROCESSING) == (task.worker is not None), task
+        waits = task in no_worker or (task in expected and bool(task.wanters or task.users))
+        assert (state is NO_WORKER) == waits, task
+        if state is WAITING:
+            _check_missing(task)
+        else:
+            assert task.missing == 0, task
+        if state is READY or state is NO_WORKER:
+            assert all(d.state is MEMORY for d in task.dependencies), task
+        if state is READY:
+            assert task in queued, task
+        if state is NO_WORKER and task not in expected:
+            assert not any(may_run(task, worker) for worker in queues.workers.values()), task
+
+
+def _check_missing(task: Task) -> None:
     missing = [d for d in task.dependencies if d.state is not MEMORY]
-    state = task.state
-    assert state is not FORGOTTEN, task
-    assert (state is MEMORY) == bool(task.holders), task
-    assert (state is ERRED) == (task.error is not None), task
-    assert (state is PROCESSING) == (task.worker is not None), task
-    expected = task in core.queues.recovery.expected
-    waits = task in core.queues.no_worker or (expected and bool(task.wanters or task.users))
-    assert (state is NO_WORKER) == waits, task
-    if state is WAITING:
-        assert task.missing == len(missing) > 0, (task, task.missing, missing)
-        assert not any(d.state in (RELEASED, ERRED) for d in missing), (task, missing)
-    else:
-        assert task.missing == 0, task
-    if state is READY or state is NO_WORKER:
-        assert not missing, (task, missing)
-    if state is READY:
-        assert _queued(core, task), task
-    if state is NO_WORKER and not expected:
-        assert not any(may_run(task, worker) for worker in core.queues.workers.values()), task
+    assert task.missing == len(missing) > 0, (task, task.missing, missing)
+    assert not any(d.state in (RELEASED, ERRED) for d in missing), (task, missing)
 
 
-def _queued(core: SchedulerCore, task: Task) -> bool:
-    queues = [core.queues.common, *(w.queue for w in core.queues.workers.values())]
-    if task.options.resources:
-        queues = [core.queues.pools.heaps.get(requirement_of(task.options), [])]
-    return any(entry[1] is task and is_live(entry) for queue in queues for entry in queue)
+def _entries(core: SchedulerCore) -> Iterator[Entry]:
+    """Of all queues: what asks for resources stands in the right one, see `_check_pools`."""
+    yield from core.queues.common
+    for worker in core.queues.workers.values():
+        yield from worker.queue
+    for heap in core.queues.pools.heaps.values():
+        yield from heap
 
 
-def _check_needs(core: SchedulerCore, task: Task) -> None:
+def _check_needs(core: SchedulerCore) -> None:
     """Nothing is computed, held or remembered that nobody needs."""
-    for client in task.wanters:
-        assert core.members.clients.get(client.id) is client, task
-        assert task in client.wants, (task, client)
-    needed = bool(task.wanters or task.users)
-    if task.state in ACTIVE or task.state is MEMORY:
-        assert needed, task
-    if task.state is RELEASED:
-        assert not needed, task
-    unsettled = any(task in client.unsettled for client in core.members.clients.values())
-    assert needed or task.dependents or unsettled, task
+    clients = core.members.clients
+    unsettled = {task for client in clients.values() for task in client.unsettled}
+    for task in core.lifecycle.tasks.values():
+        for client in task.wanters:
+            assert clients.get(client.id) is client, task
+            assert task in client.wants, (task, client)
+        if not (task.wanters or task.users):
+            assert task.state not in ACTIVE and task.state is not MEMORY, task
+            assert task.dependents or task in unsettled, task
+        else:
+            assert task.state is not RELEASED, task
 
 
 def _check_worker(core: SchedulerCore, worker: Worker) -> None:
@@ -147,16 +163,16 @@ def _check_members(core: SchedulerCore) -> None:
 
 
 def _check_functions(core: SchedulerCore) -> None:
-    uses = dict.fromkeys(core.lifecycle.functions, 0)
-    for task in core.lifecycle.tasks.values():
-        if task.function is not None:
-            assert core.lifecycle.functions.get(task.function.id) is task.function, task
-            uses[task.function.id] += 1
-    for id, function in core.lifecycle.functions.items():
-        assert function.tasks == uses[id], (id, function.tasks, uses[id])
+    functions = core.lifecycle.functions
+    uses = Counter(task.function for task in core.lifecycle.tasks.values())
+    for id, function in functions.items():
+        used = uses.pop(function, 0)
+        assert function.id == id and function.tasks == used, (id, function.tasks, used)
         assert function.tasks or function.clients, id
         for client in function.clients:
             assert function in client.functions, (id, client)
+    uses.pop(None, 0)  # of scattered data
+    assert not uses, [function.id for function in uses if function is not None]
 
 
 def _check_queues(core: SchedulerCore) -> None:
@@ -196,10 +212,12 @@ def _check_pools(core: SchedulerCore) -> None:
     queues = core.queues
     paused = queues.now < queues.recovery.paused_until
     for queue in (queues.common, *(worker.queue for worker in queues.workers.values())):
-        assert not any(task.options.resources and is_live((p, task)) for p, task in queue)
+        for entry in queue:
+            assert not (entry[1].options.resources and is_live(entry)), entry[1]
     assert queues.pools.heaps or not queues.pools.seekers
     assert queues.pools.seekers <= set(queues.workers.values())
     for requirement, heap in queues.pools.heaps.items():
+        assert requirement[0], heap
         live = [entry for entry in heap if is_live(entry)]
         for _, task in live:
             assert requirement_of(task.options) == requirement, (task, requirement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import random
 import sys
 import time
@@ -11,6 +12,9 @@ from collections.abc import Iterable, Iterator
 
 from tests.sim import machine
 from tests.sim.run import SEEDS, Report, run
+
+# The garbage collector looks at what is new whenever there is so much more of it.
+COLLECTED_OBJECTS = 20_000
 
 
 def main() -> int:
@@ -53,6 +57,9 @@ def fresh_seeds(seconds: float) -> Iterator[int]:
 
 
 def hunt(seeds: Iterable[int], keep: bool = False) -> int:
+    # What a run makes mostly lives as long as the run.
+    gc.freeze()
+    gc.set_threshold(COLLECTED_OBJECTS)
     reports: list[Report] = []
     for seed in seeds:
         report = run(seed)

@@ -26,9 +26,8 @@ class SimFetcher(Fetcher):
 
     def turn(self) -> None:
         """Handle all that has come."""
-        for channel in tuple(self._by_channel):
-            if channel.ready:  # type: ignore[attr-defined]
-                self.handle(channel)
+        for channel in [channel for channel in self._by_channel if channel.ready]:  # type: ignore[attr-defined]
+            self.handle(channel)
 
 
 class _Unpolled:

@@ -47,16 +47,18 @@ class Ledger:
     def tell(self, future: Future, how: str, what: Any) -> None:
         """A look at the future has ended."""
         self.looks += 1
-        where = f"{future.key} at {future.client.name}"
-        future.client.world.say(future.client.name, f"{future.key} is", (how, what))
-        assert _RULES[how](self, future, what), f"{where} must not end as {how} {what!r}"
+        world, key, client = future.client.world, future.key, future.client.name
+        if world.traced:
+            world.say(client, f"{key} is", (how, what))
+        assert _RULES[how](self, future, what), f"{key} at {client} must not end as {how} {what!r}"
         before = self.futures[future]
         # A value can be lost, and what was lost can be submitted again. What has ended can still read as
         # cancelled, if that was asked for: to a new scheduler it is submitted again, as an input of others.
         final = before is not None and before[0] in _FINAL
         final = final and how != "cancelled"
-        assert not final or before == (how, what), f"{where} was {before}, now {how} {what!r}"
-        self.futures[future] = (how, what)
+        ending = (how, what)
+        assert not final or before == ending, f"{key} at {client} was {before}, now {ending}"
+        self.futures[future] = ending
 
     def _right_value(self, future: Future, what: Any) -> bool:
         return self.book.values.get(future.key) == what
@@ -64,8 +66,8 @@ class Ledger:
     def _own_exception(self, future: Future, what: Any) -> bool:
         """Of the key, or of something that it needs that could run."""
         return any(
-            spec.error == what
-            and (spec.raises or spec.flaky > spec.retries)
+            (spec.raises or spec.flaky > spec.retries)
+            and spec.error == what
             and all(key in self.book.values for key in spec.inputs)
             for spec in self.book.ancestry(future.key)
         )

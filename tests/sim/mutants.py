@@ -25,7 +25,7 @@ from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import PROCESSING, Member, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.core.worker import WorkerCore
-from distributed.messages import ClientHello, Died
+from distributed.messages import Died
 from tests.sim.run import run
 
 MAX_SEEDS = 200
@@ -69,13 +69,7 @@ def double_decrement() -> Replaced:
 
 def no_resubmit() -> Replaced:
     """After a reconnect the client says hello and submits nothing."""
-
-    def on_connected(core: ClientCore, event: Any) -> None:
-        before = len(core._out)
-        _on_connected(core, event)
-        core._out[before:] = [m for m in core._out[before:] if isinstance(m, ClientHello)]
-
-    return ClientCore, "_on_connected", on_connected
+    return ClientCore, "_resubmit", lambda core, entries, more: None
 
 
 def lost_requeue() -> Replaced:
@@ -183,8 +177,8 @@ def deaf_waiters() -> Replaced:
 def reused_numbers() -> Replaced:
     """The next life of the scheduler counts assignments from the start again."""
 
-    def init(queues: Queues, first_assignment: int) -> None:
-        _init(queues, 1)
+    def init(queues: Queues, first_assignment: int, *rest: Any) -> None:
+        _init(queues, 1, *rest)
 
     return Queues, "__init__", init
 
@@ -255,8 +249,8 @@ def blamed_bystanders() -> Replaced:
 _finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
 _lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
 _leave, _init = Queues.leave, Queues.__init__
-_on_connected, _on_dropped = ClientCore._on_connected, ClientCore._on_dropped
-_on_pending, _on_died = ClientCore._on_pending, SchedulerCore._on_died
+_on_dropped, _on_pending = ClientCore._on_dropped, ClientCore._on_pending
+_on_died = SchedulerCore._on_died
 _locks_init, _fits, _enter = Locks.__init__, Stock.fits, Members.enter
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from tests.sim.cluster import Cluster
@@ -13,6 +14,8 @@ MAX_DOWN_SECONDS = 15.0
 MAX_APART_SECONDS = 20.0
 MAX_JUMP_SECONDS = 60.0
 SLOWNESS = 100.0
+# In the shortest of these a message comes, and its answer goes, and what follows does not.
+MOMENTS = (0.003, 0.03, 2.0)
 
 
 class Nemesis:
@@ -108,7 +111,21 @@ class Nemesis:
         for wire in tuple(self.cluster.net.wires):
             if self.random.random() < 0.4:
                 start, seconds = self.random.uniform(0, 2), self.random.uniform(0, 8)
-                self.world.at(start, lambda w=wire, s=seconds: _clog(w, s))  # type: ignore[misc]
+                self.world.at(start, partial(_clog, wire, seconds))
+
+    def stutter(self) -> None:
+        """The connections of a machine carry nothing, again and again; for moments only in between."""
+        if not self.cluster.nannies:
+            return
+        nanny = self.random.choice(tuple(self.cluster.nannies))
+        machine = (nanny, *nanny.workers)
+        wires = [wire for wire in self.cluster.net.wires if wire.dealer.process in machine]
+        start = 0.0
+        for _ in range(self.random.randint(2, 6)):
+            seconds = self.random.uniform(1, 10)
+            for wire in wires:
+                self.world.at(start, partial(_clog, wire, seconds))
+            start += seconds + self.random.random() * self.random.choice(MOMENTS)
 
     def vanish_client(self) -> None:
         if len(self.cluster.clients) > 1:
@@ -135,6 +152,7 @@ _FAULTS = {
     Nemesis.cut_off: 2.0,
     Nemesis.part: 4.0,
     Nemesis.clog: 3.0,
+    Nemesis.stutter: 3.0,
     Nemesis.vanish_client: 10.0,
     Nemesis.restart_scheduler: 5.0,
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -24,7 +25,6 @@ LATENCY, MORE_LATENCY = 0.00005, 0.0003
 MONITOR_SECONDS = 0.003
 # Between a break, or an attempt to connect that failed, and the next attempt.
 REDIAL_SECONDS = (0.05, 0.4)
-
 Frames = Sequence[Any]
 
 
@@ -79,9 +79,9 @@ class Wire:
         if not self.alive:
             return  # one end does not know yet
         world = self.net.world
-        self._under_way[up].append(frames)
+        self._under_way[up].append(tuple(frames))
         due = self._due[up] = max(self._due[up], world.now + self.net.latency())
-        world.due((self, up), due - world.now, lambda: self._deliver(up))
+        world.due((self, up), due - world.now, partial(self._deliver, up))
 
     def _deliver(self, up: bool) -> None:
         """The next one arrives: as often as something was sent, so in order, whatever was held up."""
@@ -91,11 +91,11 @@ class Wire:
         if net.apart(self.dealer.process, self.router.process):
             until = max(until, net.apart_until)
         if until > net.world.now:
-            net.world.at(until - net.world.now, lambda: self._deliver(up))
+            net.world.at(until - net.world.now, partial(self._deliver, up))
             return
         frames = self._under_way[up].popleft()
         if net.repeats is not None:
-            frames = net.repeats.of(self, up, list(frames))
+            frames = net.repeats.of(self, up, frames)
         self.arrive(up, frames)
 
     def arrive(self, up: bool, frames: Frames) -> None:
@@ -131,12 +131,12 @@ class SimRouter:
         self.address = address
         self.wires: dict[bytes, Wire] = {}
         self._met: dict[bytes, None] = {}  # peers that have said something
-        self._inbox: list[tuple[bytes, list[Any]]] = []
+        self._inbox: list[tuple[bytes, Frames]] = []
         self._gone: list[bytes] = []
         net.routers[address] = self
         process.channels[self] = None
 
-    def receive(self) -> list[tuple[bytes, list[Any]]]:
+    def receive(self) -> list[tuple[bytes, Frames]]:
         received, self._inbox = self._inbox, []
         for peer, _ in received:
             self._met[peer] = None
@@ -149,7 +149,7 @@ class SimRouter:
     def send(self, peer: bytes, frames: Frames) -> bool:
         wire = self.wires.get(peer)
         if wire is not None and not wire.router_knows:
-            wire.send(False, list(frames))
+            wire.send(False, frames)
             return True
         self._forget(peer)
         return False
@@ -163,7 +163,7 @@ class SimRouter:
     # Called by wires
 
     def take(self, peer: bytes, frames: Frames) -> None:
-        self._inbox.append((peer, list(frames)))
+        self._inbox.append((peer, frames))
         self.process.wake()
 
     def notice(self, wire: Wire) -> None:
@@ -189,7 +189,7 @@ class SimDealer:
         self.cuts = 0  # connections that have broken
         self._wire: Wire | None = None
         self._events: list[str] = []
-        self._inbox: list[list[Any]] = []
+        self._inbox: list[Frames] = []
         self._closed = False
         self._told_at = 0.0  # when the monitor tells the last of what it has to tell
         process.channels[self] = None
@@ -199,7 +199,7 @@ class SimDealer:
         events, self._events = self._events, []
         return events
 
-    def receive(self) -> list[list[Any]]:
+    def receive(self) -> list[Frames]:
         inbox, self._inbox = self._inbox, []
         return inbox
 
@@ -210,7 +210,7 @@ class SimDealer:
     def send(self, frames: Frames) -> bool:
         if self._wire is None:
             return False
-        self._wire.send(True, list(frames))
+        self._wire.send(True, frames)
         return True
 
     def close(self, linger: float = 0) -> None:
@@ -249,7 +249,7 @@ class SimDealer:
 
     def take(self, frames: Frames) -> None:
         if not self._closed:
-            self._inbox.append(list(frames))
+            self._inbox.append(frames)
             self.process.wake()
 
     def notice(self, wire: Wire) -> None:

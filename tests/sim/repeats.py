@@ -8,7 +8,7 @@ them has happened, on the same connection.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distributed.codec import decode, encode
 from distributed.messages import (
@@ -77,7 +77,7 @@ from distributed.messages import (
 )
 
 if TYPE_CHECKING:
-    from tests.sim.net import Wire
+    from tests.sim.net import Frames, Wire
 
 # At any time: they name an assignment, a contender or a request, whose number is not used again; or are
 # about a process; or say what can be had again if it was not so.
@@ -113,7 +113,7 @@ class Repeats:
         self.at_once = frozenset((*ALWAYS, *AT_ONCE))
         self.always = frozenset(ALWAYS)
 
-    def of(self, wire: Wire, up: bool, frames: list[Any]) -> list[Any]:
+    def of(self, wire: Wire, up: bool, frames: Frames) -> Frames:
         """What arrives on the wire in place of these frames; the rest comes later."""
         if len(frames) != 1:
             return frames

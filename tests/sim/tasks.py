@@ -42,7 +42,7 @@ class Spec(NamedTuple):
 
     @property
     def arguments(self) -> bytes:
-        return f"{self.constant} and {self.inputs}".encode()
+        return f"{self.constant} and {' '.join(self.inputs)}".encode()
 
     @property
     def error(self) -> bytes:

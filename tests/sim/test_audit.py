@@ -97,7 +97,7 @@ def test_without_an_audit_it_stays_lost(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(audit, "AUDIT_SECONDS", 1e9)
     monkeypatch.setattr(ending, "RESOLVE_SECONDS", 200.0)
     monkeypatch.setattr(ending, "FORGET_SECONDS", 100.0)
-    for kind, failure in ((Done, "_unresolved after"), (Free, "_leftovers after")):
+    for kind, failure in ((Done, "_unresolved after"), (Free, "_disagreements after")):
         for seed in range(1001, 1010):
             lossy(monkeypatch, Loss(seed, [kind], rarity=2, most=1000))
             if failure in run(seed).failure:

@@ -170,7 +170,8 @@ class User:
         book = self.cluster.book
         specs = [book.specs[key] for key in sorted(needed, key=book.numbers.__getitem__)]
         calls = self._calls(specs, targets)
-        self.world.say(self.client.name, "submits", sorted(targets))
+        if self.world.traced:
+            self.world.say(self.client.name, "submits", sorted(targets))
         for future in self.client.submit(calls, self.cluster.ledger.tell):
             self.take(future).look()
 

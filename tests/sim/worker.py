@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from distributed.codec import decode, encode_parts
@@ -58,6 +59,8 @@ from tests.sim.world import Process
 HEARTBEAT_SECONDS = 2.0
 # The most that a call beside the tasks takes: some last longer than their connection.
 CALL_SECONDS = (0.001, 5.0)
+# A function has to be unpickled before its first call, with all that it imports: up to so long.
+LOAD_SECONDS = (0.001, 0.1, 2.0)
 # Why it ended, if the scheduler wants a new process in its place.
 START_AGAIN = "start again"
 # Told why it died, and the assignments that were running, unless its end was ordered.
@@ -71,6 +74,7 @@ class Threads:
         self.results: list[tuple[int, int | None, Any]] = []
         self.running: dict[int, Job] = {}
         self.blobs: dict[str, bytes] = {}
+        self.loaded: set[str] = set()  # functions that have been called here
         self._worker = worker
         self._idle = count
         self._pending: dict[int, Job] = {}
@@ -102,11 +106,20 @@ class Threads:
     def _begin(self, job: Job) -> None:
         self.running[job.assignment] = job
         worker = self._worker
-        spec = worker.book.specs[job.key]
         assert self.blobs.get(job.function) == BLOBS[job.function], (worker.name, job.assignment)
+        self._check_resources()
+        if job.function in self.loaded:
+            self._call(job)
+        else:
+            self.loaded.add(job.function)
+            random = worker.world.random
+            worker.later(random.random() * random.choice(LOAD_SECONDS), partial(self._call, job))
+
+    def _call(self, job: Job) -> None:
+        worker = self._worker
+        spec = worker.book.specs[job.key]
         assert job.arguments == spec.arguments, job.key
         inputs = [worker.values[key] for key in spec.inputs]  # they have to be here
-        self._check_resources()
         play = worker.book.begin(spec, worker)
         seconds = min(play.seconds * worker.slowness, MAX_SECONDS)
         if job.timed:
@@ -118,11 +131,9 @@ class Threads:
 
     def _check_resources(self) -> None:
         """No more than the worker has is in use by all that runs."""
-        needs = [
-            needs_of(self._worker.book.specs[job.key].resources) for job in self.running.values()
-        ]
-        totals = self._worker.resources
-        for name, used in added_up(needs).items():
+        specs, totals = self._worker.book.specs, self._worker.resources
+        found = [specs[job.key].resources for job in self.running.values()]
+        for name, used in added_up(needs_of(needs) for needs in found if needs).items():
             assert used <= totals.get(name, 0.0) * TOLERANCE, (self._worker.name, name, used)
 
     def _secede(self, assignment: int) -> None:
@@ -305,6 +316,7 @@ class Worker(Process):
     def _unload(self, effect: Unload) -> None:
         for function in effect.functions:
             self.threads.blobs.pop(function, None)
+            self.threads.loaded.discard(function)
 
     def _serve(self, effect: Serve) -> None:
         message = effect.message

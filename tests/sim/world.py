@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
@@ -32,13 +33,13 @@ class World:
         self.events = 0  # that cores have handled
         self.traced = traced
         self.trace: list[str] = []
-        self._heap: list[tuple[float, int, Callable[[], object]]] = []
+        self._heap: list[tuple[float, int, Process | None, Callable[[], object]]] = []
         self._scheduled = 0
 
-    def at(self, delay: float, act: Callable[[], object]) -> None:
-        """Do something after so many virtual seconds."""
+    def at(self, delay: float, act: Callable[[], object], process: Process | None = None) -> None:
+        """Do something after so many virtual seconds; what a process does, as it can do it then."""
         self._scheduled += 1
-        heappush(self._heap, (self.now + delay, self._scheduled, act))
+        heappush(self._heap, (self.now + delay, self._scheduled, process, act))
 
     def due(self, label: Label, delay: float, act: Callable[[], object]) -> None:
         """As `at`, for what others may want to decide the moment of: see `machine.py`. What has one
@@ -47,11 +48,15 @@ class World:
 
     def run_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Let time pass until the condition holds; false if it does not within so many seconds."""
+        heap = self._heap
         end = self.now + seconds
         look_at = self.now
-        while self._heap and self._heap[0][0] <= end:
-            self.now, _, act = heappop(self._heap)
-            act()
+        while heap and heap[0][0] <= end:
+            self.now, _, process, act = heappop(heap)
+            if process is None or (process.alive and not process.paused):
+                act()
+            else:
+                process.hold_up(act)
             # Conditions look at whole tables: not after each event.
             if self.now >= look_at:
                 if condition():
@@ -128,7 +133,7 @@ class Process:
 
     def later(self, delay: float, act: Callable[[], object]) -> None:
         """Do something of our own after so long, unless we are dead then, or stand still: then after."""
-        self.world.at(delay, lambda: self._act(act))
+        self.world.at(delay, act, self)
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:
         """As `later`, by our own clock: what a shell does that compares it with the time."""
@@ -137,7 +142,7 @@ class Process:
         self._set(timer)
 
     def _set(self, timer: Timer) -> None:
-        self.world.at(self.clock.until(timer.due), lambda: self._ring(timer))
+        self.world.at(self.clock.until(timer.due), partial(self._ring, timer))
 
     def _ring(self, timer: Timer) -> None:
         if timer in self._timers:
@@ -155,15 +160,20 @@ class Process:
         self.world.due(label, delay, lambda: self._act(act))
 
     def _act(self, act: Callable[[], object]) -> None:
+        if self.alive and not self.paused:
+            act()
+        else:
+            self.hold_up(act)
+
+    def hold_up(self, act: Callable[[], object]) -> None:
+        """We cannot do it now: when we go on, or never."""
         if self.alive:
-            if self.paused:
-                self._held_up.append(act)
-            else:
-                act()
+            self._held_up.append(act)
 
     def soon(self, act: Callable[[], object]) -> None:
         """As another thread of ours would do it."""
-        self.later(self.world.random.random() * REACTION_SECONDS * self.slowness, act)
+        world = self.world
+        world.at(world.random.random() * REACTION_SECONDS * self.slowness, act, self)
 
     def pause(self, seconds: float) -> None:
         """Stand still, as if stopped by a signal."""
