@@ -256,8 +256,7 @@ class SchedulerCore:
         self._check_epoch(hello.epoch)
         worker = self.members.workers.get(hello.worker)
         if worker is not None and worker.peer == peer:
-            # Asked more than once, it says hello more than once. Nothing was lost in between, and what we
-            # have said since the first it may not have heard yet.
+            # Nothing was lost in between, and what we have said since the first it may not have heard yet.
             worker.out.append(Welcome(self.epoch, self.requests.files))
             return
         if worker is None:

@@ -16,13 +16,12 @@ from distributed.core.client import ClientCore
 from distributed.core.jobs import Job
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.locks import Locks
-from distributed.core.members import Members
 from distributed.core.queues import Queues
 from distributed.core.reports import Reports
 from distributed.core.requests import Requests
 from distributed.core.resources import Stock
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import PROCESSING, Member, Task, Worker
+from distributed.core.states import PROCESSING, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.core.worker import WorkerCore
 from distributed.messages import Died
@@ -175,12 +174,12 @@ def deaf_waiters() -> Replaced:
 
 
 def reused_numbers() -> Replaced:
-    """The next life of the scheduler counts assignments from the start again."""
+    """The next life of the scheduler counts assignments and requests from the start again."""
 
-    def init(queues: Queues, first_assignment: int, *rest: Any) -> None:
-        _init(queues, 1, *rest)
+    def init(core: SchedulerCore, *arguments: Any, **options: Any) -> None:
+        _init(core, *arguments, **{**options, "first_assignment": 1})
 
-    return Queues, "__init__", init
+    return SchedulerCore, "__init__", init
 
 
 def no_lock_grace() -> Replaced:
@@ -224,16 +223,6 @@ def unconfined() -> Replaced:
     return Stuck, "confine", lambda stuck, task: True
 
 
-def interrupted_greeting() -> Replaced:
-    """Who says hello again on a connection is not told what was meant for him just then."""
-
-    def enter(members: Members, member: Member, peer: bytes, now: float) -> None:
-        member.out = []
-        _enter(members, member, peer, now)
-
-    return Members, "enter", enter
-
-
 def blamed_bystanders() -> Replaced:
     """A worker dies, and all that it had been given is blamed, run or not."""
 
@@ -248,17 +237,16 @@ def blamed_bystanders() -> Replaced:
 
 _finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
 _lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
-_leave, _init = Queues.leave, Queues.__init__
+_leave, _init = Queues.leave, SchedulerCore.__init__
 _on_dropped, _on_pending = ClientCore._on_dropped, ClientCore._on_pending
 _on_died = SchedulerCore._on_died
-_locks_init, _fits, _enter = Locks.__init__, Stock.fits, Members.enter
+_locks_init, _fits = Locks.__init__, Stock.fits
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (
     no_attempt_check, forgotten_location, double_decrement, no_resubmit, lost_requeue, never_freed,
     freed_in_use, no_comparison, silent_unfetchable, no_acknowledgement, failure_not_inherited,
     forgotten_queue, lost_release, deaf_waiters, reused_numbers, blamed_bystanders,
     no_lock_grace, forgotten_claim, idle_strays, lost_question, calls_run_twice, unconfined,
-    interrupted_greeting,
 )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from tests.sim.cluster import Cluster
 from tests.sim.net import Wire
 
 MAX_PAUSE_SECONDS = 60.0
+# Before so many of the restarts of a scheduler, work is called off.
+CALLING_OFF_SHARE = 0.25
 MAX_DOWN_SECONDS = 15.0
 MAX_APART_SECONDS = 20.0
 MAX_JUMP_SECONDS = 60.0
@@ -133,6 +135,10 @@ class Nemesis:
 
     def restart_scheduler(self) -> None:
         most = self.random.choice((0.5, MAX_DOWN_SECONDS))
+        if self.random.random() < CALLING_OFF_SHARE:
+            # The next one does not hear of it, nor of what its workers are at for nobody.
+            user = self.random.choice(self.cluster.users)
+            user.call_off(list(user.held))
         self.cluster.restart_scheduler(self.random.random() * most)
 
 
