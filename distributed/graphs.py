@@ -12,12 +12,13 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 
 from distributed.core.client import Calls, Item
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN, wire_key
 from distributed.ordering import Cycle, order
+from distributed.plaincalls import PlainCall, plain_call
 from distributed.programs import Compiler, Part, references
 from distributed.recipes import (
     MAX_ARGUMENT_BYTES,
@@ -29,6 +30,7 @@ from distributed.recipes import (
     handles_in,
     holds_handles,
     pack_call,
+    pack_plain,
 )
 from distributed.transport import Frame
 
@@ -112,10 +114,32 @@ class _Graph:
         self.futures: dict[str, Handle] = {}  # by wire key
         self._targets: dict[Any, Any] = {}  # of aliases
         self._find = find
-        named = {key: self._named(value) for key, value in dsk.items()}
-        self.nodes: dict[Any, GraphNode] = convert_legacy_graph(
-            named, named.keys() | self.wires.keys()
-        )
+        self._dsk = dsk
+        self._names = set(dsk)  # what dask is to take for a name
+        self._nodes: dict[Any, GraphNode | None] = {}
+        self._calls: dict[Any, PlainCall | None] = {}
+
+    def call(self, name: Any) -> PlainCall | None:
+        """The node, if it is a plain call."""
+        try:
+            return self._calls[name]
+        except KeyError:
+            call = self._calls[name] = plain_call(self._dsk.get(name), self._names)
+            return call
+
+    def node(self, name: Any) -> GraphNode | None:
+        """The node, if there is one; as dask has it."""
+        if name not in self._nodes:
+            self._nodes[name] = self._made(name) if name in self._dsk else None
+        return self._nodes[name]
+
+    def _made(self, name: Any) -> GraphNode | None:
+        node = convert_legacy_task(name, self._named(self._dsk[name]), self._names)
+        if not isinstance(node, GraphNode):
+            return DataNode(name, node)
+        if isinstance(node, Alias) and node.target == name:
+            return None  # it only says that there is something of that name, somewhere else
+        return node
 
     def _named(self, value: Any) -> Any:
         """The same with names in place of futures, where dask looks for names."""
@@ -125,7 +149,9 @@ class _Graph:
 
     def _renamed(self, value: Any) -> Any:
         if isinstance(value, Handle):
-            return self._note(_FUTURE + value.wire, value)
+            name = self._note(_FUTURE + value.wire, value)
+            self._names.add(name)
+            return name
         if not isinstance(value, (list, tuple, set, frozenset)):
             return value
         kind: Any = type(value)
@@ -139,7 +165,9 @@ class _Graph:
 
     def resolve(self, name: Any, user: Any = None) -> Any:
         """The name of the node or the future behind aliases. `user` is the node that refers to it."""
-        node = self.nodes.get(name)
+        if self.call(name) is not None:
+            return name
+        node = self.node(name)
         if node is None:
             return self._outside(name, user)
         if not isinstance(node, Alias):
@@ -151,7 +179,7 @@ class _Graph:
 
     def _follow(self, name: Any) -> Any:
         names: dict[Any, None] = {}
-        while isinstance(node := self.nodes.get(name), Alias):
+        while isinstance(node := self.node(name), Alias):
             if name in names:
                 raise RuntimeError(
                     f"the graph has a cycle: {name!r} is only another name for itself"
@@ -165,7 +193,7 @@ class _Graph:
 
     def _outside(self, name: Any, user: Any) -> Any:
         """A name that is not in the graph must be that of a future."""
-        handle = None if user is None else _namesake(self.nodes[user], name)
+        handle = None if user is None else _namesake(self.node(user), name)
         if handle is not None:
             return self._note(_FUTURE + handle.wire, handle)
         if name in self.wires:
@@ -185,13 +213,11 @@ class _Graph:
             name = stack.pop()
             if name in found:
                 continue
-            node = self.nodes.get(name)
-            if node is not None:
-                # Most references need no function.
-                inputs = {
-                    key if type(self.nodes.get(key)) is Task else self.resolve(key, name): None
-                    for key in references(node)
-                }
+            call = self.call(name)
+            node = None if call else self.node(name)
+            if call or node:
+                used = call.refs if call else references(node)
+                inputs = dict.fromkeys([self.resolve(other, name) for other in used])
                 found[name] = list(inputs)
                 stack += inputs
         return found
@@ -242,9 +268,7 @@ def _fuse(
     """The tasks to be, by name."""
     needed = graph.needed(wanted)
     users = Counter(name for inputs in needed.values() for name in inputs)
-    apart = {
-        name for name in needed if name in wanted or not _goes_along(graph.nodes[name], users[name])
-    }
+    apart = {name for name in needed if name in wanted or not _goes_along(graph, name, users[name])}
     inputs = {name: [other for other in needed[name] if other in apart] for name in apart}
     followers = {}
     for name, others in inputs.items():
@@ -264,8 +288,11 @@ def _may_be_one(first: Options | None, second: Options | None) -> bool:
     return first == second and not (first and "timeout" in first)
 
 
-def _goes_along(node: GraphNode, users: int) -> bool:
+def _goes_along(graph: _Graph, name: Any, users: int) -> bool:
     """Whether it is data that is sent with the tasks that use it."""
+    if graph.call(name) is not None:
+        return False
+    node = graph.node(name)
     if not isinstance(node, DataNode):
         return False
     value = node.value
@@ -327,7 +354,7 @@ class _Scope:
         if part is not None:
             return part
         if wire is None:
-            return self._compiler.add(self._graph.nodes[name], self)
+            return self._compiler.add(self._graph.node(name), self)
         # Another one for each use: an iterator is not to be shared by two arguments.
         return self._compiler.operand(Ref(wire))
 
@@ -385,11 +412,33 @@ class _Packer:
             self.add(_Vertex(name, [name], []), wanted and name == vertex.name)
 
     def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
+        call = self._graph.call(vertex.name)
+        if call is not None and len(vertex.names) == 1 and self._bind(call):
+            function = self._function(id(call.func), lambda: function_of(call.func))
+            inputs = tuple(dict.fromkeys([ref.wire for ref in call.refs.values()])) or None
+            return function, pack_plain(call.args, call.kwargs, call.changed), inputs
+        return self._compile(vertex)
+
+    def _bind(self, call: PlainCall) -> bool:
+        """Put the keys on the wire into the references of a call. False if one is to data that goes along
+        with it."""
+        graph = self._graph
+        for name, ref in call.refs.items():
+            wire = graph.packed.get(name)
+            if wire is None:
+                target = graph.resolve(name)
+                wire = graph.packed.get(target) or graph.wires.get(target)
+                if wire is None:
+                    return False
+            ref.wire = wire
+        return True
+
+    def _compile(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
         compiler = Compiler()
         scope = _Scope(self._graph, compiler)
         for name in vertex.names:
             scope.user = name
-            scope.local[name] = compiler.add(self._graph.nodes[name], scope)
+            scope.local[name] = compiler.add(self._graph.node(name), scope)
         result = scope.local[vertex.name]
         call = compiler.single_call(result)
         if call is not None:
