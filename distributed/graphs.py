@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 
+from distributed.collecting import SeldomCollected
 from distributed.core.client import Calls, Item
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN, wire_key
@@ -79,6 +80,18 @@ def graph_calls(
     Raises KeyError for a key that nobody has, RuntimeError that shows the cycle for a graph that has one,
     SerializationError or ValueError for data that cannot be sent.
     """
+    with SeldomCollected():
+        return _graph_calls(dsk, keys, options, find, kept, ship)
+
+
+def _graph_calls(
+    dsk: Mapping[Any, Any],
+    keys: Any,
+    options: Callable[[Any], Options | None],
+    find: Callable[[Any], Handle | None],
+    kept: Container[Any],
+    ship: bool,
+) -> GraphCalls:
     graph = _Graph(dsk, find)
     targets = {key: graph.resolve(key) for key in dict.fromkeys(_flatten(keys))}
     wanted = set(targets.values())
