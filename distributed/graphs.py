@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, NamedTuple
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
@@ -49,7 +50,6 @@ MESSAGE_BYTES = 64 << 20
 MAX_SHOWN = 20
 
 Options = dict[str, Any]
-Group = tuple[str, "Options | None", bool, list[Item]]
 
 
 class GraphCalls(NamedTuple):
@@ -227,12 +227,15 @@ class _Graph:
             if name in found:
                 continue
             call = self.call(name)
-            node = None if call else self.node(name)
-            if call or node:
-                used = call.refs if call else references(node)
-                inputs = dict.fromkeys([self.resolve(other, name) for other in used])
-                found[name] = list(inputs)
-                stack += inputs
+            if call is not None:
+                inputs = dict.fromkeys([self.resolve(other, name) for other in call.refs])
+            else:
+                node = self.node(name)
+                if node is None:
+                    continue
+                inputs = dict.fromkeys([self.resolve(other, name) for other in references(node)])
+            found[name] = list(inputs)
+            stack += inputs
         return found
 
 
@@ -280,7 +283,7 @@ def _fuse(
 ) -> dict[Any, _Vertex]:
     """The tasks to be, by name."""
     needed = graph.needed(wanted)
-    users = Counter(name for inputs in needed.values() for name in inputs)
+    users = Counter(chain.from_iterable(needed.values()))
     apart = {name for name in needed if name in wanted or not _goes_along(graph, name, users[name])}
     inputs = {name: [other for other in needed[name] if other in apart] for name in apart}
     followers = {}
@@ -291,9 +294,15 @@ def _fuse(
             if not alone and _may_be_one(options(before), options(name)):
                 followers[before] = name
     follows = set(followers.values())
-    first = (name for name in inputs if name not in follows)
-    chains = (vertex for name in first for vertex in _chain(name, inputs, followers))
-    return {vertex.name: vertex for vertex in chains}
+    vertices = {}
+    for name in inputs:
+        if name in followers:
+            if name not in follows:
+                chained = _chain(name, inputs, followers)
+                vertices.update((vertex.name, vertex) for vertex in chained)
+        elif name not in follows:
+            vertices[name] = _Vertex(name, [name], inputs[name])
+    return vertices
 
 
 def _may_be_one(first: Options | None, second: Options | None) -> bool:
@@ -388,8 +397,8 @@ class _Packer:
         self._shown = shown
         self._ship = ship
         self._functions: dict[Any, Function] = {}  # by the id of a function, or a program's shape
-        self._blobs: dict[str, bytes] = {}
-        self._groups: list[Group] = []
+        self._parts = [Calls({}, [], more=True)]
+        self._tasks = self._bytes = 0  # in the last of them
         self._known: set[str] = set(graph.futures)  # wire keys
         self._count = 0
 
@@ -414,9 +423,8 @@ class _Packer:
         digest = blake2b(function.id.encode() + arguments, digest_size=16).hexdigest()
         wire = self._graph.packed[name] = wire_key(key, digest)
         self._known.add(wire)
-        self._blobs[function.id] = function.blob
         item = (wire, arguments, inputs, self._count)
-        self._append(function.id, self._options(name), wanted, item)
+        self._append(function, self._options(name), wanted, item)
         self._count += 1
 
     def _add_apart(self, vertex: _Vertex, wanted: bool) -> None:
@@ -427,7 +435,7 @@ class _Packer:
     def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
         call = self._graph.call(vertex.name)
         if call is not None and len(vertex.names) == 1 and self._bind(call):
-            function = self._function(id(call.func), lambda: function_of(call.func))
+            function = self._functions.get(id(call.func)) or self._learn(call.func)
             inputs = tuple(dict.fromkeys([ref.wire for ref in call.refs.values()])) or None
             return function, pack_plain(call.args, call.kwargs, call.changed), inputs
         return self._compile(vertex)
@@ -456,10 +464,13 @@ class _Packer:
         call = compiler.single_call(result)
         if call is not None:
             func, args, kwargs = call
-            function = self._function(id(func), lambda: function_of(func))
+            function = self._functions.get(id(func)) or self._learn(func)
         else:
             args, kwargs = tuple(compiler.operands), {}
-            function = self._function(compiler.shape(result), lambda: compiler.program(result))
+            known_as = compiler.shape(result)
+            function = self._functions.get(known_as)
+            if function is None:
+                function = self._functions[known_as] = compiler.program(result)
         # Made here, not once for all: that would be a cycle, see `_Scope`.
         arguments, inputs = pack_call(args, kwargs, self._put_aside if self._ship else None)
         if inputs is not None and not self._known.issuperset(inputs):
@@ -479,39 +490,29 @@ class _Packer:
             if not isinstance(handle, Ref):
                 self._graph.futures[handle.wire] = handle
 
-    def _function(self, known_as: Any, make: Callable[[], Function]) -> Function:
-        function = self._functions.get(known_as)
-        if function is None:
-            function = self._functions[known_as] = make()
+    def _learn(self, func: Any) -> Function:
+        function = self._functions[id(func)] = function_of(func)
         return function
 
-    def _append(self, function: str, options: Options | None, wanted: bool, item: Item) -> None:
-        """Dependencies come before dependents, so only neighbours can share a group."""
-        if not self._groups or self._groups[-1][:3] != (function, options, wanted):
-            self._groups.append((function, options, wanted, []))
-        self._groups[-1][3].append(item)
+    def _append(
+        self, function: Function, options: Options | None, wanted: bool, item: Item
+    ) -> None:
+        """Dependencies come before dependents, so only neighbours can share a group. Messages are of a size
+        that the scheduler likes."""
+        self._tasks += 1
+        self._bytes += len(item[1])
+        if self._tasks > MESSAGE_TASKS or self._bytes > MESSAGE_BYTES:
+            self._tasks, self._bytes = 1, len(item[1])
+            self._parts.append(Calls({}, [], more=True))
+        functions, groups, _ = self._parts[-1]
+        if groups:
+            id, known, is_wanted, items = groups[-1]
+            if id == function.id and known == options and is_wanted is wanted:
+                items.append(item)
+                return
+        functions[function.id] = function.blob
+        groups.append((function.id, options, wanted, [item]))
 
     def calls(self) -> list[Calls]:
-        """All that was added, in messages of a size that the scheduler likes."""
-        portions: list[list[Group]] = [[]]
-        tasks = size = 0
-        for function, options, wanted, items in self._groups:
-            fresh = True
-            for item in items:
-                tasks += 1
-                size += len(item[1])
-                if tasks > MESSAGE_TASKS or size > MESSAGE_BYTES:
-                    tasks, size, fresh = 1, len(item[1]), True
-                    portions.append([])
-                if fresh:
-                    portions[-1].append((function, options, wanted, []))
-                    fresh = False
-                portions[-1][-1][3].append(item)
-        return [
-            Calls(
-                {function: self._blobs[function] for function, *_ in groups},
-                groups,
-                more=number < len(portions),
-            )
-            for number, groups in enumerate(portions, 1)
-        ]
+        """All that was added."""
+        return [*self._parts[:-1], self._parts[-1]._replace(more=False)]

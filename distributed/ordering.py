@@ -78,8 +78,12 @@ def _most_held(inputs: Inputs, sequence: list[Any]) -> dict[Any, int]:
     """How many results have to be held at a time to compute each, if nothing were used twice."""
     most: dict[Any, int] = {}
     for name in sequence:
-        counts = sorted([most[other] for other in inputs[name]], reverse=True)
-        most[name] = max([count + before for before, count in enumerate(counts)], default=1)
+        needed = inputs[name]
+        if len(needed) < 2:
+            most[name] = most[needed[0]] if needed else 1
+        else:
+            counts = sorted([most[other] for other in needed], reverse=True)
+            most[name] = max([count + before for before, count in enumerate(counts)])
     return most
 
 
