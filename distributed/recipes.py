@@ -121,6 +121,8 @@ def _identify(func: Callable[..., Any]) -> str:
 
 def _state_of(func: Any) -> tuple[Any, ...] | None:
     """All that the pickle of the function depends on; None if that could change unseen."""
+    if type(func) is types.FunctionType and _found_by_name(func):
+        return func.__code__, func.__defaults__  # as `_add_state` would say, for most functions
     if type(func) not in (types.FunctionType, types.BuiltinFunctionType, type):
         return None
     state: list[Any] = []
