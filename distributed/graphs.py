@@ -125,6 +125,7 @@ class _Graph:
         self.packed: dict[Any, str] = {}  # wire keys of nodes
         self.wires: dict[Any, str] = {}  # of futures
         self.futures: dict[str, Handle] = {}  # by wire key
+        self.data: list[Any] = []  # names of needed nodes that are data
         self._targets: dict[Any, Any] = {}  # of aliases
         self._find = find
         self._dsk = dsk
@@ -233,6 +234,8 @@ class _Graph:
                 node = self.node(name)
                 if node is None:
                     continue
+                if isinstance(node, DataNode):
+                    self.data.append(name)
                 inputs = dict.fromkeys([self.resolve(other, name) for other in references(node)])
             found[name] = list(inputs)
             stack += inputs
@@ -284,8 +287,13 @@ def _fuse(
     """The tasks to be, by name."""
     needed = graph.needed(wanted)
     users = Counter(chain.from_iterable(needed.values()))
-    apart = {name for name in needed if name in wanted or not _goes_along(graph, name, users[name])}
-    inputs = {name: [other for other in needed[name] if other in apart] for name in apart}
+    along = {
+        name
+        for name in graph.data
+        if name not in wanted and _goes_along(graph.node(name), users[name])
+    }
+    # Mostly all that is needed is a task, and needs tasks only.
+    inputs = _tasks_only(needed, along) if along or graph.wires else needed
     followers = {}
     for name, others in inputs.items():
         if len(others) == 1:
@@ -310,13 +318,17 @@ def _may_be_one(first: Options | None, second: Options | None) -> bool:
     return first == second and not (first and "timeout" in first)
 
 
-def _goes_along(graph: _Graph, name: Any, users: int) -> bool:
-    """Whether it is data that is sent with the tasks that use it."""
-    if graph.call(name) is not None:
-        return False
-    node = graph.node(name)
-    if not isinstance(node, DataNode):
-        return False
+def _tasks_only(needed: Mapping[Any, list[Any]], along: set[Any]) -> dict[Any, list[Any]]:
+    """The same without data that goes along, and without futures."""
+    return {
+        name: [other for other in others if other in needed and other not in along]
+        for name, others in needed.items()
+        if name not in along
+    }
+
+
+def _goes_along(node: Any, users: int) -> bool:
+    """Whether a node that is data is sent with the tasks that use it."""
     value = node.value
     if users == 1:
         return True
