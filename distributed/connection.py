@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from distributed.codec import decode, encode, encode_parts
+from distributed.codec import decode, encode, encode_parts, together
 from distributed.core.client import (
     CANCELLED,
     LOST,
@@ -564,7 +564,7 @@ class Connection:
         with self._lock:
             batch, self._outbox = self._outbox, []
         self._sent_at = time.perf_counter()
-        for frame in encode_parts(batch):
+        for frame in encode_parts(together(batch)):
             # False means that there is no connection; see `_on_connected`.
             self._dealer.send((frame,))
 

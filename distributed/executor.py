@@ -23,6 +23,7 @@ from distributed.arguments import (
     worker_names,
 )
 from distributed.borrowing import borrow_for
+from distributed.collecting import SeldomCollected
 from distributed.computing import submit_graph
 from distributed.connection import SCHEDULER_GONE_SECONDS, Connection
 from distributed.core.client import CallOff, Calls, Item
@@ -193,21 +194,24 @@ class Executor(Inspection):
         others = (allow_other_workers, retries, priority, resources, timeout)
         shared = None if placed else task_options(workers, *others)
         futures: list[Future] = []
-        while chunk := list(islice(calls, MAP_TASKS)):
-            groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
-            for index, args in chunk:
-                item = call_item(function, args, left, nth_key(key, index), pure, index)
-                if placed:
-                    options = task_options(nth_workers(placed, index), *others)
-                    groups.append((function.id, options, True, [item]))
-                elif groups:
-                    groups[0][3].append(item)
-                else:
-                    groups.append((function.id, shared, True, [item]))
-            borrowed = borrow_for(self, (i for group in groups for i in group[3]), (chunk, left))
-            entries = self._connection.submit(Calls({function.id: function.blob}, groups))
-            del borrowed
-            futures += [Future(entry, self) for entry in entries]
+        with SeldomCollected():
+            while chunk := list(islice(calls, MAP_TASKS)):
+                groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
+                for index, args in chunk:
+                    item = call_item(function, args, left, nth_key(key, index), pure, index)
+                    if placed:
+                        options = task_options(nth_workers(placed, index), *others)
+                        groups.append((function.id, options, True, [item]))
+                    elif groups:
+                        groups[0][3].append(item)
+                    else:
+                        groups.append((function.id, shared, True, [item]))
+                borrowed = borrow_for(
+                    self, (i for group in groups for i in group[3]), (chunk, left)
+                )
+                entries = self._connection.submit(Calls({function.id: function.blob}, groups))
+                del borrowed
+                futures += [Future(entry, self) for entry in entries]
         return futures
 
     # Dask

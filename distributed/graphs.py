@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, NamedTuple
 
-from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 
+from distributed.collecting import SeldomCollected
 from distributed.core.client import Calls, Item
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN, wire_key
 from distributed.ordering import Cycle, order
+from distributed.plaincalls import PlainCall, plain_call
 from distributed.programs import Compiler, Part, references
 from distributed.recipes import (
     MAX_ARGUMENT_BYTES,
@@ -29,6 +32,7 @@ from distributed.recipes import (
     handles_in,
     holds_handles,
     pack_call,
+    pack_plain,
 )
 from distributed.transport import Frame
 
@@ -46,7 +50,6 @@ MESSAGE_BYTES = 64 << 20
 MAX_SHOWN = 20
 
 Options = dict[str, Any]
-Group = tuple[str, "Options | None", bool, list[Item]]
 
 
 class GraphCalls(NamedTuple):
@@ -77,6 +80,18 @@ def graph_calls(
     Raises KeyError for a key that nobody has, RuntimeError that shows the cycle for a graph that has one,
     SerializationError or ValueError for data that cannot be sent.
     """
+    with SeldomCollected():
+        return _graph_calls(dsk, keys, options, find, kept, ship)
+
+
+def _graph_calls(
+    dsk: Mapping[Any, Any],
+    keys: Any,
+    options: Callable[[Any], Options | None],
+    find: Callable[[Any], Handle | None],
+    kept: Container[Any],
+    ship: bool,
+) -> GraphCalls:
     graph = _Graph(dsk, find)
     targets = {key: graph.resolve(key) for key in dict.fromkeys(_flatten(keys))}
     wanted = set(targets.values())
@@ -110,12 +125,35 @@ class _Graph:
         self.packed: dict[Any, str] = {}  # wire keys of nodes
         self.wires: dict[Any, str] = {}  # of futures
         self.futures: dict[str, Handle] = {}  # by wire key
+        self.data: list[Any] = []  # names of needed nodes that are data
         self._targets: dict[Any, Any] = {}  # of aliases
         self._find = find
-        named = {key: self._named(value) for key, value in dsk.items()}
-        self.nodes: dict[Any, GraphNode] = convert_legacy_graph(
-            named, named.keys() | self.wires.keys()
-        )
+        self._dsk = dsk
+        self._names = set(dsk)  # what dask is to take for a name
+        self._nodes: dict[Any, GraphNode | None] = {}
+        self._calls: dict[Any, PlainCall | None] = {}
+
+    def call(self, name: Any) -> PlainCall | None:
+        """The node, if it is a plain call."""
+        try:
+            return self._calls[name]
+        except KeyError:
+            call = self._calls[name] = plain_call(self._dsk.get(name), self._names)
+            return call
+
+    def node(self, name: Any) -> GraphNode | None:
+        """The node, if there is one; as dask has it."""
+        if name not in self._nodes:
+            self._nodes[name] = self._made(name) if name in self._dsk else None
+        return self._nodes[name]
+
+    def _made(self, name: Any) -> GraphNode | None:
+        node = convert_legacy_task(name, self._named(self._dsk[name]), self._names)
+        if not isinstance(node, GraphNode):
+            return DataNode(name, node)
+        if isinstance(node, Alias) and node.target == name:
+            return None  # it only says that there is something of that name, somewhere else
+        return node
 
     def _named(self, value: Any) -> Any:
         """The same with names in place of futures, where dask looks for names."""
@@ -125,7 +163,9 @@ class _Graph:
 
     def _renamed(self, value: Any) -> Any:
         if isinstance(value, Handle):
-            return self._note(_FUTURE + value.wire, value)
+            name = self._note(_FUTURE + value.wire, value)
+            self._names.add(name)
+            return name
         if not isinstance(value, (list, tuple, set, frozenset)):
             return value
         kind: Any = type(value)
@@ -139,7 +179,9 @@ class _Graph:
 
     def resolve(self, name: Any, user: Any = None) -> Any:
         """The name of the node or the future behind aliases. `user` is the node that refers to it."""
-        node = self.nodes.get(name)
+        if self.call(name) is not None:
+            return name
+        node = self.node(name)
         if node is None:
             return self._outside(name, user)
         if not isinstance(node, Alias):
@@ -151,7 +193,7 @@ class _Graph:
 
     def _follow(self, name: Any) -> Any:
         names: dict[Any, None] = {}
-        while isinstance(node := self.nodes.get(name), Alias):
+        while isinstance(node := self.node(name), Alias):
             if name in names:
                 raise RuntimeError(
                     f"the graph has a cycle: {name!r} is only another name for itself"
@@ -165,7 +207,7 @@ class _Graph:
 
     def _outside(self, name: Any, user: Any) -> Any:
         """A name that is not in the graph must be that of a future."""
-        handle = None if user is None else _namesake(self.nodes[user], name)
+        handle = None if user is None else _namesake(self.node(user), name)
         if handle is not None:
             return self._note(_FUTURE + handle.wire, handle)
         if name in self.wires:
@@ -185,15 +227,18 @@ class _Graph:
             name = stack.pop()
             if name in found:
                 continue
-            node = self.nodes.get(name)
-            if node is not None:
-                # Most references need no function.
-                inputs = {
-                    key if type(self.nodes.get(key)) is Task else self.resolve(key, name): None
-                    for key in references(node)
-                }
-                found[name] = list(inputs)
-                stack += inputs
+            call = self.call(name)
+            if call is not None:
+                inputs = dict.fromkeys([self.resolve(other, name) for other in call.refs])
+            else:
+                node = self.node(name)
+                if node is None:
+                    continue
+                if isinstance(node, DataNode):
+                    self.data.append(name)
+                inputs = dict.fromkeys([self.resolve(other, name) for other in references(node)])
+            found[name] = list(inputs)
+            stack += inputs
         return found
 
 
@@ -241,11 +286,14 @@ def _fuse(
 ) -> dict[Any, _Vertex]:
     """The tasks to be, by name."""
     needed = graph.needed(wanted)
-    users = Counter(name for inputs in needed.values() for name in inputs)
-    apart = {
-        name for name in needed if name in wanted or not _goes_along(graph.nodes[name], users[name])
+    users = Counter(chain.from_iterable(needed.values()))
+    along = {
+        name
+        for name in graph.data
+        if name not in wanted and _goes_along(graph.node(name), users[name])
     }
-    inputs = {name: [other for other in needed[name] if other in apart] for name in apart}
+    # Mostly all that is needed is a task, and needs tasks only.
+    inputs = _tasks_only(needed, along) if along or graph.wires else needed
     followers = {}
     for name, others in inputs.items():
         if len(others) == 1:
@@ -254,9 +302,15 @@ def _fuse(
             if not alone and _may_be_one(options(before), options(name)):
                 followers[before] = name
     follows = set(followers.values())
-    first = (name for name in inputs if name not in follows)
-    chains = (vertex for name in first for vertex in _chain(name, inputs, followers))
-    return {vertex.name: vertex for vertex in chains}
+    vertices = {}
+    for name in inputs:
+        if name in followers:
+            if name not in follows:
+                chained = _chain(name, inputs, followers)
+                vertices.update((vertex.name, vertex) for vertex in chained)
+        elif name not in follows:
+            vertices[name] = _Vertex(name, [name], inputs[name])
+    return vertices
 
 
 def _may_be_one(first: Options | None, second: Options | None) -> bool:
@@ -264,10 +318,17 @@ def _may_be_one(first: Options | None, second: Options | None) -> bool:
     return first == second and not (first and "timeout" in first)
 
 
-def _goes_along(node: GraphNode, users: int) -> bool:
-    """Whether it is data that is sent with the tasks that use it."""
-    if not isinstance(node, DataNode):
-        return False
+def _tasks_only(needed: Mapping[Any, list[Any]], along: set[Any]) -> dict[Any, list[Any]]:
+    """The same without data that goes along, and without futures."""
+    return {
+        name: [other for other in others if other in needed and other not in along]
+        for name, others in needed.items()
+        if name not in along
+    }
+
+
+def _goes_along(node: Any, users: int) -> bool:
+    """Whether a node that is data is sent with the tasks that use it."""
     value = node.value
     if users == 1:
         return True
@@ -327,7 +388,7 @@ class _Scope:
         if part is not None:
             return part
         if wire is None:
-            return self._compiler.add(self._graph.nodes[name], self)
+            return self._compiler.add(self._graph.node(name), self)
         # Another one for each use: an iterator is not to be shared by two arguments.
         return self._compiler.operand(Ref(wire))
 
@@ -348,8 +409,8 @@ class _Packer:
         self._shown = shown
         self._ship = ship
         self._functions: dict[Any, Function] = {}  # by the id of a function, or a program's shape
-        self._blobs: dict[str, bytes] = {}
-        self._groups: list[Group] = []
+        self._parts = [Calls({}, [], more=True)]
+        self._tasks = self._bytes = 0  # in the last of them
         self._known: set[str] = set(graph.futures)  # wire keys
         self._count = 0
 
@@ -374,9 +435,8 @@ class _Packer:
         digest = blake2b(function.id.encode() + arguments, digest_size=16).hexdigest()
         wire = self._graph.packed[name] = wire_key(key, digest)
         self._known.add(wire)
-        self._blobs[function.id] = function.blob
         item = (wire, arguments, inputs, self._count)
-        self._append(function.id, self._options(name), wanted, item)
+        self._append(function, self._options(name), wanted, item)
         self._count += 1
 
     def _add_apart(self, vertex: _Vertex, wanted: bool) -> None:
@@ -385,19 +445,44 @@ class _Packer:
             self.add(_Vertex(name, [name], []), wanted and name == vertex.name)
 
     def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
+        call = self._graph.call(vertex.name)
+        if call is not None and len(vertex.names) == 1 and self._bind(call):
+            function = self._functions.get(id(call.func)) or self._learn(call.func)
+            inputs = tuple(dict.fromkeys([ref.wire for ref in call.refs.values()])) or None
+            return function, pack_plain(call.args, call.kwargs, call.changed), inputs
+        return self._compile(vertex)
+
+    def _bind(self, call: PlainCall) -> bool:
+        """Put the keys on the wire into the references of a call. False if one is to data that goes along
+        with it."""
+        graph = self._graph
+        for name, ref in call.refs.items():
+            wire = graph.packed.get(name)
+            if wire is None:
+                target = graph.resolve(name)
+                wire = graph.packed.get(target) or graph.wires.get(target)
+                if wire is None:
+                    return False
+            ref.wire = wire
+        return True
+
+    def _compile(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
         compiler = Compiler()
         scope = _Scope(self._graph, compiler)
         for name in vertex.names:
             scope.user = name
-            scope.local[name] = compiler.add(self._graph.nodes[name], scope)
+            scope.local[name] = compiler.add(self._graph.node(name), scope)
         result = scope.local[vertex.name]
         call = compiler.single_call(result)
         if call is not None:
             func, args, kwargs = call
-            function = self._function(id(func), lambda: function_of(func))
+            function = self._functions.get(id(func)) or self._learn(func)
         else:
             args, kwargs = tuple(compiler.operands), {}
-            function = self._function(compiler.shape(result), lambda: compiler.program(result))
+            known_as = compiler.shape(result)
+            function = self._functions.get(known_as)
+            if function is None:
+                function = self._functions[known_as] = compiler.program(result)
         # Made here, not once for all: that would be a cycle, see `_Scope`.
         arguments, inputs = pack_call(args, kwargs, self._put_aside if self._ship else None)
         if inputs is not None and not self._known.issuperset(inputs):
@@ -417,39 +502,29 @@ class _Packer:
             if not isinstance(handle, Ref):
                 self._graph.futures[handle.wire] = handle
 
-    def _function(self, known_as: Any, make: Callable[[], Function]) -> Function:
-        function = self._functions.get(known_as)
-        if function is None:
-            function = self._functions[known_as] = make()
+    def _learn(self, func: Any) -> Function:
+        function = self._functions[id(func)] = function_of(func)
         return function
 
-    def _append(self, function: str, options: Options | None, wanted: bool, item: Item) -> None:
-        """Dependencies come before dependents, so only neighbours can share a group."""
-        if not self._groups or self._groups[-1][:3] != (function, options, wanted):
-            self._groups.append((function, options, wanted, []))
-        self._groups[-1][3].append(item)
+    def _append(
+        self, function: Function, options: Options | None, wanted: bool, item: Item
+    ) -> None:
+        """Dependencies come before dependents, so only neighbours can share a group. Messages are of a size
+        that the scheduler likes."""
+        self._tasks += 1
+        self._bytes += len(item[1])
+        if self._tasks > MESSAGE_TASKS or self._bytes > MESSAGE_BYTES:
+            self._tasks, self._bytes = 1, len(item[1])
+            self._parts.append(Calls({}, [], more=True))
+        functions, groups, _ = self._parts[-1]
+        if groups:
+            id, known, is_wanted, items = groups[-1]
+            if id == function.id and known == options and is_wanted is wanted:
+                items.append(item)
+                return
+        functions[function.id] = function.blob
+        groups.append((function.id, options, wanted, [item]))
 
     def calls(self) -> list[Calls]:
-        """All that was added, in messages of a size that the scheduler likes."""
-        portions: list[list[Group]] = [[]]
-        tasks = size = 0
-        for function, options, wanted, items in self._groups:
-            fresh = True
-            for item in items:
-                tasks += 1
-                size += len(item[1])
-                if tasks > MESSAGE_TASKS or size > MESSAGE_BYTES:
-                    tasks, size, fresh = 1, len(item[1]), True
-                    portions.append([])
-                if fresh:
-                    portions[-1].append((function, options, wanted, []))
-                    fresh = False
-                portions[-1][-1][3].append(item)
-        return [
-            Calls(
-                {function: self._blobs[function] for function, *_ in groups},
-                groups,
-                more=number < len(portions),
-            )
-            for number, groups in enumerate(portions, 1)
-        ]
+        """All that was added."""
+        return [*self._parts[:-1], self._parts[-1]._replace(more=False)]

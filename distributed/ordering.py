@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Inputs = Mapping[Any, Sequence[Any]]
+# What each needs, or what uses each, by number. In here tasks are numbers, not names: the names of dask are
+# tuples, whose hashes Python works out again whenever a dict is asked for one.
+Links = list[list[int]]
 
 
 class Cycle(Exception):
@@ -30,15 +33,21 @@ def order(inputs: Inputs, wanted: Iterable[Any]) -> list[Any]:
     >>> order({"sum": ["x", "y"], "y": ["x"], "x": []}, ["sum"])
     ['x', 'y', 'sum']
     """
-    inputs = {name: _neighbours_first(needed) for name, needed in inputs.items()}
-    users: dict[Any, list[Any]] = {name: [] for name in inputs}
-    for name, needed in inputs.items():
+    names = list(inputs)
+    number = {name: place for place, name in enumerate(names)}
+    needs = [[number[other] for other in _neighbours_first(inputs[name])] for name in names]
+    users: Links = [[] for _ in names]
+    for place, needed in enumerate(needs):
         for other in needed:
-            users[other].append(name)
-    sequence = _topological(inputs, users)
-    if len(sequence) < len(inputs):
-        raise Cycle(_find_cycle(inputs, inputs.keys() - set(sequence)))
-    return _Walk(inputs, users, _most_held(inputs, sequence), wanted).done_in_order
+            users[other].append(place)
+    sequence = _topological(needs, users)
+    if len(sequence) < len(names):
+        left = set(range(len(names))).difference(sequence)
+        start = min(left, key=lambda place: str(names[place]))
+        raise Cycle([names[place] for place in _find_cycle(needs, left, start)])
+    targets = [number[name] for name in wanted if name in number]
+    walk = _Walk(needs, users, _most_held(needs, sequence), targets)
+    return [names[place] for place in walk.done_in_order]
 
 
 def _neighbours_first(names: Sequence[Any]) -> Sequence[Any]:
@@ -51,89 +60,92 @@ def _neighbours_first(names: Sequence[Any]) -> Sequence[Any]:
         return sorted(names, key=str)
 
 
-def _topological(inputs: Inputs, users: Inputs) -> list[Any]:
-    """The names in any order that is possible, without those that are in a cycle or need one that is."""
-    missing = {name: len(needed) for name, needed in inputs.items()}
-    found = [name for name, count in missing.items() if not count]
-    for name in found:  # which grows
-        for user in users[name]:
+def _topological(needs: Links, users: Links) -> list[int]:
+    """In any order that is possible, without those that are in a cycle or need one that is."""
+    missing = list(map(len, needs))
+    found = [place for place, count in enumerate(missing) if not count]
+    for place in found:  # which grows
+        for user in users[place]:
             missing[user] -= 1
             if not missing[user]:
                 found.append(user)
     return found
 
 
-def _find_cycle(inputs: Inputs, names: set[Any]) -> list[Any]:
-    """A cycle among names of which each needs another one of them."""
-    name = min(names, key=str)
-    path: dict[Any, None] = {}
-    while name not in path:
-        path[name] = None
-        name = next(other for other in inputs[name] if other in names)
+def _find_cycle(needs: Links, left: set[int], place: int) -> list[int]:
+    """A cycle among those left, of which each needs another one of them."""
+    path: dict[int, None] = {}
+    while place not in path:
+        path[place] = None
+        place = next(other for other in needs[place] if other in left)
     found = list(path)
-    return [*found[found.index(name) :], name]
+    return [*found[found.index(place) :], place]
 
 
-def _most_held(inputs: Inputs, sequence: list[Any]) -> dict[Any, int]:
+def _most_held(needs: Links, sequence: list[int]) -> list[int]:
     """How many results have to be held at a time to compute each, if nothing were used twice."""
-    most: dict[Any, int] = {}
-    for name in sequence:
-        counts = sorted([most[other] for other in inputs[name]], reverse=True)
-        most[name] = max([count + before for before, count in enumerate(counts)], default=1)
+    most = [1] * len(needs)
+    for place in sequence:
+        needed = needs[place]
+        if len(needed) == 1:
+            most[place] = most[needed[0]]
+        elif needed:
+            counts = sorted([most[other] for other in needed], reverse=True)
+            most[place] = max([count + before for before, count in enumerate(counts)])
     return most
 
 
 class _Walk:
     def __init__(
-        self, inputs: Inputs, users: Inputs, most_held: dict[Any, int], wanted: Iterable[Any]
+        self, needs: Links, users: Links, most_held: list[int], wanted: Sequence[int]
     ) -> None:
-        self.done_in_order: list[Any] = []
-        self._inputs = inputs
+        self.done_in_order: list[int] = []
+        self._needs = needs
         self._users = users
         self._most_held = most_held
-        self._done: set[Any] = set()
-        self._missing = {name: len(needed) for name, needed in inputs.items()}
+        self._done = [False] * len(needs)
+        self._missing = list(map(len, needs))
         # How many still use each; what was asked for is kept, which counts as one more.
-        self._uses = {name: len(found) for name, found in users.items()}
-        names = [name for name in wanted if name in inputs]
-        for name in names:
-            self._uses[name] += 1
-        for name in names:
-            self._reach(name)
+        self._uses = list(map(len, users))
+        for place in wanted:
+            self._uses[place] += 1
+        for place in wanted:
+            self._reach(place)
 
-    def _reach(self, name: Any) -> None:
-        stack = [name]
+    def _reach(self, place: int) -> None:
+        done = self._done
+        stack = [place]
         while stack:
-            name = stack[-1]
-            if name in self._done:
+            place = stack[-1]
+            if done[place]:
                 stack.pop()
-            elif not self._missing[name]:
+            elif not self._missing[place]:
                 stack.pop()
-                self._do(name)
+                self._do(place)
             else:
-                needed = [other for other in self._inputs[name] if other not in self._done]
+                needed = [other for other in self._needs[place] if not done[other]]
                 if len(needed) > 1:
                     needed.reverse()  # the first comes to lie on top
                     needed.sort(key=self._most_held.__getitem__)
                 stack += needed
 
-    def _do(self, name: Any) -> None:
+    def _do(self, place: int) -> None:
         """This one, and then whatever can run and is the last to use something."""
         done, missing, uses = self._done, self._missing, self._uses
-        ready = [name]
+        ready = [place]
         while ready:
-            name = ready.pop()
-            if name in done:
+            place = ready.pop()
+            if done[place]:
                 continue
-            done.add(name)
-            self.done_in_order.append(name)
-            for user in self._users[name]:
+            done[place] = True
+            self.done_in_order.append(place)
+            for user in self._users[place]:
                 missing[user] -= 1
-                if not missing[user] and any([uses[other] == 1 for other in self._inputs[user]]):
+                if not missing[user] and any([uses[other] == 1 for other in self._needs[user]]):
                     ready.append(user)
-            for other in self._inputs[name]:
+            for other in self._needs[place]:
                 uses[other] -= 1
                 if uses[other] == 1:
-                    last = next((user for user in self._users[other] if user not in done), None)
+                    last = next((user for user in self._users[other] if not done[user]), None)
                     if last is not None and not missing[last]:
                         ready.append(last)

@@ -17,7 +17,7 @@ import sys
 import threading
 import types
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -121,6 +121,8 @@ def _identify(func: Callable[..., Any]) -> str:
 
 def _state_of(func: Any) -> tuple[Any, ...] | None:
     """All that the pickle of the function depends on; None if that could change unseen."""
+    if type(func) is types.FunctionType and _found_by_name(func):
+        return func.__code__, func.__defaults__  # as `_add_state` would say, for most functions
     if type(func) not in (types.FunctionType, types.BuiltinFunctionType, type):
         return None
     state: list[Any] = []
@@ -501,9 +503,20 @@ def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, N
             else:
                 continue
             changed.append(place)
-    if not changed:
-        return [args, new_kwargs, ()] if kwargs else args
-    return [new_args, new_kwargs, changed]
+    return _form(new_args, new_kwargs, changed)
+
+
+def _form(args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int | str]) -> Any:
+    """What `unpack_call` takes apart."""
+    return [list(args), kwargs, changed] if kwargs or changed else tuple(args)
+
+
+def pack_plain(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], changed: Sequence[int | str]
+) -> bytes:
+    """The bytes of `pack_call` for arguments that are nothing but plain values and lists of them, and have
+    Refs in place of futures already, in those that are `changed`."""
+    return pickle.dumps(_form(args, kwargs, changed), 5)
 
 
 def _ref(handle: Handle, found: dict[str, None]) -> Ref:

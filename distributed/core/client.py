@@ -250,6 +250,7 @@ class ClientCore:
         self.functions = Functions()
         self.contenders = Contenders()
         self.inline_bytes = 0
+        self._group = Group("", None)  # the last that was submitted: the next one is often like it
         self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
@@ -282,13 +283,15 @@ class ClientCore:
         groups = []
         for function, options, wanted, items in event.groups:
             self.functions.meet(function, event.functions)
-            fresh = self._enter(Group(function, options), wanted, items)
+            if self._group != (function, options):
+                self._group = Group(function, options)
+            fresh = self._enter(self._group, wanted, items)
             if fresh:
                 groups.append((function, options, wanted, fresh))
             else:
                 self._out += self.functions.spare(function)
         if groups or self._unsettled:
-            functions = self.functions.unsent(group[0] for group in groups)
+            functions = self.functions.unsent([group[0] for group in groups])
             self._out.append(Submit(functions, tuple(groups), event.more))
         if not event.more and self._unsettled:
             self._settle()
@@ -470,7 +473,7 @@ class ClientCore:
             if not groups or groups[-1][:3] != head:
                 groups.append((*head, []))
             groups[-1][3].append(entry.item)
-        functions = self.functions.unsent(group[0] for group in groups)
+        functions = self.functions.unsent([group[0] for group in groups])
         self._out.append(Submit(functions, tuple(groups), more))
 
     def _on_abandon(self, event: Abandon) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from distributed.messages import Forget
 
@@ -26,8 +26,10 @@ class Functions:
             self.blobs[id] = blobs[id]
             self._uses[id] = 0
 
-    def unsent(self, ids: Iterable[str]) -> dict[str, bytes]:
+    def unsent(self, ids: Collection[str]) -> dict[str, bytes]:
         """Those of them that have to be sent to the scheduler now."""
+        if self.sent.issuperset(ids):
+            return {}
         fresh = {id: self.blobs[id] for id in ids if id not in self.sent}
         self.sent.update(fresh)
         return fresh

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from distributed.codec import decode, encode_parts
+from distributed.codec import decode, encode_parts, together
 from distributed.connection import REPEATABLE
 from distributed.core.client import (
     CANCELLED,
@@ -297,7 +297,7 @@ class Client(Process):
     def _send_outbox(self) -> None:
         if self._outbox:
             batch, self._outbox = self._outbox, []
-            for frame in encode_parts(batch):
+            for frame in encode_parts(together(batch)):
                 self._dealer.send((frame,))
 
     def _decide(self, event: Any) -> None:
