@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from distributed import Executor, LostData, transfer, transport, wait
+from distributed import Executor, SchedulerGone, transfer, transport, wait
 from tests.chaos.cluster import WORKER_TIMEOUT, Cluster, send_signal
 from tests.chaos.tasks import block_of, slowly_add
 from tests.support import wait_until
@@ -33,7 +33,7 @@ def executor(cluster: Cluster) -> Iterator[Executor]:  # type: ignore[override]
 
 def gives_up(executor: Executor) -> None:
     future = executor.submit(slowly_add, 1, 1, 60.0)
-    with pytest.raises(LostData, match="no scheduler has answered"):
+    with pytest.raises(SchedulerGone, match="no scheduler has answered"):
         future.result(20)
 
 

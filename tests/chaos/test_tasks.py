@@ -109,7 +109,7 @@ def close_all(first: int) -> None:
 def test_a_task_that_ends_its_process(
     executor: Executor, others: None, function: Callable[..., Any], argument: int, pattern: str
 ) -> None:
-    killed(executor.submit(function, argument, pure=False), f"(?s)4 workers that died.*{pattern}")
+    killed(executor.submit(function, argument, pure=False), f"(?s)4 workers died.*{pattern}")
 
 
 def exit_as_scripts_do(status: int) -> None:
@@ -160,7 +160,7 @@ def exhaust_c() -> None:
 
 
 def test_a_stack_that_overflows(executor: Executor, others: None) -> None:
-    killed(executor.submit(exhaust_c), "(?s)4 workers that died.*SIGSEGV")
+    killed(executor.submit(exhaust_c), "(?s)4 workers died.*SIGSEGV")
 
 
 def fill_memory(limit: int) -> None:
@@ -176,7 +176,7 @@ def test_more_memory_than_the_limit() -> None:
         Cluster(nannies=1, nprocs=1, memory_limit=str(limit)) as cluster,
         cluster.connect() as executor,
     ):
-        pattern = r"(?s)4 workers that died.*memory: it used \d\.\d\d GB of its limit of 0\.31 GB"
+        pattern = r"(?s)4 workers died.*memory: it used \d\.\d\d GB of its limit of 0\.31 GB"
         killed(executor.submit(fill_memory, limit), pattern)
         assert executor.submit(slowly_add, 1, 1).result(10) == 2
 
