@@ -65,6 +65,8 @@ def test_a_scheduler_that_stands_still_is_not_waited_for(
     """Its connections stay open, and new ones are accepted: by the kernel."""
     with stopped(cluster):
         gives_up(executor)
+    # Until then what is submitted ends at once: there has been no scheduler for too long.
+    wait_until(lambda: executor._connection.alone_seconds is None)
     assert executor.submit(slowly_add, 1, 2).result(20) == 3
 
 
