@@ -206,7 +206,8 @@ class Ended(NamedTuple):
 
 
 class Cleared(NamedTuple):
-    """All work has been cancelled, everybody's, and all data deleted."""
+    """All work has been cancelled, everybody's, and all data deleted. A client says it in return: what it
+    submitted before that is cancelled as well."""
 
     reason: str
 

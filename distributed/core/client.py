@@ -570,12 +570,15 @@ class ClientCore:
             self._out.append(Release(tuple(released)))
 
     def _on_cleared(self, message: Cleared) -> None:
-        # What we submitted while this was on its way the scheduler has, and must let go.
+        # What we submitted while this was on its way has not been taken in, nor have its functions. What we
+        # scattered has been, and must be let go.
+        self.functions.sent.clear()
         wanted = tuple(entry.key for entry in self.entries.values() if entry.handles)
         for entry in tuple(self.entries.values()):
             self._cancel(entry, message.reason)
         if wanted:
             self._out.append(Release(wanted))
+        self._out.append(Cleared(""))
 
     def _on_pending(self, message: Pending) -> None:
         for key in message.keys:

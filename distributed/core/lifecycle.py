@@ -327,6 +327,7 @@ class Lifecycle:
     def take_over(self, task: Task, worker: Worker, nbytes: int) -> None:
         """A result of an active task turns up where it was not being made."""
         if task.state is PROCESSING:
+            worker.outdated.discard(task.key)
             drop_assignment(task)
         self.recovery.expected.pop(task, None)
         self.finish(task, worker, nbytes, None, None)
@@ -633,3 +634,6 @@ def drop_assignment(task: Task) -> None:
         return
     worker.assigned[task.assignment] = task.key
     append(worker, Drop, task.assignment)
+    if task.key in worker.outdated:
+        worker.outdated.discard(task.key)
+        free(worker, task.key)

@@ -68,6 +68,10 @@ class Reports:
             stock.give_back(ended)
             for assignment in ended:
                 worker.started.pop(assignment, None)
+        if worker.outdated:
+            outdated, worker.outdated = worker.outdated, set()
+            for key in outdated:
+                self._discard_result(worker, key)
         self.queues.relieved(worker)
 
     def _arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:
@@ -77,9 +81,12 @@ class Reports:
             self.lifecycle.finish(task, worker, nbytes, None, kind)
 
     def _discard_result(self, worker: Worker, key: str) -> None:
-        """A result came that had been given up; delete it, unless the worker has or makes a newer."""
+        """A result came that had been given up; delete it, unless the worker has a newer. While it makes
+        one, that would be deleted as well: so not before that attempt has ended, however it does."""
         task = self.lifecycle.tasks.get(key)
-        if task is None or (worker not in task.holders and task.worker is not worker):
+        if task is not None and task.worker is worker:
+            worker.outdated.add(key)
+        elif task is None or worker not in task.holders:
             free(worker, key)
 
     def on_errors(self, worker: Worker, message: Errors) -> None:

@@ -233,13 +233,18 @@ class SchedulerCore:
         if client is None:
             client = Client(hello.client, peer, self.now)
         client.worker = hello.worker
+        if client.peer != peer:
+            client.clearings = 0
         self.members.enter(client, peer, self.now)
         client.out.append(Welcome(self.epoch, {}))
         wants = frozenset(hello.wants)
         self.lifecycle.release(client, [task for task in client.wants if task.key not in wants])
         self.lifecycle.settle(client)
         self.locks.greet(client, hello.locks)
-        # It starts anew and will send its functions again.
+        self._expect_functions(client)
+
+    def _expect_functions(self, client: Client) -> None:
+        """It starts anew and will send its functions again."""
         self.lifecycle.forget_functions(client, tuple(client.functions))
 
     def _on_nanny_hello(self, peer: Peer, hello: NannyHello) -> None:
@@ -463,10 +468,17 @@ class SchedulerCore:
     # Clients speak
 
     def _on_submit(self, client: Client, message: Submit) -> None:
-        if not self.lifecycle.submit(client, message):
+        # Otherwise it was said before a restart was heard of, and has been cancelled over there.
+        if not client.clearings and not self.lifecycle.submit(client, message):
             client.out.append(HelloAgain())
 
+    def _on_cleared(self, client: Client, message: Cleared) -> None:
+        client.clearings = max(0, client.clearings - 1)
+        self._expect_functions(client)
+
     def _on_want(self, client: Client, message: Want) -> None:
+        if client.clearings:
+            return
         for key in message.keys:
             self.lifecycle.want_key(client, key)
 
@@ -494,6 +506,8 @@ class SchedulerCore:
             self.lifecycle.cancel(client, task, called_off)
 
     def _on_missing(self, client: Client, message: Missing) -> None:
+        if client.clearings:
+            return
         for key, address in message.items:
             self.reports.distrust(key, address)
             task = self.lifecycle.tasks.get(key)
@@ -515,6 +529,7 @@ class SchedulerCore:
             self.lifecycle.release(other, tuple(other.wants))
             self.lifecycle.settle(other)
             other.out.append(Cleared(reason))
+            other.clearings += 1
         self.requests.restarts.append(Restarting(client, message.request, len(workers), self.now))
 
     def _on_stop(self, client: Client, message: Stop) -> None:
@@ -577,6 +592,7 @@ _HELLOS: dict[Any, Handler] = {
 _HANDLERS: dict[tuple[Any, Any], Handler] = {
     (Client, Submit): SchedulerCore._on_submit,
     (Client, Want): SchedulerCore._on_want,
+    (Client, Cleared): SchedulerCore._on_cleared,
     (Client, Release): SchedulerCore._on_release,
     (Client, Forget): SchedulerCore._on_forget,
     (Client, Cancel): SchedulerCore._on_cancel,

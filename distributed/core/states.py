@@ -195,11 +195,14 @@ class Member:
 
 
 class Client(Member):
-    __slots__ = ("alone", "functions", "unsettled", "wants", "worker")
+    __slots__ = ("alone", "clearings", "functions", "unsettled", "wants", "worker")
 
     def __init__(self, id: str, peer: Peer, now: float) -> None:
         super().__init__(id, peer, now)
         self.worker = ""  # the id of the worker of whose process it is, if it is
+        self.clearings = (
+            0  # restarts of the cluster that it has been told of, and has not heard of yet
+        )
         # Dicts for their order: sets would make runs unrepeatable.
         self.wants: dict[Task, None] = {}
         self.functions: dict[Function, None] = {}
@@ -226,6 +229,7 @@ class Worker(Member):
         "name",
         "nanny",
         "nthreads",
+        "outdated",
         "pid",
         "queue",
         "reported_at",
@@ -260,6 +264,8 @@ class Worker(Member):
             tuple[tuple[float, int, int], Task]
         ] = []  # heap: ready, its inputs lie here
         self.holds: dict[Task, None] = {}
+        # Keys of results that had been given up and lie here while another attempt is made here.
+        self.outdated: set[str] = set()
         self.functions: set[str] = set()  # that have been sent to it
         self.alone = (self,)  # shared as `holders` by all results that only it has
         self.seconds = 0.0  # moving average of what a task takes here

@@ -287,7 +287,7 @@ def test_lost_work_may_be_submitted_again(env: Env) -> None:
 def test_a_restart_cancels_everything_and_releases_what_was_on_its_way(env: Env) -> None:
     entries = env.submit("x", ("y", "x"))
     env.finish("x")
-    assert env.told(Cleared("restart")) == [Release(("x", "y"))]
+    assert env.told(Cleared("restart")) == [Release(("x", "y")), Cleared("")]
     assert [entry.status for entry in entries] == [CANCELLED, CANCELLED]
     assert env.core.entries == {}
 
@@ -472,7 +472,7 @@ def test_with_the_client_its_locks_end(env: Env) -> None:
 def test_locks_survive_a_restart_of_the_cluster(env: Env) -> None:
     contender = contend(env)
     env.handle(Granted("l", 1))
-    assert env.told(Cleared("restart")) == []
+    assert env.told(Cleared("restart")) == [Cleared("")]
     assert contender.status is HOLDING
 
 

@@ -576,6 +576,25 @@ def test_without_word_of_the_nanny_the_worker_is_lost_after_a_second(env: Env) -
     assert "V" not in env.core.members.workers
 
 
+@pytest.mark.parametrize("end", ["released", "failed", "done"])
+def test_a_result_that_was_given_up_goes_with_the_attempt_in_its_place(env: Env, end: str) -> None:
+    """It came when the task had been asked for again there (seed 71111742078)."""
+    env.submit("C", "x")
+    first = env.runs("W")["x"]
+    env.release("C", "x")
+    env.submit("C", "x")
+    second = env.runs("W")["x"]
+    env.finish("W", first)
+    assert env.items("W", Free) == []  # that would delete what comes now
+    if end == "released":
+        env.release("C", "x")
+    elif end == "failed":
+        env.fail("W", second)
+    else:
+        env.finish("W", second)
+    assert env.items("W", Free) == ([] if end == "done" else ["x"])
+
+
 def test_a_worker_that_falls_silent_is_given_up(env: Env) -> None:
     env.nanny()
     env.worker("V", nanny="N")
@@ -921,6 +940,21 @@ def test_restart_clears_everything_and_waits_for_the_workers(env: Env) -> None:
     assert env.take("C", Reply) == []
     env.worker("V2", nanny="N")
     assert env.take("C", Reply) == [Reply(9, True, None)]
+
+
+def test_what_was_submitted_before_a_restart_was_heard_of_is_cancelled(env: Env) -> None:
+    """Its inputs are gone, and what is submitted in its place must not end for that (seed 282193331325)."""
+    env.client("D")
+    env.submit("D", "x")
+    env.send("C", Restart(9))
+    env.worker("V")
+    env.submit("D", ("y", "x"))
+    env.send("D", Want(("x",)), Missing((("x", "tcp://W:1"),)), Release(("y", "x")))
+    assert env.items("D", Ended) == []
+    env.send("D", Cleared(""))
+    env.assert_empty()
+    env.submit("D", "x", ("y", "x"))
+    assert list(env.runs("V")) == ["x"]
 
 
 def test_a_restart_that_does_not_succeed_is_reported(env: Env) -> None:

@@ -3,7 +3,8 @@
 ZeroMQ never delivers one twice. But peers say again what they have said: who they are when they are asked
 to, all that they want after a break, where data lies. So most messages are such that once more changes
 nothing. Here a run has each of these come twice in a row, and some once more when all that followed from
-them has happened, on the same connection.
+them has happened, on the same connection. Data that is acquired once more may be what has just been let go:
+in such a run the audit may find that, and mend it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
 # about a process; or say what can be had again if it was not so.
 ALWAYS = (
     Started, Done, Errors, Unfetchable, Unknown, Returned, Abandoned, Seceded, Drop, Retract, Acquire,
-    Stuck, Missing, Finished, Failed, Forget,
+    Stuck, Finished, Failed, Forget,
     Contend, Concede, Granted, Denied, IsLocked,
     Ask, Replicate, Reply, Answer, Audit, Audited,
     NannyHello, Alive, Died, Heartbeat, Kill, HelloAgain, Warn,
@@ -91,7 +92,7 @@ ALWAYS = (
 # Only before anything else: they say what is true, or wanted, at this point of a stream that is in order.
 # After what came later they would take it back: an old Release the wish for what has been submitted again.
 AT_ONCE = (
-    ClientHello, WorkerHello, Submit, Want, Release, Cancel, Scatter, Holds, Ended, Cleared, Pending, Free,
+    ClientHello, WorkerHello, Submit, Want, Release, Cancel, Missing, Scatter, Holds, Ended, Cleared, Pending, Free,
     Unload, Welcome, Upload, PutFile, Files, StartAgain,
 )  # fmt: skip
 NEVER = (
