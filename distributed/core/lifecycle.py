@@ -456,7 +456,9 @@ class Lifecycle:
         worker.started.clear()
         for task in arriving:
             task.worker = None
-            self.fail(task, ("lost", f"worker {worker.name} died while it received {task.key}"))
+        for task in arriving:
+            if task.state is PROCESSING:  # and was not let go with one before
+                self.fail(task, ("lost", f"worker {worker.name} died while it received {task.key}"))
         for task in stranded:
             if task.state is not PROCESSING or task.worker is not worker:
                 continue  # failed or let go meanwhile

@@ -942,6 +942,17 @@ def test_restart_clears_everything_and_waits_for_the_workers(env: Env) -> None:
     assert env.take("C", Reply) == [Reply(9, True, None)]
 
 
+def test_data_that_is_lost_on_its_way_takes_other_such_data_with_it(env: Env) -> None:
+    """The second is needed only by what cannot be computed without the first (seed 191 of 2026-11-26)."""
+    env.send("C", Scatter(1, (("x", 8), ("y", 8)), None))
+    env.submit("C", ("z", "x", "y"))
+    env.release("C", "y")
+    env.gone("W")
+    assert {item[:2] for item in env.items("C", Ended)} == {("x", "lost"), ("z", "lost")}
+    env.release("C", "x", "z")
+    env.assert_empty()
+
+
 def test_what_was_submitted_before_a_restart_was_heard_of_is_cancelled(env: Env) -> None:
     """Its inputs are gone, and what is submitted in its place must not end for that (seed 282193331325)."""
     env.client("D")

@@ -92,8 +92,8 @@ ALWAYS = (
 # Only before anything else: they say what is true, or wanted, at this point of a stream that is in order.
 # After what came later they would take it back: an old Release the wish for what has been submitted again.
 AT_ONCE = (
-    ClientHello, WorkerHello, Submit, Want, Release, Cancel, Missing, Scatter, Holds, Ended, Cleared, Pending, Free,
-    Unload, Welcome, Upload, PutFile, Files, StartAgain,
+    ClientHello, WorkerHello, Submit, Want, Release, Cancel, Missing, Scatter, Holds, Ended, Cleared,
+    Pending, Free, Unload, Welcome, Upload, PutFile, Files, StartAgain,
 )  # fmt: skip
 NEVER = (
     # The scheduler gives each number once, on the connection that it has; a worker does not look for it
