@@ -191,6 +191,8 @@ class WorkerCore:
         self._claim = claim
         self._users: dict[str, int] = {}  # jobs that need the key here
         self._freed: set[str] = set()  # by the scheduler, but still in use here
+        # What was here already when the scheduler asked for it: the word to delete it may be on its way.
+        self._vouched_for: set[str] = set()
         self._fresh: dict[int, Job] = {}  # about to be given to the threads
         self._audited = 0  # so many of what is held have been told in answers to audits
         self._out: list[Message] = []
@@ -319,6 +321,7 @@ class WorkerCore:
         for key, nbytes, addresses in message.items:
             if key in self.held:
                 self._freed.discard(key)
+                self._vouched_for.add(key)
                 self._tell(Holds, (key, self.held[key]))
                 continue
             found = self.inputs.get(key) or self._want(key, nbytes, addresses)
@@ -386,6 +389,8 @@ class WorkerCore:
         self._tell(Holds, (event.key, event.nbytes))
 
     def _keep(self, source: int | str, key: str, nbytes: int) -> None:
+        if key in self.held:
+            self._vouched_for.add(key)
         self.held[key] = nbytes
         self._freed.discard(key)
         item = (source, key, nbytes)
@@ -497,6 +502,9 @@ class WorkerCore:
         for key in message.keys:
             if key not in self.held:
                 continue
+            if key in self._vouched_for:
+                self._vouched_for.discard(key)
+                self._tell(Unfetchable, (NO_ASSIGNMENT, [(key, self.address)]))
             if key in self._users:
                 self._freed.add(key)
             else:
@@ -504,6 +512,7 @@ class WorkerCore:
 
     def _delete(self, key: str) -> None:
         del self.held[key]
+        self._vouched_for.discard(key)
         last = self._effects[-1] if self._effects else None
         if type(last) is Delete:
             last.keys.append(key)

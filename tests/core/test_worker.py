@@ -340,6 +340,17 @@ def test_copies_are_made_when_asked_for(env: Env) -> None:
     assert env.told(Acquire([("x", 8, (BOB,))])) == [Holds([("x", 8)])]
 
 
+def test_what_crosses_word_to_delete_it_is_taken_back(env: Env) -> None:
+    """It was here before it was asked for, so that the scheduler may have deleted it before it heard that
+    it is here (seed 879235872669)."""
+    env.run(1, "x")
+    env.handle(done(1))
+    assert env.told(Acquire([("x", 8, (BOB,))])) == [Holds([("x", 28)])]
+    assert env.told(Free(["x"])) == [Unfetchable([(0, [("x", ME)])])]
+    assert env.core.held == {}
+    assert env.told(Free(["x"])) == []
+
+
 def test_data_that_comes_twice_at_once_is_kept_by_the_numbers_it_came_under(env: Env) -> None:
     keep, _ = env.handle(Received("x", 7, 8, b"type"), Received("x", 9, 8, b"type"))
     assert [source for source, _, _ in keep.items] == [7, 9]
