@@ -18,6 +18,8 @@ from benchmarks.system import Graph, Key, System, peak_memory
 from benchmarks.workloads import WORKERS, inc
 
 START_SECONDS = 60.0
+# As all others are.
+LOOPBACK = ("--host", "127.0.0.1")
 
 
 class Dask(System):
@@ -25,10 +27,13 @@ class Dask(System):
         self.name = f"dask.distributed {distributed.__version__}"
         self._processes: list[subprocess.Popen[bytes]] = []
         file = Path("scheduler.json").resolve()
-        scheduler = self._run("dask_scheduler", "--port", "0", "--scheduler-file", str(file))
+        file.unlink(missing_ok=True)  # the last turn's has the address of a scheduler that has ended
+        scheduler = self._run(
+            "dask_scheduler", *LOOPBACK, "--port", "0", "--scheduler-file", str(file)
+        )
         address = _address(file, scheduler)
         limits = ("--nworkers", str(WORKERS), "--nthreads", "1", "--memory-limit", "0")
-        self._run("dask_worker", address, *limits, "--local-directory", os.getcwd())
+        self._run("dask_worker", address, *LOOPBACK, *limits, "--local-directory", os.getcwd())
         self._address = address
         self._scheduler = scheduler.pid
         self._client = distributed.Client(address)
