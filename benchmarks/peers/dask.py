@@ -27,7 +27,8 @@ class Dask(System):
         self.name = f"dask.distributed {distributed.__version__}"
         self._processes: list[subprocess.Popen[bytes]] = []
         file = Path("scheduler.json").resolve()
-        file.unlink(missing_ok=True)  # the last turn's has the address of a scheduler that has ended
+        # The last turn's has the address of a scheduler that has ended.
+        file.unlink(missing_ok=True)
         scheduler = self._run(
             "dask_scheduler", *LOOPBACK, "--port", "0", "--scheduler-file", str(file)
         )
