@@ -200,9 +200,8 @@ class Client(Member):
     def __init__(self, id: str, peer: Peer, now: float) -> None:
         super().__init__(id, peer, now)
         self.worker = ""  # the id of the worker of whose process it is, if it is
-        self.clearings = (
-            0  # restarts of the cluster that it has been told of, and has not heard of yet
-        )
+        # Restarts of the cluster that it has been told of, and has not answered yet.
+        self.clearings = 0
         # Dicts for their order: sets would make runs unrepeatable.
         self.wants: dict[Task, None] = {}
         self.functions: dict[Function, None] = {}

@@ -168,6 +168,16 @@ class Env:
     def fail(self, worker: str, *assignments: int) -> None:
         self.send(worker, Errors([(a, b"exception") for a in assignments]))
 
+    def made_anew(self, key: str) -> int:
+        """W has a result that C had called off, and is at the same task again: under that number."""
+        self.submit("C", key)
+        first = self.runs("W")[key]
+        self.release("C", key)
+        self.submit("C", key)
+        second = self.runs("W")[key]
+        self.finish("W", first)
+        return second
+
     def release(self, client: str, *keys: str) -> None:
         self.send(client, Release(keys))
 

@@ -191,12 +191,7 @@ def test_what_is_freed_while_the_question_is_open_may_still_be_there(env: Env) -
 
 def test_what_is_made_anew_there_may_lie_there_from_before(env: Env) -> None:
     """A result that came when it had been called off stays, if the same task runs there again."""
-    env.submit("C", "x")
-    first = env.runs("W")["x"]
-    env.release("C", "x")
-    env.submit("C", "x")
-    second = env.runs("W")["x"]
-    env.finish("W", first)
+    second = env.made_anew("x")
     answer(env, asked(env), jobs=[(second, "x")], holds=[("x", 28)])
     assert env.take("W", Free) == [] and env.logged == []
 

@@ -579,12 +579,7 @@ def test_without_word_of_the_nanny_the_worker_is_lost_after_a_second(env: Env) -
 @pytest.mark.parametrize("end", ["released", "failed", "done"])
 def test_a_result_that_was_given_up_goes_with_the_attempt_in_its_place(env: Env, end: str) -> None:
     """It came when the task had been asked for again there (seed 71111742078)."""
-    env.submit("C", "x")
-    first = env.runs("W")["x"]
-    env.release("C", "x")
-    env.submit("C", "x")
-    second = env.runs("W")["x"]
-    env.finish("W", first)
+    second = env.made_anew("x")
     assert env.items("W", Free) == []  # that would delete what comes now
     if end == "released":
         env.release("C", "x")
