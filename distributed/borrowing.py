@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from distributed.core.client import Item
+from distributed.core.entries import Item
 from distributed.futures import Future
 from distributed.recipes import Handle, handles_in
 

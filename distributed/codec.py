@@ -49,8 +49,6 @@ from distributed.messages import (
 MAX_BATCH_BYTES = 1 << 30
 # Of a worker: more than any machine has cores, little enough that a list of them all is no burden.
 MAX_THREADS = 10_000
-# Single calls that become one message: more would only make others wait for the scheduler.
-MAX_TOGETHER = 1000
 
 
 def encode(batch: Iterable[Message]) -> bytes:
@@ -67,37 +65,6 @@ def encode(batch: Iterable[Message]) -> bytes:
             "send large data with scatter() and pass the futures"
         )
     return frame
-
-
-def together(batch: Iterable[Message]) -> list[Message]:
-    """The same, with single calls that follow each other as one message: what a loop of submits leaves
-    costs the scheduler, and us, half as much then. They keep their order, which they have by the message
-    in which they come as long as each comes in its own."""
-    found: list[Message] = []
-    functions: dict[str, bytes] = {}
-    groups: list[Any] = []
-    count = MAX_TOGETHER  # of those in the last message; none is to be added to any but these
-    for message in batch:
-        if type(message) is not Submit or not _is_single(message):
-            count = MAX_TOGETHER
-            found.append(message)
-            continue
-        if count == MAX_TOGETHER:
-            functions, groups, count = {}, [], 0
-            found.append(Submit(functions, groups, False))  # type: ignore[arg-type]  # it grows
-        functions.update(message.functions)
-        (function, options, wanted, ((key, arguments, inputs, _),)) = message.groups[0]
-        item = (key, arguments, inputs, count)
-        if groups and groups[-1][:3] == (function, options, wanted):
-            groups[-1][3].append(item)
-        else:
-            groups.append((function, options, wanted, [item]))
-        count += 1
-    return found
-
-
-def _is_single(message: Submit) -> bool:
-    return not message.more and len(message.groups) == 1 and len(message.groups[0][3]) == 1
 
 
 def encode_parts(batch: list[Message]) -> list[bytes]:

@@ -19,10 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from distributed.codec import decode, encode, encode_parts, together
+from distributed.codec import decode, encode, encode_parts
 from distributed.core.client import (
-    CANCELLED,
-    LOST,
     Abandon,
     Adopt,
     Answered,
@@ -36,15 +34,15 @@ from distributed.core.client import (
     Desist,
     Dropped,
     Effect,
-    Entry,
     Introduced,
     Rejected,
+    Sending,
     Tell,
-    Waiter,
     Wake,
     Welcomed,
 )
 from distributed.core.contenders import WAITING, Contender
+from distributed.core.entries import CANCELLED, LOST, Entry, Item, Options, Waiter
 from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
 from distributed.keys import shown_key, shown_text
 from distributed.logs import Seldom
@@ -58,6 +56,7 @@ from distributed.messages import (
     Scatter,
     Upload,
 )
+from distributed.recipes import Function
 from distributed.transfer import Fetcher
 from distributed.transport import (
     CONNECTED,
@@ -77,9 +76,11 @@ SCHEDULER_GONE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 2.0
 # The thread looks up at least so often.
 TURN_SECONDS = 0.1
-# A call sends for itself if nothing has been sent for so long. Calls in quicker succession are left to the
-# thread, which makes one message of several.
+# A call that comes alone sends for itself if nothing has been sent for so long. Calls in quicker
+# succession are left to the thread, which makes one message of several. It may have to wait for the
+# interpreter's lock, so a call also sends, with all before it, if nothing has been sent for longer.
 ALONE_SECONDS = 0.0002
+LOOP_SECONDS = 0.001
 # How often it is said again that something else answers in the place of the scheduler.
 COMPLAINT_SECONDS = 10.0
 # Dropped futures are released together, so often or when there are so many: one by one they would cost
@@ -221,6 +222,14 @@ class Connection:
         if self._outbox:
             self._poller.wake()
 
+    def call(self, function: Function, options: Options, item: Item) -> Entry:
+        """Submit one call."""
+        self.check_open()
+        with self._lock:
+            entry = self.core.call(function.id, function.blob, options, item)
+        self._hand_over()
+        return entry
+
     def submit(self, *calls: Calls) -> list[Entry]:
         """Submit work, in several parts if it belongs together; the entries of what is wanted, in order."""
         self.check_open()
@@ -235,8 +244,10 @@ class Connection:
         return found
 
     def _hand_over(self) -> None:
-        """See that what is in the outbox is sent."""
-        alone = time.perf_counter() - self._sent_at > ALONE_SECONDS
+        """See that what there is to tell is sent, here or by the thread. That looks for it after it has
+        armed the poller, and we wake the poller after it is there: the thread sees it or is woken."""
+        since = time.perf_counter() - self._sent_at
+        alone = since > LOOP_SECONDS or (since > ALONE_SECONDS and len(self.core.singles) <= 1)
         if alone and self._sockets.acquire(blocking=False):
             try:
                 if not self._closing:
@@ -342,7 +353,7 @@ class Connection:
                 raise SchedulerGone(f"there is no connection to {self.address.url} at the moment")
             encode([asked])  # raises here, where the caller stands, if it is too large
             question = self._questions[request] = Question(asked)
-            self._outbox.append(self.core.current(asked))
+            self._say(self.core.current(asked))
         self._poller.wake()
         if not question.answered.wait(timeout):
             self._questions.pop(request, None)
@@ -374,7 +385,7 @@ class Connection:
 
     def send(self, message: Message) -> None:
         with self._lock:
-            self._outbox.append(message)
+            self._say(message)
         self._poller.wake()
 
     def fetch(
@@ -488,7 +499,7 @@ class Connection:
 
     def _turn(self) -> None:
         self._poller.arm()
-        busy = self._outbox or self._jobs or self._closing
+        busy = self._outbox or self.core.singles or self._jobs or self._closing
         ready = self._poller.wait(0 if busy else TURN_SECONDS)
         with self._sockets:
             self._send_outbox()
@@ -507,7 +518,7 @@ class Connection:
                 self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
                 self._fetcher.tidy()
                 with self._lock:
-                    self._outbox.append(Heartbeat(0))
+                    self._say(Heartbeat(0))
             self._send_outbox()
 
     def _hear(self) -> None:
@@ -531,6 +542,7 @@ class Connection:
     def _on_connected(self) -> None:
         with self._lock:
             # What was said before the break is said again by the core, as far as it matters.
+            self._decide(Sending())
             self._outbox = []
             self._lost_since = None
             self._decide(Connected())
@@ -559,12 +571,13 @@ class Connection:
                 self._end_all(reason)
 
     def _send_outbox(self) -> None:
-        if not self._outbox:
+        if not self._outbox and not self.core.singles:
             return
         with self._lock:
+            self._decide(Sending())
             batch, self._outbox = self._outbox, []
         self._sent_at = time.perf_counter()
-        for frame in encode_parts(together(batch)):
+        for frame in encode_parts(batch):
             # False means that there is no connection; see `_on_connected`.
             self._dealer.send((frame,))
 
@@ -581,6 +594,10 @@ class Connection:
         dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
         if dropped:
             self._decide(Dropped(dropped))
+
+    def _say(self, message: Message) -> None:
+        self._decide(Sending())  # calls that came before it
+        self._outbox.append(message)
 
     def _decide(self, event: Any) -> None:
         for effect in self.core.handle(event):

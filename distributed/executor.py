@@ -26,7 +26,8 @@ from distributed.borrowing import borrow_for
 from distributed.collecting import SeldomCollected
 from distributed.computing import submit_graph
 from distributed.connection import SCHEDULER_GONE_SECONDS, Connection
-from distributed.core.client import CallOff, Calls, Item
+from distributed.core.client import CallOff, Calls
+from distributed.core.entries import Item
 from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future, flat_futures, leave_slot, wait_for
@@ -160,8 +161,7 @@ class Executor(Inspection):
         options = task_options(workers, allow_other_workers, retries, priority, resources, timeout)
         item = call_item(function, args, kwargs, key, pure)
         borrowed = borrow_for(self, [item], (args, kwargs)) if item[2] else None
-        calls = Calls({function.id: function.blob}, [(function.id, options, True, [item])])
-        future = Future(self._connection.submit(calls)[0], self)
+        future = Future(self._connection.call(function, options, item), self)
         del borrowed
         return future
 

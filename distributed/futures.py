@@ -14,17 +14,8 @@ from dask._task_spec import TaskRef
 from dask.base import is_dask_collection
 
 from distributed.connection import Connection, Waiting
-from distributed.core.client import (
-    CANCELLED,
-    ERROR,
-    FINISHED,
-    LOST,
-    PENDING,
-    Await,
-    CallOff,
-    Desist,
-    Entry,
-)
+from distributed.core.client import Await, CallOff, Desist
+from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry
 from distributed.errors import (
     CancelledError,
     KilledWorker,

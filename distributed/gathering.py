@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from distributed.connection import Connection
-from distributed.core.client import FINISHED, PENDING, Entry, Unreachable
+from distributed.core.client import Unreachable
+from distributed.core.entries import FINISHED, PENDING, Entry
 from distributed.errors import LostData, SerializationError
 from distributed.futures import Future, leave_slot, wait_for
 from distributed.serialize import loads, unpickle

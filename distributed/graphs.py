@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 
 from distributed.collecting import SeldomCollected
-from distributed.core.client import Calls, Item
+from distributed.core.client import Calls
+from distributed.core.entries import Item
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN, wire_key
 from distributed.ordering import Cycle, order

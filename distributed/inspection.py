@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from distributed.connection import Connection
-from distributed.core.client import CANCELLED, FINISHED, LOST, PENDING, Entry
 from distributed.core.dump import describe_entry, describe_worker_core
+from distributed.core.entries import CANCELLED, FINISHED, LOST, PENDING, Entry
 from distributed.dumping import write_dump
 from distributed.errors import DistributedError, TimeoutError
 from distributed.futures import Future, flat_futures

@@ -6,8 +6,9 @@ import uuid
 from typing import Any
 
 from distributed.connection import Connection
-from distributed.core.client import CANCELLED, LOST, Conceding
+from distributed.core.client import Conceding
 from distributed.core.contenders import DENIED, HOLDING, Contender
+from distributed.core.entries import CANCELLED, LOST
 from distributed.errors import CancelledError, DistributedError, SchedulerGone
 from distributed.executor import Executor
 from distributed.messages import IsLocked

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from distributed.connection import Waiting
-from distributed.core.client import FINISHED, Await, Desist, Entry
+from distributed.core.client import Await, Desist
+from distributed.core.entries import FINISHED, Entry
 from distributed.futures import Future, flat_futures, leave_slot
 
 WIDTH = 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from distributed.core.client import Entry
+from distributed.core.entries import Entry
 from distributed.futures import Future
 
 

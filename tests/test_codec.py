@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed import codec, messages
-from distributed.codec import decode, encode, encode_parts, together
+from distributed.codec import decode, encode, encode_parts
 from distributed.errors import ProtocolError
 from distributed.messages import (
     CODES,
@@ -177,49 +177,3 @@ def test_a_large_graph_is_cut_into_submits_that_belong_together(
     assert [m.more for m in arrived] == [True] * (len(arrived) - 1) + [False]
     assert [m.functions for m in arrived[:2]] == [{"f": b"blob"}, {}]
     assert [i for m in arrived for group in m.groups for i in group[3]] == items + items
-
-
-def single(key: str, function: str = "f", **functions: bytes) -> Submit:
-    return Submit(functions, ((function, None, True, [(key, b"", None, 0)]),), False)
-
-
-def test_single_calls_that_follow_each_other_become_one_message_and_keep_their_order() -> None:
-    batch = [single("a", f=b"F"), single("b"), single("c", "g", g=b"G"), single("d")]
-    (found,) = together(batch)
-    assert found == Submit(
-        {"f": b"F", "g": b"G"},
-        [
-            ("f", None, True, [("a", b"", None, 0), ("b", b"", None, 1)]),
-            ("g", None, True, [("c", b"", None, 2)]),
-            ("f", None, True, [("d", b"", None, 3)]),
-        ],
-        False,
-    )
-    assert decode(encode([found])) == decode(encode(together([found])))
-
-
-def test_single_calls_stay_apart_from_all_else() -> None:
-    several = Submit({}, (("f", None, True, [("x", b"", None, 0), ("y", b"", None, 1)]),), False)
-    first = single("p")._replace(more=True)
-    for other in (several, first, Release(("q",))):
-        before, between, after = together([single("a"), other, single("b")])
-        assert between == other
-        assert decode(encode([before, after])) == decode(encode([single("a"), single("b")]))
-
-
-def test_so_many_single_calls_become_one_message_and_no_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("distributed.codec.MAX_TOGETHER", 2)
-    found: list[Any] = together([single(key) for key in "abcde"])
-    assert [[item[0] for item in message.groups[0][3]] for message in found] == [
-        ["a", "b"],
-        ["c", "d"],
-        ["e"],
-    ]
-
-
-def test_what_was_submitted_is_not_changed_by_putting_it_together() -> None:
-    batch = [single("a", f=b"F"), single("b")]
-    together(batch)
-    assert batch == [single("a", f=b"F"), single("b")]

@@ -16,7 +16,7 @@ import pytest
 from dask import delayed
 from dask.delayed import Delayed
 
-from distributed.core.client import Entry
+from distributed.core.entries import Entry
 from distributed.expressions import is_mixed, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future
 from distributed.graphs import graph_calls

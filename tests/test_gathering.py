@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from distributed import Executor, Future, LocalCluster, connection, futures, gathering, transfer
-from distributed.core.client import PENDING, Unreachable
+from distributed.core.client import Unreachable
+from distributed.core.entries import PENDING
 from tests.support import wait_until
 
 # Too long to come with the news that it is there.

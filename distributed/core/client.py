@@ -19,7 +19,20 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from distributed.core.contenders import DENIED, HOLDING, WAITING, Contender, Contenders
+from distributed.core.entries import (
+    CANCELLED,
+    ERROR,
+    FINISHED,
+    LOST,
+    PENDING,
+    Entry,
+    Group,
+    Item,
+    Options,
+    Waiter,
+)
 from distributed.core.functions import Functions
+from distributed.core.singles import Singles
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -46,80 +59,11 @@ from distributed.messages import (
     Welcome,
 )
 
-PENDING, FINISHED, ERROR, CANCELLED, LOST = "pending", "finished", "error", "cancelled", "lost"
-
 # Small results that came with the message that they are finished are kept up to this many bytes in
 # all; beyond, they are fetched from their workers like large ones.
 MAX_INLINE_BYTES = 64 << 20
 # Tasks in one message when everything is submitted again.
 RESUBMIT_TASKS = 2000
-
-Item = tuple[str, bytes, "tuple[str, ...] | None", int]
-
-
-class Group(NamedTuple):
-    """What tasks have in common that are submitted together."""
-
-    function: str
-    options: dict[str, Any] | None
-
-
-class Waiter:
-    """Counts entries that have not ended, and remembers in what order they did.
-
-    Whoever waits is woken when all have ended; with `each` at every one that ends, with `eager` at
-    the first that ends in any other way than finished.
-    """
-
-    __slots__ = ("done", "each", "eager", "remaining")
-
-    def __init__(self, each: bool = False, eager: bool = False) -> None:
-        self.each = each
-        self.eager = eager
-        self.remaining = 0
-        self.done: list[Entry] = []
-
-
-class Entry:
-    """One key and what has become of it. Only ClientCore changes it; anyone may read."""
-
-    __slots__ = (
-        "address",
-        "dependencies",
-        "dependents",
-        "ending",
-        "group",
-        "handles",
-        "inline",
-        "item",
-        "key",
-        "kind",
-        "known",
-        "nbytes",
-        "status",
-        "waiters",
-    )
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        # Its recipe, if it was submitted here.
-        self.item: Item | None = None
-        self.group: Group | None = None
-        self.status = PENDING
-        self.handles = 0
-        self.dependents = 0
-        self.dependencies: tuple[Entry, ...] = ()
-        self.known = True  # in the table; an entry that was cancelled is not
-        self.address = ""  # of a worker that holds the result
-        self.nbytes = 0
-        self.inline: bytes | None = None  # the pickled result
-        self.kind: bytes | None = None  # its pickled type, where there is no inline result
-        # A pickled exception, or why it ended: a text, or (how, text) if how is not clear from the status.
-        self.ending: bytes | str | tuple[str, str] = b""
-        self.waiters: tuple[Waiter, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<Entry {self.key} {self.status}>"
 
 
 # Events that come from the client's own shell.
@@ -132,6 +76,10 @@ class Calls(NamedTuple):
     functions: dict[str, bytes]
     groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]]
     more: bool = False
+
+
+class Sending(NamedTuple):
+    """All that there is to tell is about to be sent, calls too."""
 
 
 class Adopt(NamedTuple):
@@ -239,7 +187,7 @@ Effect = Tell | Wake | Answered | Introduced | Welcomed | Rejected | Caution
 
 
 class ClientCore:
-    """All entries, and the one way to change them: `handle`."""
+    """All entries, and what changes them: `handle`, and `call`, which goes before whatever comes next."""
 
     def __init__(self, id: str, worker: str = "") -> None:
         self.id = id
@@ -250,6 +198,8 @@ class ClientCore:
         self.functions = Functions()
         self.contenders = Contenders()
         self.inline_bytes = 0
+        self.singles = Singles()
+        self._order = 0  # of the last single call
         self._group = Group("", None)  # the last that was submitted: the next one is often like it
         self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
         self._out: list[Message] = []
@@ -258,6 +208,8 @@ class ClientCore:
 
     def handle(self, event: Any) -> list[Effect]:
         """Take in one event: a message of the scheduler, or one of the classes above."""
+        if self.singles:
+            self._tell_singles()  # before all that comes of the event
         _HANDLERS[type(event)](self, event)
         if self._out:
             self._effects.append(Tell(self._out))
@@ -278,6 +230,40 @@ class ClientCore:
         return question
 
     # The user asks
+
+    def call(self, function: str, blob: bytes, options: Options, item: Item) -> Entry:
+        """One wanted item to submit, as by `Calls`; returns its entry. Loops do this, so there is no event
+        and there are no effects: the scheduler is told of all that have come when the next event comes,
+        `Sending` at the latest. The item is given its order here."""
+        self.functions.meet(function, {function: blob})
+        group = self._group
+        if group.function != function or group.options != options:
+            group = self._group = Group(function, options)
+        key, arguments, inputs, _ = item
+        self._order += 1
+        item = (key, arguments, inputs, self._order)
+        entry = self.entries.get(key)
+        if entry is None:
+            # What `_enter` does, without a loop.
+            entry = self.entries[key] = Entry(key)
+            entry.item, entry.group, entry.handles = item, group, 1
+            self.functions.use(function, 1)
+            if inputs:
+                self._link(entry, inputs)
+            self.singles.add(function, options, item)
+        elif self._enter(group, True, (item,)):
+            self.singles.add(function, options, item)
+        else:
+            self._out += self.functions.spare(function)
+        return entry
+
+    def _tell_singles(self) -> None:
+        for groups in self.singles.take():
+            functions = self.functions.unsent([group[0] for group in groups])
+            self._out.append(Submit(functions, tuple(groups), False))
+
+    def _on_sending(self, event: Sending) -> None:
+        """Calls are told of before any event."""
 
     def _on_calls(self, event: Calls) -> None:
         groups = []
@@ -620,6 +606,7 @@ class ClientCore:
 
 _HANDLERS: dict[Any, Any] = {
     Calls: ClientCore._on_calls,
+    Sending: ClientCore._on_sending,
     Adopt: ClientCore._on_adopt,
     Dropped: ClientCore._on_dropped,
     Await: ClientCore._on_await,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from distributed.messages import Concede, Contend, Message
 
 if TYPE_CHECKING:
-    from distributed.core.client import Waiter
+    from distributed.core.entries import Waiter
 
 WAITING, HOLDING, DENIED, CONCEDED = "waiting", "holding", "denied", "conceded"
 

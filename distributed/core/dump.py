@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from distributed.core.client import Entry
+from distributed.core.entries import Entry
 from distributed.core.states import Client, Function, Task, Worker
 from distributed.core.story import Record, name_of
 from distributed.core.worker import WorkerCore

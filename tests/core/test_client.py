@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
 from distributed.core.client import (
-    CANCELLED,
-    ERROR,
-    FINISHED,
-    LOST,
     MAX_INLINE_BYTES,
-    PENDING,
     RESUBMIT_TASKS,
     Abandon,
     Adopt,
@@ -32,16 +27,16 @@ from distributed.core.client import (
     Contending,
     Desist,
     Dropped,
-    Entry,
     Introduced,
     Rejected,
+    Sending,
     Tell,
     Unreachable,
-    Waiter,
     Wake,
     Welcomed,
 )
 from distributed.core.contenders import CONCEDED, DENIED, HOLDING, WAITING, Contender
+from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry, Waiter
 from distributed.core.functions import MAX_IDLE_FUNCTIONS
 from distributed.messages import (
     PROTOCOL,
@@ -103,6 +98,11 @@ class Env:
         self.handle(Calls({function: b"blob"}, [(function, None, True, items)]))
         return [self.core.entries[found[0]] for found in items]
 
+    def call(self, key: str, *dependencies: str, function: str = "f") -> Entry:
+        entry = self.core.call(function, b"blob", None, item(key, *dependencies))
+        self.check()
+        return entry
+
     def finish(self, *keys: str, value: bytes | None = None) -> list[Any]:
         return self.handle(Finished(ALICE, [(key, 28, value, None) for key in keys]))
 
@@ -141,6 +141,47 @@ def test_equal_work_is_submitted_once(env: Env) -> None:
     (first,) = env.submit("x")
     assert env.told(Calls({"f": b"blob"}, [("f", None, True, [item("x")])])) == []
     assert first.handles == 2
+
+
+def test_calls_are_told_of_together_before_whatever_comes_next(env: Env) -> None:
+    x, y = env.call("x"), env.call("y", "x")
+    assert y.dependencies == (x,)
+    items = [("x", b"args", None, 1), ("y", b"args", ("x",), 2)]
+    assert env.told(Dropped([x])) == [
+        Submit({"f": b"blob"}, (("f", None, True, items),), False),
+        Release(("x",)),
+    ]
+    env.call("z")
+    (submit,) = env.told(Sending())
+    assert submit == Submit({}, (("f", None, True, [("z", b"args", None, 3)]),), False)
+    assert env.told(Sending()) == []
+
+
+def test_a_call_of_equal_work_is_told_of_once(env: Env) -> None:
+    entry = env.call("x")
+    assert env.call("x") is entry
+    assert entry.handles == 2
+    (submit,) = env.told(Sending())
+    assert len(submit.groups[0][3]) == 1
+    assert env.call("x") is entry
+    assert env.told(Sending()) == []
+
+
+def test_a_call_of_work_that_was_lost_or_was_called_off_is_told_of_again(env: Env) -> None:
+    entry = env.call("x")
+    env.handle(Ended([("x", "lost", "why")]))
+    assert env.call("x") is entry
+    assert [type(message) for message in env.told(Sending())] == [Submit]
+    env.handle(CallOff([entry]))
+    assert env.call("x") is not entry
+    assert [type(message) for message in env.told(Sending())] == [Submit]
+
+
+def test_a_call_that_is_not_told_of_is_made_good_by_the_next_connection(env: Env) -> None:
+    env.call("x")
+    env.handle(Sending())  # the connection that this is for breaks
+    _, submit = env.told(Connected())
+    assert submit == Submit({"f": b"blob"}, (("f", None, True, [("x", b"args", None, 1)]),), False)
 
 
 def test_the_key_is_released_with_its_last_future(env: Env) -> None:
@@ -603,9 +644,10 @@ def happen(random: Random, core: ClientCore, futures: list[Entry], size: int) ->
             core.handle(Cleared("restart"))
 
 
+ACTIONS = ["submit", "call", "send", "drop", "finish", "fail", "lose", "cancel", "connect", "clear"]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["submit", "drop", "finish", "fail", "lose", "cancel", "connect", "clear"]),
+        st.sampled_from(ACTIONS),
         st.integers(0, 5),
         st.integers(0, 5),
     ),
@@ -620,9 +662,14 @@ def test_nothing_is_left_once_every_future_is_gone(steps: list[tuple[str, int, i
     futures: list[Entry] = []
     for action, number, other in steps:
         key = f"k{number}"
+        # Each key has one recipe: key n depends on some of those below it.
+        inputs = [f"k{n}" for n in range(number) if n % 2 == number % 2]
         if action == "submit":
-            # Each key has one recipe: key n depends on some of those below it.
-            futures += env.submit((key, *(f"k{n}" for n in range(number) if n % 2 == number % 2)))
+            futures += env.submit((key, *inputs))
+        elif action == "call":
+            futures.append(env.call(key, *inputs, function=f"f{number % 2}"))
+        elif action == "send":
+            env.handle(Sending())
         elif action == "drop" and futures:
             env.handle(Dropped([futures.pop(other % len(futures))]))
         elif action == "finish":
@@ -640,6 +687,7 @@ def test_nothing_is_left_once_every_future_is_gone(steps: list[tuple[str, int, i
     env.handle(Dropped(futures))
     assert env.core.entries == {}
     assert env.core.inline_bytes == 0
+    assert not env.core.singles
 
 
 def test_force_also_means_what_was_called_off_before(env: Env) -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
 from distributed.core import locks
-from distributed.core.client import ClientCore, Conceding, Connected, Contending, Tell, Waiter
+from distributed.core.client import ClientCore, Conceding, Connected, Contending, Tell
 from distributed.core.contenders import HOLDING, WAITING, Contender
+from distributed.core.entries import Waiter
 from distributed.core.patience import LOCK_SECONDS
 from distributed.core.scheduler import DIED_SECONDS
 from distributed.messages import (

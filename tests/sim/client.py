@@ -6,14 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from distributed.codec import decode, encode_parts, together
+from distributed.codec import decode, encode_parts
 from distributed.connection import REPEATABLE
 from distributed.core.client import (
-    CANCELLED,
-    ERROR,
-    FINISHED,
-    LOST,
-    PENDING,
     Abandon,
     Adopt,
     Answered,
@@ -25,14 +20,14 @@ from distributed.core.client import (
     Connected,
     Dropped,
     Effect,
-    Entry,
     Introduced,
+    Sending,
     Tell,
     Unreachable,
-    Waiter,
     Wake,
     Welcomed,
 )
+from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry, Waiter
 from distributed.messages import Goodbye, Heartbeat, Message, Scatter
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
@@ -130,6 +125,11 @@ def _outcome(entry: Entry) -> tuple[str, Any]:
     return entry.status, entry.ending
 
 
+def _is_single(calls: list[Calls]) -> bool:
+    """Whether it is what `Executor.submit` makes."""
+    return len(calls) == 1 and len(calls[0].groups) == 1 and len(calls[0].groups[0][3]) == 1
+
+
 class Client(Process):
     def __init__(self, net: Net, book: Book, name: str) -> None:
         super().__init__(net.world, name)
@@ -164,6 +164,11 @@ class Client(Process):
 
     def submit(self, calls: list[Calls], tell: Callable[..., object]) -> list[Future]:
         found = []
+        if _is_single(calls):
+            ((function, options, _, (item,)),) = calls[0].groups
+            entry = self.core.call(function, calls[0].functions[function], options, item)
+            self.wake()
+            return [Future(self, entry, tell)]
         for part in calls:
             self._decide(part)
             keys = [item[0] for group in part.groups if group[2] for item in group[3]]
@@ -236,7 +241,7 @@ class Client(Process):
             return
         self._requests += 1
         self._questions[self._requests] = (asked, end)
-        self._outbox.append(self.core.current(asked))
+        self._say(self.core.current(asked))
         self.wake()
 
     def close(self) -> None:
@@ -265,6 +270,7 @@ class Client(Process):
         for event in self._dealer.events():
             if event == CONNECTED:
                 # What was said before the break is said again by the core, as far as it matters.
+                self._decide(Sending())
                 self._outbox = []
                 self._lost_since = None
                 self._decide(Connected())
@@ -290,15 +296,20 @@ class Client(Process):
 
     def _beat(self) -> None:
         if self._lost_since is None:
-            self._outbox.append(Heartbeat(0))
+            self._say(Heartbeat(0))
             self.wake()
         self.after(HEARTBEAT_SECONDS, self._beat)
 
     def _send_outbox(self) -> None:
-        if self._outbox:
+        if self._outbox or self.core.singles:
+            self._decide(Sending())
             batch, self._outbox = self._outbox, []
-            for frame in encode_parts(together(batch)):
+            for frame in encode_parts(batch):
                 self._dealer.send((frame,))
+
+    def _say(self, message: Message) -> None:
+        self._decide(Sending())  # calls that came before it
+        self._outbox.append(message)
 
     def _decide(self, event: Any) -> None:
         self.world.events += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distributed.core.client import CANCELLED, Calls, Item
+from distributed.core.client import Calls
+from distributed.core.entries import CANCELLED, Item
 from tests.sim import asking, locking
 from tests.sim.client import Client, Future
 from tests.sim.cluster import Cluster

@@ -1,0 +1,76 @@
+"""What a client keeps of each key that it knows of, and who waits for it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+PENDING, FINISHED, ERROR, CANCELLED, LOST = "pending", "finished", "error", "cancelled", "lost"
+
+# As in `messages.Submit`.
+Item = tuple[str, bytes, "tuple[str, ...] | None", int]
+Options = dict[str, Any] | None
+
+
+class Group(NamedTuple):
+    """What tasks have in common that are submitted together."""
+
+    function: str
+    options: Options
+
+
+class Waiter:
+    """Counts entries that have not ended, and remembers in what order they did.
+
+    Whoever waits is woken when all have ended; with `each` at every one that ends, with `eager` at
+    the first that ends in any other way than finished.
+    """
+
+    __slots__ = ("done", "each", "eager", "remaining")
+
+    def __init__(self, each: bool = False, eager: bool = False) -> None:
+        self.each = each
+        self.eager = eager
+        self.remaining = 0
+        self.done: list[Entry] = []
+
+
+class Entry:
+    """One key and what has become of it. Only ClientCore changes it; anyone may read."""
+
+    __slots__ = (
+        "address",
+        "dependencies",
+        "dependents",
+        "ending",
+        "group",
+        "handles",
+        "inline",
+        "item",
+        "key",
+        "kind",
+        "known",
+        "nbytes",
+        "status",
+        "waiters",
+    )
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        # Its recipe, if it was submitted here.
+        self.item: Item | None = None
+        self.group: Group | None = None
+        self.status = PENDING
+        self.handles = 0
+        self.dependents = 0
+        self.dependencies: tuple[Entry, ...] = ()
+        self.known = True  # in the table; an entry that was cancelled is not
+        self.address = ""  # of a worker that holds the result
+        self.nbytes = 0
+        self.inline: bytes | None = None  # the pickled result
+        self.kind: bytes | None = None  # its pickled type, where there is no inline result
+        # A pickled exception, or why it ended: a text, or (how, text) if how is not clear from the status.
+        self.ending: bytes | str | tuple[str, str] = b""
+        self.waiters: tuple[Waiter, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.key} {self.status}>"
