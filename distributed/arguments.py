@@ -7,9 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf, isfinite
 from typing import Any
 
-from distributed.core.client import Item
+from distributed.core.entries import Item
 from distributed.keys import wire_key
-from distributed.recipes import MAX_ARGUMENT_BYTES, Function, call_key, fresh_key, pack_call
+from distributed.recipes import (
+    MAX_ARGUMENT_BYTES,
+    Function,
+    are_plain,
+    call_key,
+    fresh_key,
+    pack_call,
+    pack_plain,
+    plain_key,
+)
 from distributed.resources import check_resources
 
 # More would be a mistake.
@@ -24,7 +33,10 @@ def call_item(
     pure: bool,
     order: int = 0,
 ) -> Item:
-    arguments, dependencies = pack_call(args, kwargs)
+    plain = are_plain(args, kwargs)
+    arguments, dependencies = (
+        (pack_plain(args, kwargs, ()), None) if plain else pack_call(args, kwargs)
+    )
     if len(arguments) > MAX_ARGUMENT_BYTES:
         raise ValueError(
             f"the arguments of {function.name} take {len(arguments):,} bytes, more than the limit of "
@@ -33,7 +45,7 @@ def call_item(
     if key is not None:
         wire = wire_key(key, call_key(function, args, kwargs)[-32:])
     elif pure:
-        wire = call_key(function, args, kwargs)
+        wire = (plain_key if plain else call_key)(function, args, kwargs)
     else:
         wire = fresh_key(function.name)
     return wire, arguments, dependencies, order

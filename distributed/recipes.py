@@ -87,7 +87,6 @@ def function_of(func: Callable[..., Any]) -> Function:
     state = _state_of(func)
     if state is not None:
         known = _functions.get(func)
-        # By `is`: equal is not enough, 1 == True.
         if known is not None and _same(known[0], state):
             return known[1]
     if not callable(func):
@@ -191,6 +190,9 @@ def _found_by_name(value: Any) -> bool:
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """By `is`: equal is not enough, 1 == True."""
+    if len(one) == len(other) == 2:  # of most functions, and `all` takes longer
+        return one[0] is other[0] and one[1] is other[1]
     return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
@@ -228,13 +230,8 @@ def call_key(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any
     >>> len({call_key(f, (x,), {}) for x in (1, 1.0, True, "1", b"1", None)})
     6
     """
-    for arg in args:
-        if type(arg) not in PLAIN:
-            break
-    else:
-        if not kwargs:
-            encoded = marshal.dumps((function.id, args), 0)
-            return f"{function.name}-{blake2b(encoded, digest_size=16).hexdigest()}"
+    if are_plain(args, kwargs):
+        return plain_key(function, args, kwargs)
     try:
         memo: dict[int, Any] = {}
         named = [(name, _canonical(kwargs[name], memo)) for name in sorted(kwargs)]
@@ -242,6 +239,22 @@ def call_key(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any
     except RecursionError:
         digest = _fresh_digest()
     return f"{function.name}-{digest}"
+
+
+def are_plain(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the arguments are nothing but plain values: most are, and need much less then."""
+    for arg in args:
+        if type(arg) not in PLAIN:
+            return False
+    return not kwargs or PLAIN.issuperset(map(type, kwargs.values()))
+
+
+def plain_key(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """`call_key` for plain arguments."""
+    parts: Any = (function.id, args)
+    if kwargs:
+        parts = (function.id, list(args), [(name, kwargs[name]) for name in sorted(kwargs)])
+    return f"{function.name}-{blake2b(marshal.dumps(parts, 0), digest_size=16).hexdigest()}"
 
 
 def _digest(parts: Any) -> bytes:
@@ -447,12 +460,8 @@ def pack_call(
 
     Raises SerializationError that names the argument.
     """
-    for arg in args:
-        if type(arg) not in PLAIN:
-            break
-    else:
-        if not kwargs:
-            return pickle.dumps(args, 5), None
+    if are_plain(args, kwargs):
+        return pack_plain(args, kwargs, ()), None
     found: dict[str, None] = {}
     outer = getattr(_hidden, "wires", None)
     _hidden.wires = found
