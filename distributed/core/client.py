@@ -200,7 +200,7 @@ class ClientCore:
         self.inline_bytes = 0
         self.singles = Singles()
         self._order = 0  # of the last single call
-        self._group = Group("", None)  # the last that was submitted: the next one is often like it
+        self._group = Group("", None)  # the last with options: the next one is often like it
         self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
@@ -235,10 +235,9 @@ class ClientCore:
         """One wanted item to submit, as by `Calls`; returns its entry. Loops do this, so there is no event
         and there are no effects: the scheduler is told of all that have come when the next event comes,
         `Sending` at the latest. The item is given its order here."""
-        self.functions.meet(function, {function: blob})
-        group = self._group
-        if group.function != function or group.options != options:
-            group = self._group = Group(function, options)
+        if function not in self.functions.blobs:
+            self.functions.meet(function, {function: blob})
+        group = self._group_of(function, options)
         key, arguments, inputs, _ = item
         self._order += 1
         item = (key, arguments, inputs, self._order)
@@ -257,6 +256,14 @@ class ClientCore:
             self._out += self.functions.spare(function)
         return entry
 
+    def _group_of(self, function: str, options: Options) -> Group:
+        """One for many entries, as far as that is easily had."""
+        if options is None:
+            return self.functions.groups[function]
+        if self._group.function != function or self._group.options != options:
+            self._group = Group(function, options)
+        return self._group
+
     def _tell_singles(self) -> None:
         for groups in self.singles.take():
             functions = self.functions.unsent([group[0] for group in groups])
@@ -269,9 +276,7 @@ class ClientCore:
         groups = []
         for function, options, wanted, items in event.groups:
             self.functions.meet(function, event.functions)
-            if self._group != (function, options):
-                self._group = Group(function, options)
-            fresh = self._enter(self._group, wanted, items)
+            fresh = self._enter(self._group_of(function, options), wanted, items)
             if fresh:
                 groups.append((function, options, wanted, fresh))
             else:

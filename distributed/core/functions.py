@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from distributed.core.entries import Group
 from distributed.messages import Forget
 
 # Functions without tasks that the scheduler keeps for us, so that a loop of submit and result does not
@@ -16,6 +17,7 @@ class Functions:
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
+        self.groups: dict[str, Group] = {}  # of their tasks without options
         self.sent: set[str] = set()  # that the scheduler has
         self._uses: dict[str, int] = {}
         self._idle: dict[str, None] = {}  # without uses, the one that has been so longest first
@@ -24,6 +26,7 @@ class Functions:
         """A function is about to be used; `blobs` has it, if it is new."""
         if id not in self.blobs:
             self.blobs[id] = blobs[id]
+            self.groups[id] = Group(id, None)
             self._uses[id] = 0
 
     def unsent(self, ids: Collection[str]) -> dict[str, bytes]:
@@ -52,7 +55,7 @@ class Functions:
         if len(self._idle) <= MAX_IDLE_FUNCTIONS:
             return []
         oldest = next(iter(self._idle))
-        del self._idle[oldest], self.blobs[oldest], self._uses[oldest]
+        del self._idle[oldest], self.blobs[oldest], self.groups[oldest], self._uses[oldest]
         if oldest not in self.sent:
             return []
         self.sent.discard(oldest)

@@ -125,6 +125,14 @@ def test_submit_and_gather(executor: Executor) -> None:
     assert executor.gather([future]) == [2]
 
 
+def test_the_scheduler_hears_of_calls_before_it_is_asked_about_them(executor: Executor) -> None:
+    """The calls of a loop wait for each other."""
+    for start in range(20_000, 20_200, 20):
+        futures = [executor.submit(inc, n) for n in range(start, start + 20)]
+        assert executor.story(futures[-1])
+    assert executor.gather(futures) == list(range(20_181, 20_201))
+
+
 def test_map_is_cut_to_the_shortest_and_takes_keywords(executor: Executor) -> None:
     assert executor.gather(executor.map(inc, range(5))) == [1, 2, 3, 4, 5]
     assert executor.gather(executor.map(add, range(10), [10, 20])) == [10, 21]
