@@ -140,10 +140,11 @@ def _add_state(value: Any, state: list[Any], seen: set[int]) -> bool:
         return True
     if value.__dict__:
         return False
-    inner = _captured(value)
-    for name, captured in inner:
+    for name, captured in _captured(value):
         state += (name, captured)
-    return all(_add_state(captured, state, seen) for _, captured in inner)
+        if not _add_state(captured, state, seen):
+            return False
+    return True
 
 
 def _is_constant(value: Any) -> bool:
@@ -156,9 +157,13 @@ def _is_constant(value: Any) -> bool:
 
 def _captured(func: types.FunctionType) -> list[tuple[str, Any]]:
     """The values that travel with a function that is pickled by value, and their names."""
-    values = [("", value) for value in func.__defaults__ or ()]
-    values += (func.__kwdefaults__ or {}).items()
-    values += map(_content, func.__code__.co_freevars, func.__closure__ or ())
+    values: list[tuple[str, Any]] = []
+    if func.__defaults__:
+        values += [("", value) for value in func.__defaults__]
+    if func.__kwdefaults__:
+        values += func.__kwdefaults__.items()
+    if func.__closure__:
+        values += map(_content, func.__code__.co_freevars, func.__closure__)
     known = func.__globals__
     values += [(name, known[name]) for name in _names_in(func.__code__) if name in known]
     return values
