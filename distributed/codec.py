@@ -106,8 +106,8 @@ def _halves_of_submit(message: Submit) -> list[Message]:
     if len(groups) < 2:
         return [message]
     middle = len(groups) // 2
-    first = Submit(message.functions, groups[:middle], True)
-    return [first, Submit({}, groups[middle:], message.more)]
+    first = Submit(message.functions, groups[:middle], True, message.ahead)
+    return [first, Submit({}, groups[middle:], message.more, message.ahead)]
 
 
 def decode(frame: bytes | memoryview) -> list[Message]:

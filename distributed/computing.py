@@ -10,9 +10,11 @@ import dask
 
 from distributed.arguments import option_finder
 from distributed.borrowing import borrow
+from distributed.collecting import SeldomCollected
+from distributed.core.client import Calls
 from distributed.expressions import Plan
 from distributed.futures import Future
-from distributed.graphs import graph_calls
+from distributed.graphs import GraphCalls
 from distributed.serialize import dumps
 
 if TYPE_CHECKING:
@@ -31,18 +33,36 @@ def submit_graph(
     executor._connection.check_open()  # before a lot of work for nothing
     options = option_finder(given, plan.annotations, dask.get_annotations())
     find = _Finder(executor, plan.futures)
-    kept = executor._kept
-    calls, wires, used, data = graph_calls(plan.graph, keys, options, find, kept, ship)
-    borrowed = borrow(executor, used.values())
-    sent = _send(executor, data)
-    entries = executor._connection.submit(*calls)
-    found = {entry.key: Future(entry, executor) for entry in entries}
+    with SeldomCollected():
+        graph = GraphCalls(plan.graph, keys, options, find, executor._kept, ship)
+        needed: list[Future] = []  # by work that is not known yet
+        made = _submit_parts(executor, graph, needed)
+    found = {future.wire: future for future in made}
+    wires = graph.wires
     others = [wire for wire in dict.fromkeys(wires.values()) if wire not in found]
     found.update(zip(others, executor._adopt(others), strict=True))
-    del borrowed, sent, used  # not before: the work that needs them is known now
+    del needed
     futures = {key: found[wire] for key, wire in wires.items()}
-    kept.update(futures)
+    executor._kept.update(futures)
     return futures
+
+
+def _submit_parts(executor: Executor, graph: GraphCalls, needed: list[Future]) -> list[Future]:
+    """Futures of what is wanted. Each part is sent as soon as it is packed. What it depends on is `needed`
+    until all is known."""
+    made: list[Future] = []
+    begun = None
+    try:
+        for calls, used, data in graph:
+            needed += borrow(executor, used.values())
+            needed += _send(executor, data)
+            made += [Future(entry, executor) for entry in executor._connection.submit(calls)]
+            begun = calls.graph if calls.more else None
+    finally:
+        if begun is not None:
+            # What has been sent is not needed by anything.
+            executor._connection.handle(Calls({}, [], graph=begun))
+    return made
 
 
 def _send(executor: Executor, data: dict[str, Frame]) -> list[Future]:

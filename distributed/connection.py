@@ -43,7 +43,13 @@ from distributed.core.client import (
 )
 from distributed.core.contenders import WAITING, Contender
 from distributed.core.entries import CANCELLED, LOST, Entry, Item, Options, Waiter
-from distributed.errors import DistributedError, ProtocolError, SchedulerGone, TimeoutError
+from distributed.errors import (
+    CancelledError,
+    DistributedError,
+    ProtocolError,
+    SchedulerGone,
+    TimeoutError,
+)
 from distributed.keys import shown_key, shown_text
 from distributed.logs import Seldom
 from distributed.messages import (
@@ -230,16 +236,17 @@ class Connection:
         self._hand_over()
         return entry
 
-    def submit(self, *calls: Calls) -> list[Entry]:
-        """Submit work, in several parts if it belongs together; the entries of what is wanted, in order."""
+    def submit(self, calls: Calls) -> list[Entry]:
+        """Submit work; the entries of what is wanted, in order. Raises CancelledError if the parts of its
+        graph that were submitted before have been called off."""
         self.check_open()
-        found: list[Entry] = []
         with self._lock:
+            if calls.graph in self.core.called_off:
+                raise CancelledError(self.core.called_off[calls.graph])
+            self._decide(calls)
             entries = self.core.entries
-            for part in calls:
-                self._decide(part)
-                wanted = [group[3] for group in part.groups if group[2]]
-                found += [entries[item[0]] for items in wanted for item in items]
+            wanted = [group[3] for group in calls.groups if group[2]]
+            found = [entries[item[0]] for items in wanted for item in items]
         self._hand_over()
         return found
 

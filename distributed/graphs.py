@@ -8,14 +8,13 @@ which comes first. Nothing here recurses along the graph, which may be a million
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 
-from distributed.collecting import SeldomCollected
 from distributed.core.client import Calls
 from distributed.core.entries import Item
 from distributed.errors import SerializationError
@@ -43,8 +42,9 @@ _FUTURE = "\x1ffuture "
 MAX_FUSED = 100
 # Longer texts that several tasks use are tasks of their own.
 MAX_INLINE_TEXT = 200
-# One message: the scheduler takes a tenth of a second for so many tasks.
-MESSAGE_TASKS = 10_000
+# One message: enough for its own cost to vanish, few enough that the first tasks run while the last are
+# being packed.
+MESSAGE_TASKS = 1_000
 # The same for data: chunks that come from the session's memory are not held in one piece once more.
 MESSAGE_BYTES = 64 << 20
 # Names in the description of a cycle.
@@ -53,55 +53,60 @@ MAX_SHOWN = 20
 Options = dict[str, Any]
 
 
-class GraphCalls(NamedTuple):
-    """What a graph comes down to: messages, the wire key of each key that was asked for, and the futures
-    and the data that it depends on, by wire key."""
+class GraphPart(NamedTuple):
+    """Some of the tasks of a graph, and what they depend on that no part before does: futures by wire
+    key, and data by wire key that does not travel in the messages."""
 
-    calls: list[Calls]
-    wires: dict[Any, str]
+    calls: Calls
     futures: dict[str, Handle]
     data: dict[str, Frame]
 
 
-def graph_calls(
-    dsk: Mapping[Any, Any],
-    keys: Any,
-    options: Callable[[Any], Options | None] = lambda key: None,
-    find: Callable[[Any], Handle | None] = lambda key: None,
-    kept: Container[Any] = (),
-    ship: bool = False,
-) -> GraphCalls:
-    """The tasks that compute `keys`, nested lists of keys of the graph.
+class GraphCalls:
+    """The tasks that compute `keys`, nested lists of keys of the graph, in parts: each is packed when it is
+    asked for, so that those before it can run meanwhile.
 
     `options(key)` are those of a task, see `codec.check_options`. `find(key)` is the future for a key that
     the graph refers to and does not have, None if there is none. What is called as one of those `kept`
     stays a task of its own, for its result may be there already. With `ship` large data is not in the
-    messages: the caller has to scatter it before it submits them.
+    messages: the caller has to scatter it before it submits the part.
 
-    Raises KeyError for a key that nobody has, RuntimeError that shows the cycle for a graph that has one,
-    SerializationError or ValueError for data that cannot be sent.
+    Raises KeyError for a key that nobody has, RuntimeError that shows the cycle for a graph that has one;
+    and when a part is packed SerializationError or ValueError for data that cannot be sent.
     """
-    with SeldomCollected():
-        return _graph_calls(dsk, keys, options, find, kept, ship)
 
+    def __init__(
+        self,
+        dsk: Mapping[Any, Any],
+        keys: Any,
+        options: Callable[[Any], Options | None] = lambda key: None,
+        find: Callable[[Any], Handle | None] = lambda key: None,
+        kept: Collection[Any] = (),
+        ship: bool = False,
+    ) -> None:
+        self._graph = graph = _Graph(dsk, find)
+        self._targets = {key: graph.resolve(key) for key in dict.fromkeys(_flatten(keys))}
+        self._wanted = set(self._targets.values())
+        tasks = _fuse(graph, self._wanted, options, kept)
+        self._vertices = _ordered(tasks, self._targets.values())
+        # A result that may be there already may need nothing of what comes before it.
+        several = len(tasks) > MESSAGE_TASKS
+        ahead = several and not (kept and any(name in kept for name in tasks))
+        self._packer = _Packer(graph, options, _shown(self._targets), ship, ahead)
 
-def _graph_calls(
-    dsk: Mapping[Any, Any],
-    keys: Any,
-    options: Callable[[Any], Options | None],
-    find: Callable[[Any], Handle | None],
-    kept: Container[Any],
-    ship: bool,
-) -> GraphCalls:
-    graph = _Graph(dsk, find)
-    targets = {key: graph.resolve(key) for key in dict.fromkeys(_flatten(keys))}
-    wanted = set(targets.values())
-    vertices = _ordered(_fuse(graph, wanted, options, kept), targets.values())
-    packer = _Packer(graph, options, _shown(targets), ship)
-    for vertex in vertices:
-        packer.add(vertex, vertex.name in wanted)
-    wires = {key: graph.packed.get(name) or graph.wires[name] for key, name in targets.items()}
-    return GraphCalls(packer.calls(), wires, graph.futures, packer.data)
+    def __iter__(self) -> Iterator[GraphPart]:
+        packer, wanted = self._packer, self._wanted
+        for vertex in self._vertices:
+            if packer.is_full:
+                yield packer.take(more=True)
+            packer.add(vertex, vertex.name in wanted)
+        yield packer.take(more=False)
+
+    @property
+    def wires(self) -> dict[Any, str]:
+        """The wire key of each key that was asked for. Known when all has been packed."""
+        packed, wires = self._graph.packed, self._graph.wires
+        return {key: packed.get(name) or wires[name] for key, name in self._targets.items()}
 
 
 def _flatten(keys: Any) -> Iterator[Any]:
@@ -403,17 +408,27 @@ class _Packer:
         options: Callable[[Any], Options | None],
         shown: Mapping[Any, Any],
         ship: bool,
+        ahead: bool,
     ) -> None:
-        self.data: dict[str, Frame] = {}  # that does not travel in the messages
         self._graph = graph
         self._options = options
         self._shown = shown
         self._ship = ship
         self._functions: dict[Any, Function] = {}  # by the id of a function, or a program's shape
-        self._parts = [Calls({}, [], more=True)]
-        self._tasks = self._bytes = 0  # in the last of them
+        self._ahead = ahead
         self._known: set[str] = set(graph.futures)  # wire keys
         self._count = 0
+        self._begin()
+        self._futures.update(graph.futures)
+
+    def _begin(self) -> None:
+        """A new part."""
+        self._taken = self._count
+        self._bytes = 0
+        self._blobs: dict[str, bytes] = {}
+        self._groups: list[tuple[str, Options | None, bool, list[Item]]] = []
+        self._futures: dict[str, Handle] = {}
+        self._data: dict[str, Frame] = {}
 
     def add(self, vertex: _Vertex, wanted: bool) -> None:
         name = vertex.name
@@ -425,7 +440,7 @@ class _Packer:
         if len(arguments) > MAX_ARGUMENT_BYTES:
             if len(vertex.names) > 1:
                 for wire in inputs or ():
-                    self.data.pop(wire, None)
+                    self._data.pop(wire, None)
                 self._add_apart(vertex, wanted)
                 return
             raise ValueError(
@@ -493,7 +508,7 @@ class _Packer:
 
     def _put_aside(self, buffer: Frame) -> str:
         wire = fresh_key("data")
-        self.data[wire] = buffer
+        self._data[wire] = buffer
         self._known.add(wire)
         return wire
 
@@ -501,7 +516,7 @@ class _Packer:
         """Those that were not replaced by names."""
         for handle in handles_in(arguments):
             if not isinstance(handle, Ref):
-                self._graph.futures[handle.wire] = handle
+                self._futures[handle.wire] = handle
 
     def _learn(self, func: Any) -> Function:
         function = self._functions[id(func)] = function_of(func)
@@ -510,22 +525,26 @@ class _Packer:
     def _append(
         self, function: Function, options: Options | None, wanted: bool, item: Item
     ) -> None:
-        """Dependencies come before dependents, so only neighbours can share a group. Messages are of a size
-        that the scheduler likes."""
-        self._tasks += 1
+        """Dependencies come before dependents, so only neighbours can share a group."""
         self._bytes += len(item[1])
-        if self._tasks > MESSAGE_TASKS or self._bytes > MESSAGE_BYTES:
-            self._tasks, self._bytes = 1, len(item[1])
-            self._parts.append(Calls({}, [], more=True))
-        functions, groups, _ = self._parts[-1]
+        groups = self._groups
         if groups:
             id, known, is_wanted, items = groups[-1]
             if id == function.id and known == options and is_wanted is wanted:
                 items.append(item)
                 return
-        functions[function.id] = function.blob
+        self._blobs[function.id] = function.blob
         groups.append((function.id, options, wanted, [item]))
 
-    def calls(self) -> list[Calls]:
-        """All that was added."""
-        return [*self._parts[:-1], self._parts[-1]._replace(more=False)]
+    @property
+    def is_full(self) -> bool:
+        """Whether what has been added is a message of a size that the scheduler likes."""
+        return self._count - self._taken >= MESSAGE_TASKS or self._bytes >= MESSAGE_BYTES
+
+    def take(self, more: bool) -> GraphPart:
+        """What was added since the last time."""
+        ahead = more and self._ahead
+        calls = Calls(self._blobs, self._groups, more, ahead, self)
+        part = GraphPart(calls, self._futures, self._data)
+        self._begin()
+        return part

@@ -19,8 +19,7 @@ from dask.delayed import Delayed
 from distributed.core.entries import Entry
 from distributed.expressions import is_mixed, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future
-from distributed.graphs import graph_calls
-from tests.test_graphs import inc, values_of
+from tests.test_graphs import graph_calls, inc, values_of
 
 
 def future(key: str, wire: str = "") -> Future:

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from operator import add
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import numpy as np
@@ -24,11 +24,12 @@ from hypothesis import strategies as st
 from distributed import graphs
 from distributed.core.client import Calls
 from distributed.errors import SerializationError
-from distributed.graphs import GraphCalls, graph_calls
+from distributed.graphs import GraphCalls
 from distributed.iterators import repeatable
 from distributed.keys import shown_key
 from distributed.recipes import Handle, unpack_call
 from distributed.serialize import unpickle
+from distributed.transport import Frame
 
 
 class Promise(Handle):
@@ -70,6 +71,25 @@ def mapped(func: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     return list(map(func, items))
 
 
+class Packed(NamedTuple):
+    """All parts of a graph."""
+
+    calls: list[Calls]
+    wires: dict[Any, str]
+    futures: dict[str, Handle]
+    data: dict[str, Frame]
+
+
+def graph_calls(dsk: Any, keys: Any, *options: Any, **others: Any) -> Packed:
+    graph = GraphCalls(dsk, keys, *options, **others)
+    packed = Packed([], {}, {}, {})
+    for part in graph:
+        packed.calls.append(part.calls)
+        packed.futures.update(part.futures)
+        packed.data.update(part.data)
+    return packed._replace(wires=graph.wires)
+
+
 def execute(parts: list[Calls], data: dict[str, Any]) -> dict[str, Any]:
     """What workers would make of it."""
     for calls in parts:
@@ -81,7 +101,7 @@ def execute(parts: list[Calls], data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def values_of(found: GraphCalls, keys: list[Any], **data: Any) -> list[Any]:
+def values_of(found: Packed, keys: list[Any], **data: Any) -> list[Any]:
     # Nothing but the futures that it names.
     values = execute(found.calls, {wire: data[wire] for wire in found.futures})
     return [values[found.wires[key]] for key in keys]
@@ -602,7 +622,33 @@ def test_large_graphs_are_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     dsk["sum"] = (sum, list(dsk))
     found = graph_calls(dsk, "sum")
     assert [calls.more for calls in found.calls] == [True] * 9 + [False]
+    assert [calls.ahead for calls in found.calls] == [True] * 9 + [False]
+    assert len({calls.graph for calls in found.calls}) == 1
     assert values_of(found, ["sum"]) == [sum(range(1, 96))]
+
+
+def test_what_may_be_there_already_is_not_begun_before_all_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "MESSAGE_TASKS", 2)
+    dsk: dict[Any, Any] = {f"x{n}": (inc, n) for n in range(5)}
+    dsk["sum"] = (sum, list(dsk))
+    for kept, ahead in ((["other"], True), (["x3"], False), (["sum"], False)):
+        found = graph_calls(dsk, "sum", kept=kept)
+        assert [calls.ahead for calls in found.calls] == [ahead, ahead, False]
+
+
+def test_what_comes_before_what_cannot_be_packed_has_been_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "MESSAGE_TASKS", 2)
+    dsk: dict[Any, Any] = {f"x{n}": (inc, n) for n in range(3)}
+    dsk["y"] = (same, (n for n in range(3)))
+    dsk["sum"] = (sum, list(dsk))
+    parts = iter(GraphCalls(dsk, "sum"))
+    assert next(parts).calls.more
+    with pytest.raises(SerializationError, match="'y' cannot be sent"):
+        list(parts)
 
 
 def test_options_keep_tasks_of_a_chain_apart() -> None:

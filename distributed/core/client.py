@@ -15,7 +15,7 @@ same key may be submitted anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple
 
 from distributed.core.contenders import DENIED, HOLDING, WAITING, Contender, Contenders
@@ -71,11 +71,14 @@ RESUBMIT_TASKS = 2000
 
 class Calls(NamedTuple):
     """Work to submit: as `messages.Submit`, but with all functions that it uses. Every wanted item
-    gets one more handle. With `more` there is work to come, in the next event, that depends on this."""
+    gets one more handle. With `more` there is work to come that depends on this, in another event with
+    the same `graph`; other work may come between them."""
 
     functions: dict[str, bytes]
     groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]]
     more: bool = False
+    ahead: bool = False
+    graph: Hashable = None
 
 
 class Sending(NamedTuple):
@@ -201,6 +204,9 @@ class ClientCore:
         self.singles = Singles()
         self._order = 0  # of the last single call
         self._group = Group("", None)  # the last with options: the next one is often like it
+        self._unfinished: set[Hashable] = set()  # graphs of which there is more to come
+        self.called_off: dict[Hashable, str] = {}  # those of which nothing is left, and why
+        self._more_is_expected = False  # by the scheduler
         self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
@@ -266,8 +272,7 @@ class ClientCore:
 
     def _tell_singles(self) -> None:
         for groups in self.singles.take():
-            functions = self.functions.unsent([group[0] for group in groups])
-            self._out.append(Submit(functions, tuple(groups), False))
+            self._submit(tuple(groups), bool(self._unfinished))
 
     def _on_sending(self, event: Sending) -> None:
         """Calls are told of before any event."""
@@ -281,11 +286,21 @@ class ClientCore:
                 groups.append((function, options, wanted, fresh))
             else:
                 self._out += self.functions.spare(function)
-        if groups or self._unsettled:
-            functions = self.functions.unsent([group[0] for group in groups])
-            self._out.append(Submit(functions, tuple(groups), event.more))
-        if not event.more and self._unsettled:
+        if event.more:
+            self._unfinished.add(event.graph)
+        else:
+            self._unfinished.discard(event.graph)
+            self.called_off.pop(event.graph, None)
+        more = bool(self._unfinished)
+        if groups or (self._more_is_expected and not more):
+            self._submit(tuple(groups), more, event.ahead)
+        if not more and self._unsettled:
             self._settle()
+
+    def _submit(self, groups: tuple[Any, ...], more: bool, ahead: bool = False) -> None:
+        functions = self.functions.unsent([group[0] for group in groups])
+        self._out.append(Submit(functions, groups, more, ahead))
+        self._more_is_expected = more
 
     def _enter(self, group: Group, wanted: bool, items: Iterable[Item]) -> list[Item]:
         """Note tasks; those that the scheduler has to be told of."""
@@ -310,6 +325,7 @@ class ClientCore:
             if wanted:
                 entry.handles += 1
             else:
+                entry.dependents += 1  # what is to come
                 self._unsettled.append(entry)
         if uses:
             self.functions.use(group.function, uses)
@@ -319,6 +335,7 @@ class ClientCore:
         """All that depends on what was submitted and is not wanted has been submitted too."""
         unsettled, self._unsettled = self._unsettled, []
         for entry in unsettled:
+            entry.dependents -= 1
             self._remove_unused(entry)
 
     def _link(self, entry: Entry, keys: Iterable[str]) -> None:
@@ -430,6 +447,7 @@ class ClientCore:
     def _on_connected(self, event: Connected | HelloAgain) -> None:
         """Say who we are and all that we want; the scheduler may know it already, or may be new."""
         self._is_welcome = False
+        self._more_is_expected = False
         self.functions.sent.clear()
         self._call_off_dependents()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
@@ -440,7 +458,7 @@ class ClientCore:
         ours = [entry for entry in self.entries.values() if entry.item is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             end = start + RESUBMIT_TASKS
-            self._resubmit(ours[start:end], more=end < len(ours))
+            self._resubmit(ours[start:end], end < len(ours) or bool(self._unfinished))
         borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         if borrowed:
             self._out.append(Want(tuple(borrowed)))
@@ -464,8 +482,7 @@ class ClientCore:
             if not groups or groups[-1][:3] != head:
                 groups.append((*head, []))
             groups[-1][3].append(entry.item)
-        functions = self.functions.unsent([group[0] for group in groups])
-        self._out.append(Submit(functions, tuple(groups), more))
+        self._submit(tuple(groups), more)
 
     def _on_abandon(self, event: Abandon) -> None:
         for entry in tuple(self.entries.values()):
@@ -564,6 +581,7 @@ class ClientCore:
         # What we submitted while this was on its way has not been taken in, nor have its functions. What we
         # scattered has been, and must be let go.
         self.functions.sent.clear()
+        self.called_off.update(dict.fromkeys(self._unfinished, message.reason))
         wanted = tuple(entry.key for entry in self.entries.values() if entry.handles)
         for entry in tuple(self.entries.values()):
             self._cancel(entry, message.reason)

@@ -77,6 +77,7 @@ def _client(client: Client) -> dict[str, Any]:
         "wants": len(client.wants),
         "functions": len(client.functions),
         "unsettled": len(client.unsettled),
+        "ahead": len(client.ahead),
     }
 
 

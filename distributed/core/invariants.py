@@ -49,12 +49,13 @@ def check(core: SchedulerCore) -> None:
 def _check_graph(core: SchedulerCore) -> None:
     tasks = core.lifecycle.tasks
     known = frozenset(tasks.values())
+    ahead = Counter(task for client in core.members.clients.values() for task in client.ahead)
     for key, task in tasks.items():
         assert task.key == key, task
         assert known.issuperset(task.dependencies), (task, task.dependencies)
         for dependency in task.dependencies:
             assert task in dependency.dependents, (task, dependency)
-        users = 0
+        users = ahead[task]
         for dependent in task.dependents:
             assert dependent in known, (task, dependent)
             assert task in dependent.dependencies, (task, dependent)
@@ -104,7 +105,9 @@ def _entries(core: SchedulerCore) -> Iterator[Entry]:
 def _check_needs(core: SchedulerCore) -> None:
     """Nothing is computed, held or remembered that nobody needs."""
     clients = core.members.clients
-    unsettled = {task for client in clients.values() for task in client.unsettled}
+    unsettled = Counter(task for client in clients.values() for task in client.unsettled)
+    assert core.lifecycle.unsettled == unsettled
+    assert all(core.lifecycle.tasks.get(task.key) is task for task in unsettled)
     for task in core.lifecycle.tasks.values():
         for client in task.wanters:
             assert clients.get(client.id) is client, task

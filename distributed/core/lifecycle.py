@@ -6,6 +6,7 @@ in; what goes out is appended to the `out` of the clients and workers concerned,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -57,6 +58,8 @@ class Lifecycle:
         self.recovery = queues.recovery
         self.tasks: dict[str, Task] = {}
         self.functions: dict[str, Function] = {}
+        # How often each is in `Client.unsettled` of any client.
+        self.unsettled: Counter[Task] = Counter()
         self.departures: dict[
             Task, int
         ] = {}  # of workers that were running it, and were told to end
@@ -93,8 +96,13 @@ class Lifecycle:
                 for task in tasks:
                     self.want(client, task)
                 wanted += tasks
+            elif message.ahead:
+                for task in tasks:
+                    task.users += 1
+                client.ahead += tasks
+                wanted += tasks
             else:
-                client.unsettled += tasks
+                self._unsettle(client, tasks)
                 # Lost data that is known how to compute now: somebody else may need it.
                 wanted += [task for task in tasks if task.wanters or task.users]
         self.start(wanted)
@@ -104,8 +112,20 @@ class Lifecycle:
 
     def settle(self, client: Client) -> None:
         """Nothing more comes that depends on what the client has submitted and does not want."""
-        unsettled, client.unsettled = client.unsettled, []
-        self.let_go(unsettled)
+        for task in client.ahead:
+            task.users -= 1
+        self.unsettled.subtract(client.unsettled)
+        for task in client.unsettled:
+            if not self.unsettled[task]:
+                del self.unsettled[task]
+        settled = client.ahead + client.unsettled
+        client.ahead, client.unsettled = [], []
+        self.let_go(settled)
+
+    def _unsettle(self, client: Client, tasks: Sequence[Task]) -> None:
+        """Keep the recipes of these until all has come that the client submits with them."""
+        client.unsettled += tasks
+        self.unsettled.update(tasks)
 
     def _learn(
         self, client: Client, function: Function, options: Options, items: Iterable[Any]
@@ -126,7 +146,7 @@ class Lifecycle:
                 # A new tuple: entries with the old one, in queues for the old options, are dead.
                 task.priority = (urgency, generation, order)
                 # What it does not need any more may be needed by what is still to come.
-                client.unsettled += self._unlink(task)
+                self._unsettle(client, self._unlink(task))
                 self._learn_recipe(task, function, arguments, options, dependencies)
             learned.append(task)
         return learned
@@ -373,7 +393,7 @@ class Lifecycle:
                 task.state = RELEASED
             elif task.state is MEMORY:
                 self._free(task)
-            if not task.dependents:
+            if not task.dependents and task not in self.unsettled:
                 stack += self._forget(task)
 
     def _deactivate(self, task: Task) -> tuple[Task, ...]:

@@ -19,9 +19,9 @@ erred       `error` says why; its dependents that waited for it have erred with 
 forgotten   in no table any more; only a local variable can still refer to it.
 
 A task is *needed* while a client wants it (`wanters`) or an unfinished dependent uses it (`users`
-counts the dependents that are waiting, ready, no-worker or processing). Data that nobody needs is
-freed; the recipe stays as long as any dependent is known, because a lost result may have to be
-computed again from it.
+counts the dependents that are waiting, ready, no-worker or processing, and a client of which
+dependents are still to come, see `Client.ahead`). Data that nobody needs is freed; the recipe stays
+as long as any dependent is known, because a lost result may have to be computed again from it.
 
 Scattered data is a task without a function. It is processing while its client sends it, and when its
 last holder dies it is lost for good.
@@ -195,7 +195,7 @@ class Member:
 
 
 class Client(Member):
-    __slots__ = ("alone", "clearings", "functions", "unsettled", "wants", "worker")
+    __slots__ = ("ahead", "alone", "clearings", "functions", "unsettled", "wants", "worker")
 
     def __init__(self, id: str, peer: Peer, now: float) -> None:
         super().__init__(id, peer, now)
@@ -207,6 +207,8 @@ class Client(Member):
         self.functions: dict[Function, None] = {}
         # Tasks that it does not want itself, and whose dependents may still be on their way.
         self.unsettled: list[Task] = []
+        # Of such tasks those that run before these have come: each has a user more for that.
+        self.ahead: list[Task] = []
         self.alone = (self,)  # shared as `wanters` by all tasks that only it wants
 
 

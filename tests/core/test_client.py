@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -108,14 +109,14 @@ class Env:
 
     def check(self) -> None:
         core = self.core
-        users: dict[Entry, int] = {}
+        users = Counter(core._unsettled)
         for key, entry in core.entries.items():
             assert entry.key == key and entry.known
             assert entry.handles or entry.dependents, entry
             for dependency in entry.dependencies:
-                users[dependency] = users.get(dependency, 0) + 1
+                users[dependency] += 1
         for entry in core.entries.values():
-            assert entry.dependents == users.get(entry, 0), entry
+            assert entry.dependents == users[entry], entry
         inline = [e.inline for e in core.entries.values() if e.inline is not None]
         assert core.inline_bytes == sum(map(len, inline))
         recipes = [e.group.function for e in core.entries.values() if e.group is not None]
@@ -589,6 +590,61 @@ def test_a_break_between_parts_loses_nothing() -> None:
     core.handle(wanted(("z", "x")))
     core.handle(Dropped([core.entries["z"]]))
     assert core.entries == {}
+
+
+def test_parts_of_several_graphs_may_take_turns() -> None:
+    core = ClientCore("me")
+    told = []
+    for calls in (
+        unwanted("x", more=True),
+        unwanted("y", more=True)._replace(graph=2),
+        wanted("w"),  # what has nothing to do with them
+        wanted(("v", "x")),
+    ):
+        (tell,) = core.handle(calls)
+        told += tell.batch
+    assert [submit.more for submit in told] == [True, True, True, True]
+    assert core.entries.keys() == {"w", "v", "x", "y"}
+    (tell,) = core.handle(wanted(("u", "y"))._replace(graph=2))
+    assert [submit.more for submit in tell.batch] == [False]
+    core.handle(Dropped([core.entries[key] for key in "wvu"]))
+    assert core.entries == {}
+
+
+def test_a_graph_may_be_given_up() -> None:
+    core = ClientCore("me")
+    core.handle(unwanted("x", more=True))
+    (tell,) = core.handle(Calls({}, []))
+    assert tell == Tell([Submit({}, (), False)])
+    assert core.entries == {}
+    assert core.handle(Calls({}, [])) == []
+
+
+def test_what_is_needed_later_stays_when_what_needs_it_now_goes() -> None:
+    core = ClientCore("me")
+    core.handle(unwanted("x", more=True))
+    core.handle(wanted(("y", "x"))._replace(graph=2))
+    core.handle(Dropped([core.entries["y"]]))
+    core.handle(wanted(("z", "x")))
+    assert core.entries["z"].dependencies == (core.entries["x"],)
+
+
+def test_a_new_scheduler_hears_that_there_is_more_to_come_and_when_all_has_come(env: Env) -> None:
+    env.handle(wanted(("y", "x")))
+    env.handle(unwanted("x", more=True))
+    core = env.core
+    *_, submit = env.told(Connected())
+    assert submit.more
+    assert env.told(wanted("y")) == [Submit({}, (), False)]
+    assert core._unsettled == []
+
+
+def test_parts_of_what_a_restart_has_called_off_are_called_off(env: Env) -> None:
+    env.handle(unwanted("x", more=True))
+    env.handle(Cleared("the cluster was restarted"))
+    assert env.core.called_off == {None: "the cluster was restarted"}
+    env.handle(Calls({}, []))
+    assert env.core.called_off == {}
 
 
 @given(st.integers(0, 2**32))

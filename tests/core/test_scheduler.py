@@ -133,6 +133,53 @@ def test_what_others_depend_on_may_come_first(env: Env) -> None:
     assert set(env.runs("W")) == {"x"}
 
 
+def submit_ahead(env: Env, *tasks: Any, client: str = "C") -> None:
+    groups = (("f", None, False, tuple(item(*task) for task in tasks)),)
+    env.send(client, Submit({"f": b"blob"}, groups, True, True))
+
+
+def test_what_others_surely_depend_on_runs_before_they_come(env: Env) -> None:
+    submit_ahead(env, ("x",), ("y", "x"))
+    env.finish("W", env.runs("W")["x"])
+    env.finish("W", env.runs("W")["y"])
+    assert env.items("W", Free) == []
+    env.send("C", Submit({}, (("f", None, True, (item("z", "y"),)),), False))
+    assert env.items("W", Free) == ["x"]
+    assert set(env.runs("W")) == {"z"}
+
+
+def test_what_was_done_ahead_for_nothing_is_given_up(env: Env) -> None:
+    submit_ahead(env, ("x",), ("y", "x"))
+    env.finish("W", env.runs("W")["x"])
+    running = env.runs("W")["y"]
+    env.send("C", Submit({}, (), False))
+    assert env.items("W", Drop) == [running]
+    assert env.items("W", Free) == ["x"]
+    env.send("W", Abandoned((running,)))
+    env.assert_empty()
+
+
+def test_what_fails_ahead_fails_what_comes(env: Env) -> None:
+    submit_ahead(env, ("x",))
+    env.fail("W", env.runs("W")["x"])
+    env.send("C", Submit({}, (("f", None, True, (item("z", "x"),)),), False))
+    assert env.items("C", Failed) == [("z", b"exception")]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_what_others_are_to_depend_on_stays_when_what_does_is_released(
+    env: Env, ahead: bool
+) -> None:
+    env.client("D")
+    env.submit("D", ("y", "x"))  # of which x has to come from C
+    group = (("f", None, False, (item("x"),)),)
+    env.send("C", Submit({"f": b"blob"}, group, True, ahead))
+    env.release("D", "y")
+    env.send("C", Submit({}, (("f", None, True, (item("z", "x"),)),), False))
+    assert env.items("C", Ended) == []
+    assert env.state("z") == "waiting"
+
+
 def test_what_others_were_to_depend_on_goes_with_its_client(env: Env) -> None:
     env.send("C", Submit({"f": b"blob"}, (("f", None, False, (item("x"),)),), True))
     env.send("C", Goodbye())

@@ -125,9 +125,9 @@ def _outcome(entry: Entry) -> tuple[str, Any]:
     return entry.status, entry.ending
 
 
-def _is_single(calls: list[Calls]) -> bool:
+def _is_single(calls: Calls) -> bool:
     """Whether it is what `Executor.submit` makes."""
-    return len(calls) == 1 and len(calls[0].groups) == 1 and len(calls[0].groups[0][3]) == 1
+    return calls.graph is None and len(calls.groups) == 1 and len(calls.groups[0][3]) == 1
 
 
 class Client(Process):
@@ -162,19 +162,16 @@ class Client(Process):
             else:
                 self.wake()
 
-    def submit(self, calls: list[Calls], tell: Callable[..., object]) -> list[Future]:
-        found = []
+    def submit(self, calls: Calls, tell: Callable[..., object]) -> list[Future]:
         if _is_single(calls):
-            ((function, options, _, (item,)),) = calls[0].groups
-            entry = self.core.call(function, calls[0].functions[function], options, item)
-            self.wake()
-            return [Future(self, entry, tell)]
-        for part in calls:
-            self._decide(part)
-            keys = [item[0] for group in part.groups if group[2] for item in group[3]]
-            found += [Future(self, self.core.entries[key], tell) for key in keys]
+            ((function, options, _, (item,)),) = calls.groups
+            found = [self.core.call(function, calls.functions[function], options, item)]
+        else:
+            self._decide(calls)
+            keys = [item[0] for group in calls.groups if group[2] for item in group[3]]
+            found = [self.core.entries[key] for key in keys]
         self.wake()
-        return found
+        return [Future(self, entry, tell) for entry in found]
 
     def adopt(self, key: str, announce: bool, tell: Callable[..., object]) -> Future:
         self.handle(Adopt([key], announce))
@@ -344,7 +341,10 @@ class Client(Process):
     def leftovers(self) -> list[Any]:
         """What should not be there once all futures are dropped."""
         core = self.core
-        tables = (core.entries, core._unsettled, core.contenders.table, self._dropped)
+        tables = (
+            core.entries, core._unsettled, core._unfinished, core.called_off, core.contenders.table,
+            self._dropped,
+        )  # fmt: skip
         found: list[Any] = [(self.name, table) for table in tables if table]
         found += [(self.name, "has not been answered")] if self._questions else []
         return found + ([core.inline_bytes] if core.inline_bytes else [])

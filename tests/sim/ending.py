@@ -54,6 +54,9 @@ def _expect(cluster: Cluster, what: Callable[[Cluster], list[Any]], seconds: flo
 
 def _unresolved(cluster: Cluster) -> list[Any]:
     found: list[Any] = [] if cluster.scheduler.alive else ["no scheduler"]
+    found += [
+        (u.client.name, graph) for u in _present(cluster) for graph in u.client.core._unfinished
+    ]
     return found + [
         (user.client.name, future.entry)
         for user in _present(cluster)

@@ -105,7 +105,9 @@ class Scheduler(Process):
         found: list[Any] = [*core.lifecycle.tasks.values(), *core.queues.no_worker]
         found += [*core.requests.collects, *core.requests.replications, *core.requests.restarts]
         found += [*core.queues.stuck.reasons, *core.queues.stuck.homeless, *core.locks.table]
-        found += [client.unsettled for client in core.members.clients.values() if client.unsettled]
+        found += core.lifecycle.unsettled
+        for client in core.members.clients.values():
+            found += client.unsettled + client.ahead
         found += core.evictions.forced
         for worker in workers:
             tables = (

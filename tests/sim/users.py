@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from distributed.core.client import Calls
@@ -15,6 +17,8 @@ from tests.sim.tasks import BLOBS, Spec
 
 # Somebody who has so many futures lets some go.
 MAX_HELD = 100
+# A part of a graph is packed in less.
+PACK_SECONDS = 0.5
 
 
 class User:
@@ -170,19 +174,54 @@ class User:
         # In the order in which they were drawn inputs come first.
         book = self.cluster.book
         specs = [book.specs[key] for key in sorted(needed, key=book.numbers.__getitem__)]
-        calls = self._calls(specs, targets)
         if self.world.traced:
             self.world.say(self.client.name, "submits", sorted(targets))
-        for future in self.client.submit(calls, self.cluster.ledger.tell):
-            self.take(future).look()
+        given = {key for spec in specs for key in spec.inputs}.difference(needed)
+        kept = [self.client.adopt(key, False, self.cluster.ledger.tell) for key in sorted(given)]
+        self._send(self._calls(specs, targets), kept, [])
 
     def _calls(self, specs: list[Spec], wanted: frozenset[str]) -> list[Calls]:
-        """In one part or, sometimes, two."""
-        cut = self.random.randrange(len(specs)) if self.random.random() < 0.2 else 0
-        parts = [part for part in (specs[:cut], specs[cut:]) if part]
+        """In one part or, sometimes, several."""
+        cuts = sorted(self.random.sample(range(len(specs)), min(2, len(specs) - 1)))
+        if self.random.random() < 0.7:
+            cuts = []
+        graph = self.world.random.random() if cuts else None
+        ahead = self.random.random() < 0.5
+        parts = [specs[start:end] for start, end in pairwise([0, *cuts, len(specs)])]
+        more = [True] * len(cuts) + [False]
         return [
-            Calls(dict(BLOBS), _groups(part, wanted), more=part is not parts[-1]) for part in parts
+            Calls(dict(BLOBS), _groups(part, wanted), is_not_last, ahead and is_not_last, graph)
+            for part, is_not_last in zip(parts, more, strict=True)
         ]
+
+    def _send(self, parts: list[Calls], kept: list[Future], made: list[Future]) -> None:
+        """The first of the parts now, the others later, if nothing comes between. Nobody has the futures
+        that are `made` until all has been sent; what is `kept` is needed by what is to come."""
+        calls, *others = parts
+        tell = self.cluster.ledger.tell
+        is_off = calls.graph in self.client.core.called_off
+        if is_off or any(future.entry.status == CANCELLED for future in kept):
+            self._give_up(calls, kept + made)
+            return
+        made += self.client.submit(calls, tell)
+        if others:
+            fails = self.random.random() < 0.05  # what is next cannot be packed
+            go_on = (
+                partial(self._give_up, calls, kept + made)
+                if fails
+                else partial(self._send, others, kept, made)
+            )
+            self.client.later(self.random.random() * PACK_SECONDS, go_on)
+            return
+        for future in kept:
+            future.drop()
+        for future in made:
+            self.take(future).look()
+
+    def _give_up(self, calls: Calls, futures: list[Future]) -> None:
+        self.client.handle(Calls({}, [], graph=calls.graph))
+        for future in futures:
+            future.drop()
 
 
 def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
