@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from distributed import (
     as_completed,
     futures_of,
     get_client,
+    graphs,
     wait,
 )
 from tests.support import block, on_threads, wait_until
@@ -455,6 +456,54 @@ def test_what_cannot_be_sent(executor: Executor) -> None:
     with pytest.raises(TypeError, match="cannot be sent"):
         executor.persist(delayed(inc)(delayed(id)(threading.Lock())))
     assert delayed(inc)(1).compute(scheduler=executor) == 2
+
+
+class Packed:
+    """Does something when it is pickled; the answer to everything when it is read."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    def __reduce__(self) -> Any:
+        self.act()
+        return int, (42,)
+
+
+@pytest.fixture
+def in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "MESSAGE_TASKS", 2)
+
+
+@pytest.mark.usefixtures("in_small_parts")
+def test_tasks_run_while_the_rest_of_their_graph_is_packed(
+    executor: Executor, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    dsk = {"x": (note_run, str(path)), "y": (inc, "x"), "z": (add, "x", "y")}
+    dsk |= {"late": (inc, Packed(lambda: wait_until(path.exists))), "all": (list, ["z", "late"])}
+    assert executor.get(dsk, "all") == [3, 43]
+
+
+@pytest.mark.usefixtures("in_small_parts")
+def test_what_ran_ahead_for_nothing_is_forgotten(executor: Executor) -> None:
+    dsk: dict[Any, Any] = {f"x{n}": (inc, n) for n in range(3)}
+    dsk["y"] = (inc, (n for n in range(3)))
+    dsk["sum"] = (list, list(dsk))
+    with pytest.raises(TypeError, match="'y' cannot be sent"):
+        executor.get(dsk, "sum")
+    nothing_is_left(executor)
+
+
+@pytest.mark.usefixtures("in_small_parts")
+def test_a_restart_calls_off_what_is_being_sent() -> None:
+    with Executor(n_workers=1, threads_per_worker=1) as executor:
+        dsk: dict[Any, Any] = {f"x{n}": (inc, n) for n in range(3)}
+        dsk["y"] = (inc, Packed(executor.restart))
+        dsk["sum"] = (list, list(dsk))
+        with pytest.raises(CancelledError, match="the cluster was restarted"):
+            executor.get(dsk, "sum")
+        nothing_is_left(executor)
+        assert executor.get({"x": (inc, 1)}, "x") == 2
 
 
 def test_what_cannot_come_back(executor: Executor) -> None:
