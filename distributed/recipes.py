@@ -500,7 +500,7 @@ def _with_data(packed: Any, found: dict[str, None], ship: Callable[[Frame], str]
 
 
 def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, None]) -> Any:
-    """A tuple of positional arguments; or a list of those, the others, and which of all hold a Ref."""
+    """What `unpack_call` takes apart."""
     replace = Replacer(Handle, lambda handle: _ref(handle, found))
     changed: list[int | str] = []
     new_args = list(args)
@@ -521,8 +521,31 @@ def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, N
 
 
 def _form(args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int | str]) -> Any:
-    """What `unpack_call` takes apart."""
-    return [list(args), kwargs, changed] if kwargs or changed else tuple(args)
+    """A tuple of positional arguments. Or a list of those and the others, and then the places of what is to
+    become data: of arguments that are a key, of one that is a list of keys, of those with a Ref somewhere.
+
+    A Ref in a pickle costs both sides ten times what a key costs. So it is used only where it takes
+    something to be told from the user's own values, or where values may be shared by several arguments.
+    """
+    if not (kwargs or changed):
+        return tuple(args)
+    args, kwargs = list(args), dict(kwargs)
+    ones: list[int | str] = []
+    mixed: list[int | str] = []
+    for place in changed:
+        group: Any = kwargs if type(place) is str else args
+        if type(group[place]) is Ref:
+            group[place] = group[place].wire
+            ones.append(place)
+        else:
+            mixed.append(place)
+    if len(mixed) == 1:
+        group = kwargs if type(mixed[0]) is str else args
+        values = group[mixed[0]]
+        if type(values) is list and set(map(type, values)) == {Ref}:
+            group[mixed[0]] = [ref.wire for ref in values]
+            return [args, kwargs, ones, mixed, ()]
+    return [args, kwargs, ones, (), mixed]
 
 
 def pack_plain(
@@ -563,10 +586,16 @@ def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
         packed = pickle.loads(packed.head, buffers=[data[wire] for wire in packed.wires])
     if type(packed) is tuple:
         return packed, {}
-    args, kwargs, changed = packed
-    if changed:
+    args, kwargs, ones, lists, mixed = packed
+    for place in ones:
+        group = kwargs if type(place) is str else args
+        group[place] = fresh(data[group[place]])
+    for place in lists:
+        group = kwargs if type(place) is str else args
+        group[place] = [fresh(data[wire]) for wire in group[place]]
+    if mixed:
         fill = Replacer(Ref, lambda ref: fresh(data[ref.wire]))
-        for place in changed:
+        for place in mixed:
             group = kwargs if type(place) is str else args
             group[place] = fill(group[place])
     return tuple(args), kwargs

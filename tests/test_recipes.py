@@ -493,6 +493,23 @@ def test_futures_in_sets_are_replaced() -> None:
     assert unpack_call(blob, {"a": 7, "b": 8}) == (({7, 1}, frozenset([8])), {})
 
 
+def test_futures_as_arguments_and_in_one_list_travel_as_their_keys() -> None:
+    futures = [Promise("a"), Promise("b")]
+    data = {wire: f"data of {wire}" for wire in "ab"}
+    for args, kwargs in (((futures, 1), {"x": futures[0]}), ((futures[0],), {"x": futures})):
+        blob, _ = pack_call(args, kwargs)
+        assert b"Ref" not in blob
+        assert unpack_call(blob, data) == (filled(args), filled(kwargs))
+
+
+def test_what_two_arguments_share_they_share_on_the_worker() -> None:
+    futures = [Promise("a"), Promise("b")]
+    blob, _ = pack_call((futures, futures), {"x": {"y": futures}})
+    ((one, other), kwargs) = unpack_call(blob, {"a": 7, "b": 8})
+    assert one == [7, 8]
+    assert one is other is kwargs["x"]["y"]
+
+
 def test_a_future_hidden_in_an_object_is_a_dependency() -> None:
     blob, dependencies = pack_call((Box(Promise("a")),), {})
     assert dependencies == ("a",)
