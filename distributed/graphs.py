@@ -141,11 +141,10 @@ class _Graph:
 
     def call(self, name: Any) -> PlainCall | None:
         """The node, if it is a plain call."""
-        try:
-            return self._calls[name]
-        except KeyError:
+        call = self._calls.get(name, self)
+        if call is self:  # not looked at yet
             call = self._calls[name] = plain_call(self._dsk.get(name), self._names)
-            return call
+        return call
 
     def node(self, name: Any) -> GraphNode | None:
         """The node, if there is one; as dask has it."""

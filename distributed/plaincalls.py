@@ -21,10 +21,10 @@ _NAMES = frozenset({int, float, bool, str, tuple})
 
 class PlainCall(NamedTuple):
     """`refs` are in the arguments for the names of other nodes, each for all uses of its name, without
-    the keys on the wire: those are not known yet. `changed` are the arguments that may have some."""
+    the keys on the wire: those are not known yet. `changed` are the arguments that have some."""
 
     func: Callable[..., Any]
-    args: tuple[Any, ...]
+    args: list[Any]
     kwargs: dict[str, Any]
     changed: list[int | str]
     refs: dict[Any, Ref]
@@ -38,36 +38,46 @@ def plain_call(value: Any, names: Container[Any]) -> PlainCall | None:
     """The call that stands for a node of a graph whose nodes have these names; None if it is not plain.
 
     >>> plain_call((pow, "x", 2), {"x"}).args[1:]
-    (2,)
+    [2]
     >>> plain_call((pow, (pow, 2, 3), 2), {"x"})
     """
-    refs: dict[Any, Ref] = {}
     try:
         if type(value) is tuple and value and callable(value[0]):
-            return _call(value[0], value[1:], {}, refs, lambda arg: _written(arg, names, refs))
+            return _written_call(value, names)
         if type(value) is Task and not (
             value.func is _identity_cast or value.func is _execute_subgraph
         ):
-            return _call(value.func, value.args, value.kwargs, refs, lambda arg: _made(arg, refs))
+            return _made_call(value)
     except (_NotPlain, TypeError, RecursionError):  # TypeError: what cannot be hashed is no name
         pass
     return None
 
 
-def _call(
-    func: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    refs: dict[Any, Ref],
-    read: Callable[[Any], Any],
-) -> PlainCall:
-    found = tuple(map(read, args))
-    named = {name: read(arg) for name, arg in kwargs.items()} if kwargs else kwargs
+def _written_call(value: tuple[Any, ...], names: Container[Any]) -> PlainCall:
+    func, *args = value
+    refs: dict[Any, Ref] = {}
+    changed: list[int | str] = []
+    for place, arg in enumerate(args):
+        kind = type(arg)
+        # Most are plain values: looked at here, for a call costs as much as all else that is done for one.
+        if kind in PLAIN and not (kind in _NAMES and arg in names):
+            continue
+        found = _written(arg, names, refs)
+        if found is not arg:
+            args[place] = found
+            changed.append(place)
+    return PlainCall(func, args, {}, changed, refs)
+
+
+def _made_call(task: Task) -> PlainCall:
+    refs: dict[Any, Ref] = {}
+    args = [_made(arg, refs) for arg in task.args]
+    kwargs = {name: _made(arg, refs) for name, arg in task.kwargs.items()}
     changed: list[int | str] = []
     if refs:
-        changed += [place for place, arg in enumerate(args) if found[place] is not arg]
-        changed += [name for name, arg in kwargs.items() if named[name] is not arg]
-    return PlainCall(func, found, named, changed, refs)
+        changed += [place for place, arg in enumerate(task.args) if args[place] is not arg]
+        changed += [name for name, arg in task.kwargs.items() if kwargs[name] is not arg]
+    return PlainCall(task.func, args, kwargs, changed, refs)
 
 
 def _written(value: Any, names: Container[Any], refs: dict[Any, Ref]) -> Any:

@@ -549,7 +549,7 @@ def _form(args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int 
 
 
 def pack_plain(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], changed: Sequence[int | str]
+    args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int | str]
 ) -> bytes:
     """The bytes of `pack_call` for arguments that are nothing but plain values and lists of them, and have
     Refs in place of futures already, in those that are `changed`."""

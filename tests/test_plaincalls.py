@@ -53,7 +53,7 @@ PLAIN_CALLS: dict[str, tuple[Any, Any, list[int | str]]] = {
 @pytest.mark.parametrize("value, args, changed", PLAIN_CALLS.values(), ids=PLAIN_CALLS)
 def test_plain_calls(value: Any, args: Any, changed: list[Any]) -> None:
     call = call_of(value)
-    assert shown(call.args, call.refs) == args
+    assert shown(tuple(call.args), call.refs) == args
     assert call.changed == changed
 
 
@@ -114,4 +114,4 @@ def test_arguments_are_packed_as_those_of_other_calls() -> None:
     packed, inputs = pack_call((Ref("wire"), 2), {})
     assert pack_plain(call.args, call.kwargs, call.changed) == packed
     assert inputs == ("wire",)
-    assert pack_plain((1, 2), {}, []) == pack_call((1, 2), {})[0]
+    assert pack_plain([1, 2], {}, []) == pack_call((1, 2), {})[0]
