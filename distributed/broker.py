@@ -12,6 +12,7 @@ import uuid
 from typing import Any
 
 from distributed.codec import decode, encode_parts
+from distributed.collecting import SeldomCollected
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Effect, Exit, Gone, Log, Nonsense, Send, Tick
@@ -71,8 +72,10 @@ class Broker:
     def run(self) -> None:
         """Serve until `stop`, until a client ends the cluster, or until idle for too long."""
         try:
-            while not self._stopping:
-                self._turn()
+            # What is here stays, mostly, and what goes is no garbage: the core undoes its cycles.
+            with SeldomCollected():
+                while not self._stopping:
+                    self._turn()
         finally:
             self._router.close()
             self._poller.close()
