@@ -106,8 +106,8 @@ def _halves_of_submit(message: Submit) -> list[Message]:
     if len(groups) < 2:
         return [message]
     middle = len(groups) // 2
-    first = Submit(message.functions, groups[:middle], True, message.ahead)
-    return [first, Submit({}, groups[middle:], message.more, message.ahead)]
+    first = Submit(message.functions, groups[:middle], True)
+    return [first, message._replace(functions={}, groups=groups[middle:])]
 
 
 def decode(frame: bytes | memoryview) -> list[Message]:
@@ -170,6 +170,8 @@ _ACCEPTED: list[set[tuple[type, ...]]] = [set() for _ in MESSAGES]
 
 
 def _check_submit(message: Submit) -> None:
+    _strings(message.ahead)
+    _strings(message.complete)
     for function, blob in message.functions.items():
         if type(function) is not str or type(blob) is not bytes:
             raise ProtocolError("Submit with a function that is not bytes")

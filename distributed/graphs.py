@@ -8,7 +8,7 @@ which comes first. Nothing here recurses along the graph, which may be a million
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple
@@ -89,18 +89,27 @@ class GraphCalls:
         self._wanted = set(self._targets.values())
         tasks = _fuse(graph, self._wanted, options, kept)
         self._vertices = _ordered(tasks, self._targets.values())
+        self._packer = _Packer(graph, options, _shown(self._targets), ship)
+        self._frontier: _Frontier | None = None
         # A result that may be there already may need nothing of what comes before it.
-        several = len(tasks) > MESSAGE_TASKS
-        ahead = several and not (kept and any(name in kept for name in tasks))
-        self._packer = _Packer(graph, options, _shown(self._targets), ship, ahead)
+        if len(tasks) > MESSAGE_TASKS and not (kept and any(name in kept for name in tasks)):
+            self._frontier = _Frontier(self._vertices, self._wanted)
 
     def __iter__(self) -> Iterator[GraphPart]:
-        packer, wanted = self._packer, self._wanted
+        part: list[_Vertex] = []
         for vertex in self._vertices:
-            if packer.is_full:
-                yield packer.take(more=True)
-            packer.add(vertex, vertex.name in wanted)
-        yield packer.take(more=False)
+            if self._packer.is_full:
+                yield self._take(part, more=True)
+                part = []
+            self._packer.add(vertex, vertex.name in self._wanted)
+            part.append(vertex)
+        yield self._take(part, more=False)
+
+    def _take(self, part: list[_Vertex], more: bool) -> GraphPart:
+        packed = self._graph.packed
+        # With the last part all is complete, and need not be listed.
+        ahead, complete = self._frontier.move(part) if self._frontier and more else ((), ())
+        return self._packer.take(more, [packed[n] for n in ahead], [packed[n] for n in complete])
 
     @property
     def wires(self) -> dict[Any, str]:
@@ -368,6 +377,28 @@ def _ordered(vertices: Mapping[Any, _Vertex], wanted: Iterable[Any]) -> list[_Ve
     raise RuntimeError(f"the graph has a cycle: {' needs '.join([*shown, repr(needs[0])])}")
 
 
+class _Frontier:
+    """Between the tasks that have been sent and those that depend on them."""
+
+    def __init__(self, vertices: Iterable[_Vertex], wanted: Container[Any]) -> None:
+        self._left = Counter(chain.from_iterable(vertex.inputs for vertex in vertices))
+        self._wanted = wanted
+
+    def move(self, part: Sequence[_Vertex]) -> tuple[list[Any], list[Any]]:
+        """The names of those tasks in the part that something after it needs; and of those in parts before
+        it that nothing after it needs any more. What is wanted is kept anyway."""
+        left, wanted = self._left, self._wanted
+        own = {vertex.name for vertex in part}
+        complete = []
+        for vertex in part:
+            for name in vertex.inputs:
+                left[name] -= 1
+                if not left[name] and name not in own and name not in wanted:
+                    complete.append(name)
+        names = [vertex.name for vertex in part]
+        return [name for name in names if left[name] and name not in wanted], complete
+
+
 # Packing ---------------------------------------------------------------------------------------
 
 
@@ -407,14 +438,12 @@ class _Packer:
         options: Callable[[Any], Options | None],
         shown: Mapping[Any, Any],
         ship: bool,
-        ahead: bool,
     ) -> None:
         self._graph = graph
         self._options = options
         self._shown = shown
         self._ship = ship
         self._functions: dict[Any, Function] = {}  # by the id of a function, or a program's shape
-        self._ahead = ahead
         self._known: set[str] = set(graph.futures)  # wire keys
         self._count = 0
         self._begin()
@@ -540,10 +569,9 @@ class _Packer:
         """Whether what has been added is a message of a size that the scheduler likes."""
         return self._count - self._taken >= MESSAGE_TASKS or self._bytes >= MESSAGE_BYTES
 
-    def take(self, more: bool) -> GraphPart:
+    def take(self, more: bool, ahead: list[str], complete: list[str]) -> GraphPart:
         """What was added since the last time."""
-        ahead = more and self._ahead
-        calls = Calls(self._blobs, self._groups, more, ahead, self)
+        calls = Calls(self._blobs, self._groups, more, tuple(ahead), tuple(complete), self)
         part = GraphPart(calls, self._futures, self._data)
         self._begin()
         return part

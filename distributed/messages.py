@@ -53,13 +53,16 @@ class Submit(NamedTuple):
     `functions` brings those that this client has not sent before, as {function: blob}. A group is
     `(function, options or None, wanted, items)`; options are those of `codec.check_options`. Whatever is
     not wanted by the client itself runs only if something wanted depends on it. `more`: what depends on
-    it may come with the next Submit. `ahead`: it surely does, so all may run before that has come.
+    it may come with the next Submit. `ahead` are keys in this message that something to come surely
+    depends on: they may run before that is here. `complete` are those of them, in messages before, for
+    which all has come now.
     """
 
     functions: dict[str, bytes]
     groups: tuple[Any, ...]
     more: bool
-    ahead: bool = False
+    ahead: tuple[Any, ...] = ()
+    complete: tuple[Any, ...] = ()
 
 
 class Want(NamedTuple):

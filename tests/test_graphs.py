@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from distributed import graphs
 from distributed.core.client import Calls
+from distributed.core.entries import Item
 from distributed.errors import SerializationError
 from distributed.graphs import GraphCalls
 from distributed.iterators import repeatable
@@ -88,6 +89,10 @@ def graph_calls(dsk: Any, keys: Any, *options: Any, **others: Any) -> Packed:
         packed.futures.update(part.futures)
         packed.data.update(part.data)
     return packed._replace(wires=graph.wires)
+
+
+def items_of(parts: list[Calls]) -> list[Item]:
+    return [item for calls in parts for group in calls.groups for item in group[3]]
 
 
 def execute(parts: list[Calls], data: dict[str, Any]) -> dict[str, Any]:
@@ -622,9 +627,26 @@ def test_large_graphs_are_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     dsk["sum"] = (sum, list(dsk))
     found = graph_calls(dsk, "sum")
     assert [calls.more for calls in found.calls] == [True] * 9 + [False]
-    assert [calls.ahead for calls in found.calls] == [True] * 9 + [False]
+    keys = [item[0] for item in items_of(found.calls[:-1])]
+    assert [key for calls in found.calls for key in calls.ahead] == keys
     assert len({calls.graph for calls in found.calls}) == 1
     assert values_of(found, ["sum"]) == [sum(range(1, 96))]
+
+
+def test_what_needs_nothing_more_than_has_been_sent_is_said_to_be_complete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "MESSAGE_TASKS", 3)
+    dsk: dict[Any, Any] = {("x", n): (inc, n) for n in range(8)}
+    dsk |= {("y", n): (add, ("x", n), ("x", n + 1)) for n in range(0, 8, 2)}
+    dsk |= {("z", n): (add, ("y", n), ("y", n + 2)) for n in (0, 4)}
+    dsk["w"] = (add, ("z", 0), ("z", 4))
+    parts = graph_calls(dsk, "w").calls
+    open_keys: set[str] = set()
+    for place, calls in enumerate(parts[:-1]):
+        needed = {key for item in items_of(parts[place + 1 :]) for key in item[2] or ()}
+        open_keys = (open_keys | set(calls.ahead)) - set(calls.complete)
+        assert open_keys == {item[0] for item in items_of(parts[: place + 1])} & needed
 
 
 def test_what_may_be_there_already_is_not_begun_before_all_is_sent(
@@ -635,7 +657,7 @@ def test_what_may_be_there_already_is_not_begun_before_all_is_sent(
     dsk["sum"] = (sum, list(dsk))
     for kept, ahead in ((["other"], True), (["x3"], False), (["sum"], False)):
         found = graph_calls(dsk, "sum", kept=kept)
-        assert [calls.ahead for calls in found.calls] == [ahead, ahead, False]
+        assert [len(calls.ahead) for calls in found.calls] == ([2, 2, 0] if ahead else [0, 0, 0])
 
 
 def test_what_comes_before_what_cannot_be_packed_has_been_sent(

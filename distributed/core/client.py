@@ -77,7 +77,8 @@ class Calls(NamedTuple):
     functions: dict[str, bytes]
     groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]]
     more: bool = False
-    ahead: bool = False
+    ahead: tuple[str, ...] = ()
+    complete: tuple[str, ...] = ()
     graph: Hashable = None
 
 
@@ -281,7 +282,8 @@ class ClientCore:
         groups = []
         for function, options, wanted, items in event.groups:
             self.functions.meet(function, event.functions)
-            fresh = self._enter(self._group_of(function, options), wanted, items)
+            group = self._group_of(function, options)
+            fresh = self._enter(group, wanted, items, event.more)
             if fresh:
                 groups.append((function, options, wanted, fresh))
             else:
@@ -292,17 +294,19 @@ class ClientCore:
             self._unfinished.discard(event.graph)
             self.called_off.pop(event.graph, None)
         more = bool(self._unfinished)
-        if groups or (self._more_is_expected and not more):
-            self._submit(tuple(groups), more, event.ahead)
+        if groups or event.complete or (self._more_is_expected and not more):
+            self._submit(tuple(groups), more, event.ahead, event.complete)
         if not more and self._unsettled:
             self._settle()
 
-    def _submit(self, groups: tuple[Any, ...], more: bool, ahead: bool = False) -> None:
+    def _submit(self, groups: tuple[Any, ...], more: bool, *keys: tuple[str, ...]) -> None:
         functions = self.functions.unsent([group[0] for group in groups])
-        self._out.append(Submit(functions, groups, more, ahead))
+        self._out.append(Submit(functions, groups, more, *keys))
         self._more_is_expected = more
 
-    def _enter(self, group: Group, wanted: bool, items: Iterable[Item]) -> list[Item]:
+    def _enter(
+        self, group: Group, wanted: bool, items: Iterable[Item], more: bool = False
+    ) -> list[Item]:
         """Note tasks; those that the scheduler has to be told of."""
         entries = self.entries
         fresh = []
@@ -317,6 +321,8 @@ class ClientCore:
                 # Without a handle it may be gone there: cancelled with something that uses it.
                 entry.status = PENDING
                 fresh.append(item)
+            elif more and not wanted:
+                fresh.append(item)  # the handles may go before what needs it comes
             if entry.item is None:  # new, or came from elsewhere
                 entry.item, entry.group = item, group
                 uses += 1

@@ -49,7 +49,7 @@ def check(core: SchedulerCore) -> None:
 def _check_graph(core: SchedulerCore) -> None:
     tasks = core.lifecycle.tasks
     known = frozenset(tasks.values())
-    ahead = Counter(task for client in core.members.clients.values() for task in client.ahead)
+    ahead = sum((client.ahead for client in core.members.clients.values()), Counter())
     for key, task in tasks.items():
         assert task.key == key, task
         assert known.issuperset(task.dependencies), (task, task.dependencies)

@@ -96,31 +96,43 @@ class Lifecycle:
                 for task in tasks:
                     self.want(client, task)
                 wanted += tasks
-            elif message.ahead:
-                for task in tasks:
-                    task.users += 1
-                client.ahead += tasks
-                wanted += tasks
             else:
                 self._unsettle(client, tasks)
                 # Lost data that is known how to compute now: somebody else may need it.
                 wanted += [task for task in tasks if task.wanters or task.users]
+        for task in self.known(message.ahead):
+            task.users += 1
+            client.ahead[task] += 1
+            wanted.append(task)
         self.start(wanted)
         if not message.more:
             self.settle(client)
+        elif message.complete:
+            self._complete(client, message.complete)
         return True
 
     def settle(self, client: Client) -> None:
         """Nothing more comes that depends on what the client has submitted and does not want."""
-        for task in client.ahead:
-            task.users -= 1
-        self.unsettled.subtract(client.unsettled)
+        for task, count in client.ahead.items():
+            task.users -= count
         for task in client.unsettled:
+            self.unsettled[task] -= 1
             if not self.unsettled[task]:
                 del self.unsettled[task]
-        settled = client.ahead + client.unsettled
-        client.ahead, client.unsettled = [], []
+        settled = [*client.ahead, *client.unsettled]
+        client.ahead.clear()
+        client.unsettled = []
         self.let_go(settled)
+
+    def _complete(self, client: Client, keys: Iterable[str]) -> None:
+        """All has come that depends on these and was to come."""
+        complete = [task for task in self.known(keys) if client.ahead[task]]
+        for task in complete:
+            task.users -= 1
+            client.ahead[task] -= 1
+            if not client.ahead[task]:
+                del client.ahead[task]
+        self.let_go(complete)
 
     def _unsettle(self, client: Client, tasks: Sequence[Task]) -> None:
         """Keep the recipes of these until all has come that the client submits with them."""

@@ -32,6 +32,7 @@ The invariants behind these words are spelled out, and checked after every event
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from distributed.core.resources import Needs, Stock
@@ -207,8 +208,8 @@ class Client(Member):
         self.functions: dict[Function, None] = {}
         # Tasks that it does not want itself, and whose dependents may still be on their way.
         self.unsettled: list[Task] = []
-        # Of such tasks those that run before these have come: each has a user more for that.
-        self.ahead: list[Task] = []
+        # Tasks that run before their dependents have come; each has so many users more for that.
+        self.ahead: Counter[Task] = Counter()
         self.alone = (self,)  # shared as `wanters` by all tasks that only it wants
 
 

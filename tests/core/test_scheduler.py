@@ -133,23 +133,34 @@ def test_what_others_depend_on_may_come_first(env: Env) -> None:
     assert set(env.runs("W")) == {"x"}
 
 
-def submit_ahead(env: Env, *tasks: Any, client: str = "C") -> None:
+def submit_ahead(env: Env, *tasks: Any, ahead: Any, complete: Any = ()) -> None:
     groups = (("f", None, False, tuple(item(*task) for task in tasks)),)
-    env.send(client, Submit({"f": b"blob"}, groups, True, True))
+    env.send("C", Submit({"f": b"blob"}, groups, True, ahead, complete))
 
 
 def test_what_others_surely_depend_on_runs_before_they_come(env: Env) -> None:
-    submit_ahead(env, ("x",), ("y", "x"))
+    submit_ahead(env, ("x",), ("y", "x"), ahead=("y",))
     env.finish("W", env.runs("W")["x"])
     env.finish("W", env.runs("W")["y"])
-    assert env.items("W", Free) == []
-    env.send("C", Submit({}, (("f", None, True, (item("z", "y"),)),), False))
     assert env.items("W", Free) == ["x"]
+    env.send("C", Submit({}, (("f", None, True, (item("z", "y"),)),), False))
+    assert set(env.runs("W")) == {"z"}
+
+
+def test_what_is_needed_by_what_comes_is_freed_once_all_of_that_has_come_and_is_done(
+    env: Env,
+) -> None:
+    submit_ahead(env, ("x",), ahead=("x",))
+    env.finish("W", env.runs("W")["x"])
+    submit_ahead(env, ("y", "x"), ahead=("y",), complete=("x",))
+    env.finish("W", env.runs("W")["y"])
+    assert env.items("W", Free) == ["x"]
+    env.send("C", Submit({}, (("f", None, True, (item("z", "y"),)),), False))
     assert set(env.runs("W")) == {"z"}
 
 
 def test_what_was_done_ahead_for_nothing_is_given_up(env: Env) -> None:
-    submit_ahead(env, ("x",), ("y", "x"))
+    submit_ahead(env, ("x",), ("y", "x"), ahead=("x", "y"))
     env.finish("W", env.runs("W")["x"])
     running = env.runs("W")["y"]
     env.send("C", Submit({}, (), False))
@@ -160,15 +171,15 @@ def test_what_was_done_ahead_for_nothing_is_given_up(env: Env) -> None:
 
 
 def test_what_fails_ahead_fails_what_comes(env: Env) -> None:
-    submit_ahead(env, ("x",))
+    submit_ahead(env, ("x",), ahead=("x",))
     env.fail("W", env.runs("W")["x"])
     env.send("C", Submit({}, (("f", None, True, (item("z", "x"),)),), False))
     assert env.items("C", Failed) == [("z", b"exception")]
 
 
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("ahead", [(), ("x",)])
 def test_what_others_are_to_depend_on_stays_when_what_does_is_released(
-    env: Env, ahead: bool
+    env: Env, ahead: tuple[str, ...]
 ) -> None:
     env.client("D")
     env.submit("D", ("y", "x"))  # of which x has to come from C

@@ -107,7 +107,7 @@ class Scheduler(Process):
         found += [*core.queues.stuck.reasons, *core.queues.stuck.homeless, *core.locks.table]
         found += core.lifecycle.unsettled
         for client in core.members.clients.values():
-            found += client.unsettled + client.ahead
+            found += [*client.unsettled, *client.ahead]
         found += core.evictions.forced
         for worker in workers:
             tables = (

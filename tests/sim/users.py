@@ -186,13 +186,18 @@ class User:
         if self.random.random() < 0.7:
             cuts = []
         graph = self.world.random.random() if cuts else None
-        ahead = self.random.random() < 0.5
-        parts = [specs[start:end] for start, end in pairwise([0, *cuts, len(specs)])]
-        more = [True] * len(cuts) + [False]
-        return [
-            Calls(dict(BLOBS), _groups(part, wanted), is_not_last, ahead and is_not_last, graph)
-            for part, is_not_last in zip(parts, more, strict=True)
-        ]
+        ahead = bool(cuts) and self.random.random() < 0.5
+        calls = []
+        for start, end in pairwise([0, *cuts, len(specs)]):
+            before, part, after = specs[:start], specs[start:end], specs[end:]
+            needed = {key for spec in after for key in spec.inputs}
+            keys = [spec.key for spec in part if spec.key in needed - wanted]
+            used = {key for spec in part for key in spec.inputs} - needed - wanted
+            over = [spec.key for spec in before if spec.key in used]
+            groups = _groups(part, wanted)
+            parts = (tuple(keys), tuple(over)) if ahead else ((), ())
+            calls.append(Calls(dict(BLOBS), groups, bool(after), *parts, graph))
+        return calls
 
     def _send(self, parts: list[Calls], kept: list[Future], made: list[Future]) -> None:
         """The first of the parts now, the others later, if nothing comes between. Nobody has the futures
