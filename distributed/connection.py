@@ -8,10 +8,8 @@ same way; it wakes the callers that wait for it.
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
-import queue
 import threading
 import time
 import uuid
@@ -42,7 +40,7 @@ from distributed.core.client import (
     Welcomed,
 )
 from distributed.core.contenders import WAITING, Contender
-from distributed.core.entries import CANCELLED, LOST, Entry, Item, Options, Waiter
+from distributed.core.entries import CANCELLED, LOST, Entry, Item, Options
 from distributed.errors import (
     CancelledError,
     DistributedError,
@@ -74,6 +72,7 @@ from distributed.transport import (
     Frame,
     Poller,
 )
+from distributed.waiting import Callbacks, Waiting
 
 # Without a scheduler for so long, futures that are pending fail, if nobody has said otherwise. One that is
 # started again on the same address within the time carries on.
@@ -95,41 +94,6 @@ RELEASE_SECONDS = 0.1
 MAX_DROPPED = 1000
 
 logger = logging.getLogger("distributed.executor")
-
-
-class Waiting(Waiter):
-    """A waiter with a thread behind it."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self, each: bool = False, eager: bool = False) -> None:
-        super().__init__(each, eager)
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
-
-    def wake(self) -> None:
-        # Only ever called under the connection's lock, so nothing comes between these two.
-        if self._lock.locked():
-            self._lock.release()
-
-    def sleep(self, timeout: float | None) -> bool:
-        """Until `wake`; false if that did not come in time."""
-        patience = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-        return self._lock.acquire(True, patience)
-
-
-class Callback(Waiter):
-    """A waiter that runs a function, in the thread of callbacks."""
-
-    __slots__ = ("_queue", "_run")
-
-    def __init__(self, run: Callable[[], object], callbacks: queue.SimpleQueue[Any]) -> None:
-        super().__init__()
-        self._run = run
-        self._queue = callbacks
-
-    def wake(self) -> None:
-        self._queue.put(self._run)
 
 
 # Questions that are asked again when the connection is back: asking twice is as asking once. The others may
@@ -177,8 +141,7 @@ class Connection:
         self._jobs: deque[Callable[[], object]] = deque()
         self._questions: dict[int, Question] = {}
         self._requests = 0
-        self._callbacks: queue.SimpleQueue[Callable[[], object] | None] | None = None
-        self._callback_thread: threading.Thread | None = None
+        self._callbacks = Callbacks()
         self._welcomed = threading.Event()
         self._rejection = ""
         self._lost_since: float | None = time.monotonic()
@@ -333,16 +296,7 @@ class Connection:
     def call_back(self, entry: Entry, run: Callable[[], object]) -> None:
         """Run the function once the entry has ended, in a thread of its own."""
         with self._lock:
-            if self._callbacks is None:
-                self._callbacks = queue.SimpleQueue()
-                self._callback_thread = threading.Thread(
-                    target=_run_callbacks,
-                    args=(self._callbacks,),
-                    name="distributed-callbacks",
-                    daemon=True,
-                )
-                self._callback_thread.start()
-            self._decide(Await(Callback(run, self._callbacks), [entry]))
+            self._decide(Await(self._callbacks.waiter(run), [entry]))
 
     def ask(self, message: Callable[[int], Message], timeout: float | None = None) -> Any:
         """Send a request and return the value of the answer.
@@ -476,11 +430,7 @@ class Connection:
         self._poller.wake()
         if threading.current_thread() is not self._thread:
             self._thread.join()
-        if self._callbacks is not None:
-            self._callbacks.put(None)
-            if threading.current_thread() is not self._callback_thread:
-                assert self._callback_thread is not None
-                self._callback_thread.join()
+        self._callbacks.close()
 
     # In the thread that owns the sockets
 
@@ -642,15 +592,3 @@ class Connection:
                 del self._questions[request]
                 question.failure = SchedulerGone(reason)
                 question.answered.set()
-
-
-def _run_callbacks(callbacks: queue.SimpleQueue[Callable[[], object] | None]) -> None:
-    while True:
-        run = callbacks.get()
-        if run is None:
-            return
-        try:
-            run()
-        except Exception:
-            logger.exception("a callback of a future has failed")
-        del run  # it refers to the future, whose data is kept as long as that

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dask._task_spec import TaskRef
 from dask.base import is_dask_collection
 
-from distributed.connection import Connection, Waiting
+from distributed.connection import Connection
 from distributed.core.client import Await, CallOff, Desist
 from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry
 from distributed.errors import (
@@ -30,6 +30,7 @@ from distributed.recipes import Handle, note_hidden_handle
 from distributed.serialize import unpickle
 from distributed.tasks import current_task
 from distributed.tracebacks import load_exception
+from distributed.waiting import Waiting
 
 if TYPE_CHECKING:
     from distributed.executor import Executor

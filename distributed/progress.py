@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from distributed.connection import Waiting
 from distributed.core.client import Await, Desist
 from distributed.core.entries import FINISHED, Entry
 from distributed.futures import Future, flat_futures, leave_slot
+from distributed.waiting import Waiting
 
 WIDTH = 40
 # The bar moves at least so often, to show that time passes.

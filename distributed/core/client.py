@@ -30,6 +30,7 @@ from distributed.core.entries import (
     Item,
     Options,
     Waiter,
+    as_submitted,
 )
 from distributed.core.functions import Functions
 from distributed.core.singles import Singles
@@ -70,9 +71,8 @@ RESUBMIT_TASKS = 2000
 
 
 class Calls(NamedTuple):
-    """Work to submit: as `messages.Submit`, but with all functions that it uses. Every wanted item
-    gets one more handle. With `more` there is work to come that depends on this, in another event with
-    the same `graph`; other work may come between them."""
+    """Work to submit: as `messages.Submit`, but with all functions that it uses. Every wanted item gets one
+    more handle. Parts of one `graph` belong together; other work may come between them."""
 
     functions: dict[str, bytes]
     groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]]
@@ -452,8 +452,7 @@ class ClientCore:
 
     def _on_connected(self, event: Connected | HelloAgain) -> None:
         """Say who we are and all that we want; the scheduler may know it already, or may be new."""
-        self._is_welcome = False
-        self._more_is_expected = False
+        self._is_welcome = self._more_is_expected = False
         self.functions.sent.clear()
         self._call_off_dependents()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
@@ -463,8 +462,8 @@ class ClientCore:
         )
         ours = [entry for entry in self.entries.values() if entry.item is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
-            end = start + RESUBMIT_TASKS
-            self._resubmit(ours[start:end], end < len(ours) or bool(self._unfinished))
+            more = start + RESUBMIT_TASKS < len(ours) or bool(self._unfinished)
+            self._submit(as_submitted(ours[start : start + RESUBMIT_TASKS]), more)
         borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         if borrowed:
             self._out.append(Want(tuple(borrowed)))
@@ -479,16 +478,6 @@ class ClientCore:
                 dependency.key not in self.entries for dependency in entry.dependencies
             ):
                 self._cancel(entry, "an input of it was cancelled")
-
-    def _resubmit(self, entries: list[Entry], more: bool) -> None:
-        groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
-        for entry in entries:
-            assert entry.item is not None and entry.group is not None
-            head = (*entry.group, entry.handles > 0)
-            if not groups or groups[-1][:3] != head:
-                groups.append((*head, []))
-            groups[-1][3].append(entry.item)
-        self._submit(tuple(groups), more)
 
     def _on_abandon(self, event: Abandon) -> None:
         for entry in tuple(self.entries.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 PENDING, FINISHED, ERROR, CANCELLED, LOST = "pending", "finished", "error", "cancelled", "lost"
@@ -74,3 +75,15 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"<Entry {self.key} {self.status}>"
+
+
+def as_submitted(entries: Iterable[Entry]) -> tuple[Any, ...]:
+    """The recipes of these, all of them from here, as groups of `messages.Submit`."""
+    groups: list[tuple[str, Options, bool, list[Item]]] = []
+    for entry in entries:
+        assert entry.item is not None and entry.group is not None
+        head = (*entry.group, entry.handles > 0)
+        if not groups or groups[-1][:3] != head:
+            groups.append((*head, []))
+        groups[-1][3].append(entry.item)
+    return tuple(groups)

@@ -26,10 +26,10 @@ from distributed import (
     SchedulerGone,
     wait,
 )
-from distributed.connection import Waiting
 from distributed.core.client import Contending
 from distributed.core.contenders import Contender
 from distributed.core.locks import MAX_CONTENDERS
+from distributed.waiting import Waiting
 from tests.support import wait_until
 
 
