@@ -126,8 +126,8 @@ class Channel:
         self._socket = context.socket(kind)
         _set_common(self._socket)
         self._monitor = _Monitor(context, self._socket, watched)
-        # Whether the monitor may have something to say, and whether something may have come that the
-        # descriptor does not tell of: it only does once somebody has looked and found nothing.
+        # Whether the monitor may have something to say, and whether something may have come: the descriptor
+        # only tells of that once somebody has looked and found nothing.
         self.alarmed = True
         self.unsure = True
 
@@ -168,39 +168,35 @@ class Router(Channel):
         self._gone: list[bytes] = []
 
     def receive(self) -> list[tuple[bytes, list[Any]]]:
-        """What has come: (peer, frames). The first frame is bytes, others are buffers."""
+        """What has come, if the poller has been asked before: (peer, frames). The first frame is bytes,
+        others are buffers."""
         received: list[tuple[bytes, list[Any]]] = []
-        sock, known = self._socket, self._descriptors
+        sock = self._socket
         end = time.perf_counter() + MAX_SECONDS
-        while _GET(sock, _EVENTS) & _POLLIN:
-            peer = _RECEIVE(sock, _NOBLOCK)
-            if not _GET(sock, _RCVMORE):
-                continue
-            if peer in known:
-                frames = [_RECEIVE(sock, _NOBLOCK)]
-            else:
-                frame = _RECEIVE(sock, _NOBLOCK, False)
-                self._meet(peer, frame)
-                frames = [frame.bytes]
-            while _GET(sock, _RCVMORE):
-                frames.append(_RECEIVE(sock, _NOBLOCK, False).buffer)
-            if peer in known:
+        while self.unsure:
+            try:
+                peer = _RECEIVE(sock, _NOBLOCK)
+            except zmq.Again:  # the descriptor told of something else
+                self.unsure = False
+                break
+            first = _RECEIVE(sock, _NOBLOCK, False)
+            frames = _receive_rest(sock, first)
+            if peer in self._descriptors or self._meet(peer, first):
                 received.append((peer, frames))
-            if len(received) >= MAX_MESSAGES or time.perf_counter() > end:
-                self.unsure = True
-                return received
-        self.unsure = False
+            if self.has_input() and _is_enough(received, end):
+                break
         return received
 
-    def _meet(self, peer: bytes, frame: Any) -> None:
+    def _meet(self, peer: bytes, frame: Any) -> bool:
         try:
             descriptor = frame.get(zmq.SRCFD)
         except zmq.ZMQError:
             # A protocol of long ago, for which libzmq also takes what is none at all: an HTTP request, say.
             # It never says hello, and nobody could tell us when it has gone.
-            return
+            return False
         self._descriptors[peer] = descriptor
         self._at.setdefault(descriptor, set()).add(peer)
+        return True
 
     def send(self, peer: bytes, frames: Sequence[Frame]) -> bool:
         """False if the peer is not there any more (`gone` will tell) or its queue is full."""
@@ -303,19 +299,20 @@ class Dealer(Channel):
         return [_kind_of(event) for event, _ in self._monitor.events()]
 
     def receive(self) -> list[list[Any]]:
-        """What has come: lists of frames, the first of each bytes, others buffers."""
-        received = []
+        """What has come, if the poller has been asked before: lists of frames, the first of each bytes,
+        others buffers."""
+        received: list[list[Any]] = []
         sock = self._socket
         end = time.perf_counter() + MAX_SECONDS
-        while _GET(sock, _EVENTS) & _POLLIN:
-            frames = [_RECEIVE(sock, _NOBLOCK)]
-            while _GET(sock, _RCVMORE):
-                frames.append(_RECEIVE(sock, _NOBLOCK, False).buffer)
-            received.append(frames)
-            if len(received) >= MAX_MESSAGES or time.perf_counter() > end:
-                self.unsure = True
-                return received
-        self.unsure = False
+        while self.unsure:
+            try:
+                first = _RECEIVE(sock, _NOBLOCK, False)
+            except zmq.Again:  # the descriptor told of something else
+                self.unsure = False
+                break
+            received.append(_receive_rest(sock, first))
+            if self.has_input() and _is_enough(received, end):
+                break
         return received
 
     def send(self, frames: Sequence[Frame]) -> bool:
@@ -349,6 +346,20 @@ def _set_common(sock: zmq.Socket[Any]) -> None:
     sock.set(zmq.TCP_KEEPALIVE_CNT, 3)
     sock.set(zmq.TCP_MAXRT, 60_000)
     sock.set(zmq.IPV6, 0)
+
+
+def _receive_rest(sock: Any, frame: Any) -> list[Any]:
+    """The frames of a message of which one has been received."""
+    frames = [frame.bytes]
+    while frame.more:
+        frame = _RECEIVE(sock, _NOBLOCK, False)
+        frames.append(frame.buffer)
+    return frames
+
+
+def _is_enough(received: Sequence[Any], end: float) -> bool:
+    """Whether to answer what has come before more is received."""
+    return len(received) >= MAX_MESSAGES or time.perf_counter() > end
 
 
 def _send_frames(sock: Any, frames: Sequence[Frame]) -> None:
@@ -475,6 +486,8 @@ class Poller:
             ready[channel] = None
             if is_monitor:
                 channel.alarmed = True
+            else:
+                channel.unsure = True
         self._armed = False
         return ready
 
