@@ -58,7 +58,7 @@ def encode(batch: Iterable[Message]) -> bytes:
     >>> decode(encode([Release(("x",)), Goodbye()]))
     [Release(keys=('x',)), Goodbye()]
     """
-    frame: bytes = msgpack.packb([(CODES[type(message)], *message) for message in batch])
+    frame: bytes = msgpack.Packer().pack([_HEADS[type(message)] + message for message in batch])
     if len(frame) > MAX_BATCH_BYTES:
         raise ProtocolError(
             f"a message of {len(frame):,} bytes is over the limit of {MAX_BATCH_BYTES:,}: "
@@ -118,21 +118,22 @@ def decode(frame: bytes | memoryview) -> list[Message]:
     """
     try:
         batch = msgpack.unpackb(frame, use_list=False)
-        return [_message(*item) for item in batch]
+        return [_message(item) for item in batch]
     except ProtocolError:
         raise
     except Exception as error:
         raise ProtocolError(f"{len(frame):,} bytes that are not messages: {error!r}") from error
 
 
-def _message(code: int, *fields: Any) -> Message:
-    kind = MESSAGES[code]
+def _message(item: tuple[Any, ...]) -> Message:
+    code, fields = item[0], item[1:]
+    kind, check, accepted = _KINDS[code]
     types = tuple(map(type, fields))
-    if types not in _ACCEPTED[code]:
+    if types not in accepted:
         _check_fields(code, types)
-        _ACCEPTED[code].add(types)
-    message: Message = kind(*fields)
-    check = _CHECKS.get(kind)
+        accepted.add(types)
+    # As `kind(*fields)`, which would only count them again.
+    message: Message = tuple.__new__(kind, fields)
     if check is not None:
         check(message)
     return message
@@ -161,9 +162,9 @@ def _classes(hint: Any) -> tuple[type, ...]:
 
 
 _FIELD_TYPES = [_field_types(kind) for kind in MESSAGES]
-# The types of fields that have been found in order, so that they need not be looked at one by one again.
-# Msgpack makes few, so there are few combinations.
-_ACCEPTED: list[set[tuple[type, ...]]] = [set() for _ in MESSAGES]
+
+
+_HEADS: dict[Any, tuple[int]] = {kind: (code,) for kind, code in CODES.items()}
 
 
 # The shapes of items. These loops run once for every task, so they are spelled out.
@@ -357,3 +358,9 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Died: lambda message: _integers(message.running),
     Kill: _check_workers,
 }
+
+# For each code: the class, the check of its items, and the types of fields that have been found in order,
+# so that they need not be looked at one by one again. (Msgpack makes few, so there are few combinations.)
+_KINDS: list[tuple[Any, Callable[[Any], None] | None, set[tuple[type, ...]]]] = [
+    (kind, _CHECKS.get(kind), set()) for kind in MESSAGES
+]
