@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from distributed.core.states import Client, Member, Nanny, Peer, Worker
 
 
@@ -23,10 +21,8 @@ class Members:
         self.workers: dict[str, Worker] = {}
         self.nannies: dict[str, Nanny] = {}
 
-    def all(self) -> Iterator[Member]:
-        yield from self.clients.values()
-        yield from self.workers.values()
-        yield from self.nannies.values()
+    def all(self) -> tuple[Member, ...]:
+        return (*self.clients.values(), *self.workers.values(), *self.nannies.values())
 
     def enter(self, member: Member, peer: Peer, now: float) -> None:
         """The member speaks through this connection from now on."""

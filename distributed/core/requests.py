@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import cycle
-from typing import Any, TypeAlias
+from typing import Any
 
 from distributed.core.lifecycle import Lifecycle, append, drop_assignment
 from distributed.core.queries import QUERIES
@@ -30,9 +30,6 @@ from distributed.messages import (
 RESTART_SECONDS = 30.0
 # The number of a request whose answer nobody waits for.
 NOBODY = 0
-
-
-Handler: TypeAlias = "Callable[[Requests, Client, Any], None]"
 
 
 class Collect:
@@ -106,16 +103,16 @@ class Requests:
         self.collects: dict[int, Collect] = {}
         self.replications: list[Replication] = []
         self.restarts: list[Restarting] = []
-        self._postponed: list[tuple[Handler, Client, Any]] = []
+        self._postponed: list[tuple[Client, Any]] = []
         self._next = first
 
-    def take(self, handler: Handler, client: Client, message: Any) -> None:
+    def take(self, client: Client, message: Any) -> None:
         """Handle a request for workers; later, if workers of an earlier life are only just arriving."""
         queues = self._lifecycle.queues
         if queues.now >= queues.recovery.paused_until:
-            handler(self, client, message)
+            _HANDLERS[type(message)](self, client, message)
             return
-        self._postponed.append((handler, client, message))
+        self._postponed.append((client, message))
         if isinstance(message, Scatter):
             # From now on: it may be released again before its turn comes.
             for key, _ in message.items:
@@ -123,11 +120,11 @@ class Requests:
 
     def _take_postponed(self) -> None:
         postponed, self._postponed = self._postponed, []
-        for handler, client, message in postponed:
+        for client, message in postponed:
             if isinstance(message, Scatter):
                 wanted = {task.key for task in client.wants}
                 message = message._replace(items=tuple(i for i in message.items if i[0] in wanted))
-            handler(self, client, message)
+            _HANDLERS[type(message)](self, client, message)
 
     def on_scatter(self, client: Client, message: Scatter) -> None:
         workers = self._choose(client, message.request, message.workers)
@@ -293,7 +290,7 @@ class Requests:
                 replication.failure = f"{task.key} cannot be copied: {reason}"
 
     def client_lost(self, client: Client) -> None:
-        self._postponed = [item for item in self._postponed if item[1] is not client]
+        self._postponed = [item for item in self._postponed if item[0] is not client]
         self.collects = {n: c for n, c in self.collects.items() if c.client is not client}
         self.replications = [r for r in self.replications if r.client is not client]
         self.restarts = [r for r in self.restarts if r.client is not client]
@@ -308,3 +305,11 @@ def _answer(request: Any, reply: Reply | None, open_: list[Any]) -> None:
         open_.append(request)
     else:
         request.client.out.append(reply)
+
+
+_HANDLERS: dict[Any, Callable[[Requests, Client, Any], None]] = {
+    Scatter: Requests.on_scatter,
+    Replicate: Requests.on_replicate,
+    Broadcast: Requests.on_broadcast,
+    Upload: Requests.on_upload,
+}

@@ -151,6 +151,7 @@ class SchedulerCore:
         self._end_at = 0.0
         self._loose: list[Send] = []  # to peers that are not members
         self.evictions = Evictions(self.members, self.lifecycle, self._lose_worker, self._loose)
+        self._handlers = self._table()
 
     def handle(self, events: Iterable[tuple[Peer, Message]], now: float) -> list[Effect]:
         """Take in a batch of events, decide, and say what to do.
@@ -159,13 +160,13 @@ class SchedulerCore:
         seconds, on any clock that does not go back.
         """
         self.now = self.queues.now = self.story.now = now
-        peers, heard = self.members.peers, self.story.heard
+        peers, heard, handlers = self.members.peers, self.story.heard, self._handlers
         for peer, message in events:
             member = peers.get(peer)
-            handler = _HANDLERS.get((type(member), type(message)))
+            handler = handlers.get((type(member), type(message)))
             if handler is not None:
                 heard(member, message)
-                handler(self, member, message)
+                handler(member, message)
             else:
                 self._handle_rest(peer, member, message)
         if self.queues.stuck.homeless:
@@ -194,10 +195,13 @@ class SchedulerCore:
             self._loose.append(Send(peer, [HelloAgain()]))
 
     def _effects(self) -> list[Effect]:
-        effects: list[Effect] = list(self._loose)
-        self._loose.clear()
-        effects += [Log(text) for text in self.audits.log]
-        self.audits.log.clear()
+        effects: list[Effect] = []
+        if self._loose:
+            effects += self._loose
+            self._loose.clear()
+        if self.audits.log:
+            effects += [Log(text) for text in self.audits.log]
+            self.audits.log.clear()
         self.audits.sent()
         said = self.story.said
         for member in self.members.all():
@@ -399,9 +403,6 @@ class SchedulerCore:
     def _on_answer(self, worker: Worker, message: Answer) -> None:
         self.requests.answered(worker, message.request, message.ok, message.value)
 
-    def _on_files(self, worker: Worker, message: Files) -> None:
-        self.requests.on_files(worker, message)
-
     def _on_heartbeat(self, worker: Worker, message: Heartbeat) -> None:
         worker.last_seen = self.now
         worker.memory = message.memory
@@ -546,6 +547,48 @@ class SchedulerCore:
             else:
                 member.out.append(Goodbye())
 
+    def _table(self) -> dict[tuple[Any, Any], Callable[[Any, Any], None]]:
+        """Who handles which message of which kind of member."""
+        return {
+            (Client, Submit): self._on_submit,
+            (Client, Want): self._on_want,
+            (Client, Cleared): self._on_cleared,
+            (Client, Release): self._on_release,
+            (Client, Forget): self._on_forget,
+            (Client, Cancel): self._on_cancel,
+            (Client, Missing): self._on_missing,
+            (Client, Scatter): self.requests.take,
+            (Client, Replicate): self.requests.take,
+            (Client, Ask): self.insight.on_ask,
+            (Client, Broadcast): self.requests.take,
+            (Client, Upload): self.requests.take,
+            (Client, Restart): self._on_restart,
+            (Client, Contend): self.locks.on_contend,
+            (Client, Concede): self.locks.on_concede,
+            (Client, IsLocked): self.locks.on_is_locked,
+            (Client, Stop): self._on_stop,
+            (Client, Heartbeat): self._on_client_heartbeat,
+            (Client, Goodbye): self._on_goodbye,
+            (Worker, Done): self.reports.on_done,
+            (Worker, Errors): self.reports.on_errors,
+            (Worker, Holds): self.reports.on_holds,
+            (Worker, Stuck): self.reports.on_stuck,
+            (Worker, Unfetchable): self.reports.on_unfetchable,
+            (Worker, Unknown): self.reports.on_unknown,
+            (Worker, Returned): self.reports.on_returned,
+            (Worker, Abandoned): self.reports.on_abandoned,
+            (Worker, Seceded): self.reports.on_seceded,
+            (Worker, Audited): self.audits.on_audited,
+            (Worker, Started): self.reports.on_started,
+            (Worker, Answer): self._on_answer,
+            (Worker, Files): self.requests.on_files,
+            (Worker, Heartbeat): self._on_heartbeat,
+            (Worker, Goodbye): self._on_goodbye,
+            (Nanny, Alive): self._on_alive,
+            (Nanny, Died): self._on_died,
+            (Nanny, Goodbye): self._on_goodbye,
+        }
+
 
 def _running(worker: Worker) -> list[Task]:
     """A guess at what its threads were at, for when no nanny tells. Assignments start in their order, so
@@ -559,72 +602,8 @@ def _running(worker: Worker) -> list[Task]:
     return running
 
 
-def _report(handler: Callable[[Reports, Worker, Any], None]) -> Handler:
-    return lambda core, worker, message: handler(core.reports, worker, message)
-
-
-def _audit(handler: Callable[[Audits, Worker, Any], None]) -> Handler:
-    return lambda core, worker, message: handler(core.audits, worker, message)
-
-
-def _insight(handler: Callable[[Insight, Client, Any], None]) -> Handler:
-    return lambda core, client, message: handler(core.insight, client, message)
-
-
-def _request(handler: Callable[[Requests, Client, Any], None]) -> Handler:
-    return lambda core, client, message: handler(core.requests, client, message)
-
-
-def _request_for_workers(handler: Callable[[Requests, Client, Any], None]) -> Handler:
-    return lambda core, client, message: core.requests.take(handler, client, message)
-
-
-def _lock(handler: Callable[[Locks, Client, Any], None]) -> Handler:
-    return lambda core, client, message: handler(core.locks, client, message)
-
-
 _HELLOS: dict[Any, Handler] = {
     ClientHello: SchedulerCore._on_client_hello,
     WorkerHello: SchedulerCore._on_worker_hello,
     NannyHello: SchedulerCore._on_nanny_hello,
-}
-
-_HANDLERS: dict[tuple[Any, Any], Handler] = {
-    (Client, Submit): SchedulerCore._on_submit,
-    (Client, Want): SchedulerCore._on_want,
-    (Client, Cleared): SchedulerCore._on_cleared,
-    (Client, Release): SchedulerCore._on_release,
-    (Client, Forget): SchedulerCore._on_forget,
-    (Client, Cancel): SchedulerCore._on_cancel,
-    (Client, Missing): SchedulerCore._on_missing,
-    (Client, Scatter): _request_for_workers(Requests.on_scatter),
-    (Client, Replicate): _request_for_workers(Requests.on_replicate),
-    (Client, Ask): _insight(Insight.on_ask),
-    (Client, Broadcast): _request_for_workers(Requests.on_broadcast),
-    (Client, Upload): _request_for_workers(Requests.on_upload),
-    (Client, Restart): SchedulerCore._on_restart,
-    (Client, Contend): _lock(Locks.on_contend),
-    (Client, Concede): _lock(Locks.on_concede),
-    (Client, IsLocked): _lock(Locks.on_is_locked),
-    (Client, Stop): SchedulerCore._on_stop,
-    (Client, Heartbeat): SchedulerCore._on_client_heartbeat,
-    (Client, Goodbye): SchedulerCore._on_goodbye,
-    (Worker, Done): _report(Reports.on_done),
-    (Worker, Errors): _report(Reports.on_errors),
-    (Worker, Holds): _report(Reports.on_holds),
-    (Worker, Stuck): _report(Reports.on_stuck),
-    (Worker, Unfetchable): _report(Reports.on_unfetchable),
-    (Worker, Unknown): _report(Reports.on_unknown),
-    (Worker, Returned): _report(Reports.on_returned),
-    (Worker, Abandoned): _report(Reports.on_abandoned),
-    (Worker, Seceded): _report(Reports.on_seceded),
-    (Worker, Audited): _audit(Audits.on_audited),
-    (Worker, Started): _report(Reports.on_started),
-    (Worker, Answer): SchedulerCore._on_answer,
-    (Worker, Files): SchedulerCore._on_files,
-    (Worker, Heartbeat): SchedulerCore._on_heartbeat,
-    (Worker, Goodbye): SchedulerCore._on_goodbye,
-    (Nanny, Alive): SchedulerCore._on_alive,
-    (Nanny, Died): SchedulerCore._on_died,
-    (Nanny, Goodbye): SchedulerCore._on_goodbye,
 }
