@@ -199,14 +199,15 @@ class Queues:
     def assign(self, now: float) -> None:
         """Give work to all workers that have room: a task for each free thread, then prefetch."""
         self.now = now
-        if not (self.common or self.backlogged or self.pools.seekers):
-            return
         if now < self.recovery.paused_until:
             return
-        while self._assign_round(prefetch=False):
-            pass
-        while self._assign_round(prefetch=True):
-            pass
+        for prefetch in (False, True):
+            while self._may_find_work and self._assign_round(prefetch):
+                pass
+
+    @property
+    def _may_find_work(self) -> bool:
+        return bool(self.common or self.backlogged or self.pools.seekers)
 
     def _assign_round(self, prefetch: bool) -> bool:
         """Give every open worker its share; true if anything was given."""
@@ -244,6 +245,8 @@ class Queues:
                         return given > 0
                 room -= 1
                 heappop(queue)
+                if not queue and queue is worker.queue:
+                    self.backlogged.pop(worker, None)
             self._assign_to(worker, task)
         return True
 
