@@ -6,7 +6,6 @@ All times are seconds. They only have to be right enough to order the candidates
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 
 from distributed.core.states import Function, Task, Worker
 
@@ -48,34 +47,45 @@ def wait_seconds(worker: Worker, now: float) -> float:
     return max(usual, now - worker.reported_at)
 
 
-def start_seconds(task: Task, worker: Worker, now: float) -> float:
-    """Until the task could start there. Inputs are fetched while it waits, so the longer counts."""
-    return max(move_seconds(task, worker), wait_seconds(worker, now))
+# What it takes to move inputs, in seconds, by who holds them. Mostly each is held by one worker, and there
+# are few of these, however many the inputs.
+Parcels = dict[tuple[Worker, ...], float]
 
 
-def holders_of_inputs(task: Task) -> Iterable[Worker]:
-    """The workers that hold at least one input, at most MAX_CANDIDATES."""
-    found: dict[Worker, None] = {}
+def parcels_of(task: Task) -> Parcels:
+    """The inputs of the task."""
+    found: Parcels = {}
     for dependency in task.dependencies:
-        for worker in islice(dependency.holders, MAX_CANDIDATES):
+        holders = dependency.holders
+        cost = FETCH_SECONDS + dependency.nbytes / BYTES_PER_SECOND
+        found[holders] = found[holders] + cost if holders in found else cost
+    return found
+
+
+def near(parcels: Parcels) -> dict[Worker, None]:
+    """The workers that hold at least one input, at most MAX_CANDIDATES of each and about as many in all."""
+    found: dict[Worker, None] = {}
+    for holders in parcels:
+        for worker in holders[:MAX_CANDIDATES]:
             found[worker] = None
         if len(found) >= MAX_CANDIDATES:
             break
     return found
 
 
-def choose(task: Task, candidates: Iterable[Worker], now: float) -> Worker | None:
-    """The worker that could start the task earliest; among equals the one that has to move least,
-    then the least busy. None if there are no candidates."""
+def choose(parcels: Parcels, candidates: Iterable[Worker], now: float) -> Worker | None:
+    """The worker that could start a task with these inputs earliest; among equals the one that has to move
+    least, then the least busy. None if there are no candidates."""
     best: Worker | None = None
     best_cost: tuple[float, float, float, str] | None = None
     for worker in candidates:
-        cost = (
-            start_seconds(task, worker, now),
-            move_seconds(task, worker),
-            worker.busy / worker.nthreads,
-            worker.id,
-        )
+        moving = 0.0
+        for holders, seconds in parcels.items():
+            if worker not in holders:
+                moving += seconds
+        # Inputs are fetched while the task waits, so the longer counts.
+        start = max(moving, wait_seconds(worker, now))
+        cost = (start, moving, worker.busy / worker.nthreads, worker.id)
         if best_cost is None or cost < best_cost:
             best, best_cost = worker, cost
     return best

@@ -8,15 +8,16 @@ back when a worker dies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from heapq import heappop, heappush
 from itertools import islice
 
 from distributed.core.placement import (
     choose,
-    holders_of_inputs,
     may_run,
     move_seconds,
+    near,
+    parcels_of,
     seconds_of,
     wait_seconds,
 )
@@ -123,12 +124,14 @@ class Queues:
             if not eligible and not options.loose:
                 self._set_aside(task)
                 return
-            self._push_to(choose(task, eligible, self.now), task)
+            self._push_to(choose(parcels_of(task), eligible, self.now), task)
         elif task.dependencies:
-            candidates = dict.fromkeys(holders_of_inputs(task))
-            candidates.update(dict.fromkeys(islice(self.open, 1)))
+            parcels = parcels_of(task)
+            candidates = near(parcels)
+            for worker in islice(self.open, 1):
+                candidates[worker] = None
             present = [w for w in candidates if w.gone_since is None]
-            self._push_to(choose(task, present, self.now), task)
+            self._push_to(choose(parcels, present, self.now), task)
         else:
             task.state = READY
             heappush(self.common, (task.priority, task))
@@ -290,7 +293,7 @@ class Queues:
         # Back to the end of the line.
         self.open.pop(worker, None)
         self.open[worker] = None
-        inputs = tuple(_inputs(task, worker)) if task.dependencies else None
+        inputs = _inputs(task, worker) if task.dependencies else None
         item = (assignment, task.key, task.arguments, inputs, bool(task.wanters))
         timed = task.options.timeout > 0
         last = worker.out[-1] if worker.out else None
@@ -317,14 +320,16 @@ class Queues:
     def _nearest(self, worker: Worker, task: Task) -> Worker:
         """Where to run a task that the worker has taken from a pool: rather than there on a worker that
         could start it as well, and that its caller wishes for or that has its inputs."""
-        near: Iterable[Worker] = holders_of_inputs(task)
+        parcels = parcels_of(task)
         if task.options.loose:
             wanted = task.options.workers
-            near = [w for w in self.open if not w.aliases.isdisjoint(wanted)]
-        free = [w for w in near if self._could_start(w, task)]
+            better = [w for w in self.open if not w.aliases.isdisjoint(wanted)]
+        else:
+            better = list(near(parcels))
+        free = [w for w in better if self._could_start(w, task)]
         if not task.options.loose or not free:
             free.append(worker)
-        return choose(task, free, self.now) or worker
+        return choose(parcels, free, self.now) or worker
 
     def _could_start(self, worker: Worker, task: Task) -> bool:
         """Whether it has a thread free for the task, and the resources."""
@@ -423,11 +428,16 @@ def _better_at(thief: Worker, victim: Worker, task: Task, now: float) -> bool:
     )
 
 
-def _inputs(task: Task, worker: Worker) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+def _inputs(task: Task, worker: Worker) -> list[tuple[str, int, tuple[str, ...]]]:
     """(key, nbytes, addresses) of each input; no addresses for what the worker holds itself."""
+    found = []
     for dependency in task.dependencies:
         holders = dependency.holders
-        addresses: tuple[str, ...] = ()
-        if worker not in holders:
-            addresses = tuple(holder.address for holder in holders[:MAX_ADDRESSES])
-        yield dependency.key, dependency.nbytes, addresses
+        if worker in holders:
+            addresses: tuple[str, ...] = ()
+        elif len(holders) == 1:
+            addresses = holders[0].addresses
+        else:
+            addresses = tuple([holder.address for holder in holders[:MAX_ADDRESSES]])
+        found.append((dependency.key, dependency.nbytes, addresses))
+    return found

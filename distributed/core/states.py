@@ -220,6 +220,7 @@ class Nanny(Member):
 class Worker(Member):
     __slots__ = (
         "address",
+        "addresses",
         "aliases",
         "alone",
         "assigned",
@@ -248,6 +249,7 @@ class Worker(Member):
         super().__init__(id, peer, now)
         self.name = name
         self.address = address
+        self.addresses = (address,)  # shared by all that tells where results are that only it has
         self.nthreads = nthreads
         self.nanny = ""
         self.pid = 0
