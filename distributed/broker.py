@@ -51,7 +51,7 @@ class Broker:
     ) -> None:
         self._context: Any = Context()
         try:
-            self._router = Router(self._context, host, port)
+            self._router = Router(self._context, host, port, alone=True)
         except OSError:
             self._context.term()
             raise

@@ -87,9 +87,10 @@ def test_messages_go_both_ways(make: Make, poller: Poller) -> None:
     assert until(poller, dealer.receive) == [[b"two"]]
 
 
-def test_nothing_is_missed_whatever_the_order(make: Make, poller: Poller) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_nothing_is_missed_whatever_the_order(make: Make, poller: Poller, alone: bool) -> None:
     """Sending takes note of what has come, and then no descriptor tells of it."""
-    router = make(Router, "127.0.0.1", 0)
+    router = make(Router, "127.0.0.1", 0, alone)
     poller.add(router)
     dealer = connect(make, poller, router)
     dealer.send((b"hello",))
