@@ -210,9 +210,11 @@ class Lifecycle:
         return task
 
     def _unlink(self, task: Task) -> tuple[Task, ...]:
-        dependencies, task.dependencies = task.dependencies, ()
-        for dependency in dependencies:
-            dependency.remove_dependent(task)
+        dependencies = task.dependencies
+        if dependencies:
+            task.dependencies = ()
+            for dependency in dependencies:
+                dependency.remove_dependent(task)
         return dependencies
 
     # A task is wanted
@@ -253,12 +255,13 @@ class Lifecycle:
 
     def start(self, tasks: Sequence[Task]) -> None:
         """These are needed: compute them, and before them those of their inputs that are not there."""
+        in_recovery = self.recovery.is_under_way
         stack = list(reversed(tasks))
         while stack:
             task = stack.pop()
             if task.state is not RELEASED or not (task.wanters or task.users):
                 continue  # what was to use it may have failed meanwhile
-            if self.recovery.is_under_way and self._is_brought(task):
+            if in_recovery and self._is_brought(task):
                 continue
             error = _inherited_error(task)
             if error is not None:
@@ -616,7 +619,10 @@ def _departed(task: Task) -> str:
 
 
 def _drop_wanter(task: Task, client: Client) -> None:
-    task.wanters = tuple(wanter for wanter in task.wanters if wanter is not client)
+    if task.wanters is client.alone:
+        task.wanters = ()
+    else:
+        task.wanters = tuple([wanter for wanter in task.wanters if wanter is not client])
 
 
 # What goes out: an item joins the message before it if that is of the same kind.

@@ -169,7 +169,7 @@ class Task:
         if type(dependents) is dict:
             dependents.pop(task, None)
         else:
-            self.dependents = tuple(other for other in dependents if other is not task)
+            self.dependents = tuple([other for other in dependents if other is not task])
 
     def __lt__(self, other: Task) -> bool:
         # Heaps hold (priority, task); two clients' orders may coincide within a priority.
