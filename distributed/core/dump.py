@@ -48,8 +48,8 @@ def _scheduler(core: SchedulerCore) -> dict[str, Any]:
         "nannies": list(core.members.nannies),
         "common_queue": len(queues.common),
         "pools": [
-            {"resources": dict(needs), "workers": list(names), "entries": len(heap)}
-            for (needs, names), heap in queues.pools.heaps.items()
+            {"resources": dict(needs), "workers": list(names), "entries": len(pool)}
+            for (needs, names), pool in queues.pools.table.items()
         ],
         "no_worker": _some(task.key for task in queues.no_worker),
         "open_workers": [worker.name for worker in queues.open],

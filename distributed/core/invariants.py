@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from distributed.core.backlog import Entry, is_live
 from distributed.core.placement import may_run
-from distributed.core.pools import Entry, is_live, requirement_of
+from distributed.core.pools import requirement_of
 from distributed.core.resources import TOLERANCE, added_up
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import (
@@ -98,8 +99,8 @@ def _entries(core: SchedulerCore) -> Iterator[Entry]:
     yield from core.queues.common
     for worker in core.queues.workers.values():
         yield from worker.queue
-    for heap in core.queues.pools.heaps.values():
-        yield from heap
+    for pool in core.queues.pools.table.values():
+        yield from pool
 
 
 def _check_needs(core: SchedulerCore) -> None:
@@ -217,17 +218,17 @@ def _check_pools(core: SchedulerCore) -> None:
     for queue in (queues.common, *(worker.queue for worker in queues.workers.values())):
         for entry in queue:
             assert not (entry[1].options.resources and is_live(entry)), entry[1]
-    assert queues.pools.heaps or not queues.pools.seekers
+    assert queues.pools.table or not queues.pools.seekers
     assert queues.pools.seekers <= set(queues.workers.values())
-    for requirement, heap in queues.pools.heaps.items():
-        assert requirement[0], heap
-        live = [entry for entry in heap if is_live(entry)]
-        for _, task in live:
+    for requirement, pool in queues.pools.table.items():
+        assert requirement[0], pool
+        first = min(filter(is_live, pool), default=None)
+        for _, task in filter(is_live, pool):
             assert requirement_of(task.options) == requirement, (task, requirement)
             assert any(may_run(task, worker) for worker in queues.workers.values()), task
-        for worker in queues.open if live and not paused else ():
-            # It would have taken one.
-            assert not (may_run(live[0][1], worker) and worker.stock.fits(requirement[0])), worker
+        if first is not None and not paused:
+            for worker in queues.open:  # which would have taken it
+                assert not (may_run(first[1], worker) and worker.stock.fits(requirement[0])), worker
 
 
 def _check_stuck(core: SchedulerCore) -> None:

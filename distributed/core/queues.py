@@ -1,17 +1,17 @@
 """Work that could start: where it queues, and which worker gets what.
 
-A ready task stands in one heap, by priority: in the queue of the worker where its inputs lie, in the
+A ready task stands in one backlog, by priority: in the queue of the worker where its inputs lie, in the
 common one if it has none, or in a pool if it asks for resources (`pools.py`). Work stays here until a
-worker has room for it (late binding), so stealing is a pop from another heap, and there is little to take
-back when a worker dies.
+worker has room for it (late binding), so stealing is a pop from another backlog, and there is little to
+take back when a worker dies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from itertools import islice
 
+from distributed.core.backlog import Backlog, is_live
 from distributed.core.placement import (
     choose,
     may_run,
@@ -21,7 +21,7 @@ from distributed.core.placement import (
     seconds_of,
     wait_seconds,
 )
-from distributed.core.pools import Entry, Pools, head, is_live
+from distributed.core.pools import Pools
 from distributed.core.recovery import Recovery
 from distributed.core.states import NO_WORKER, PROCESSING, READY, Function, Task, Worker
 from distributed.core.stuck import Stuck
@@ -49,7 +49,7 @@ class Queues:
 
     def __init__(self, first_assignment: int, recovery: Recovery) -> None:
         self.workers: dict[str, Worker] = {}
-        self.common: list[Entry] = []
+        self.common = Backlog()
         self.pools = Pools()
         self.no_worker: dict[Task, None] = {}
         self.stuck = Stuck()
@@ -76,7 +76,7 @@ class Queues:
         del self.workers[worker.id]
         self.suspend(worker)
         self.backlogged.pop(worker, None)
-        entries, worker.queue = worker.queue, []
+        entries, worker.queue = worker.queue, Backlog()
         for entry in entries:
             if is_live(entry):
                 self.push(entry[1])
@@ -99,7 +99,7 @@ class Queues:
             self.open[worker] = None
         if worker.busy <= worker.nthreads:
             self.stocked.pop(worker, None)
-        if self.pools.heaps:
+        if self.pools.table:
             self.pools.relieved(worker)
 
     # Tasks come
@@ -134,7 +134,7 @@ class Queues:
             self._push_to(choose(parcels, present, self.now), task)
         else:
             task.state = READY
-            heappush(self.common, (task.priority, task))
+            self.common.push(task)
 
     def _confine(self, task: Task) -> bool:
         """Let it run only where its stuck inputs are; false if it cannot run there."""
@@ -175,9 +175,9 @@ class Queues:
     def _push_to(self, worker: Worker | None, task: Task) -> None:
         task.state = READY
         if worker is None:
-            heappush(self.common, (task.priority, task))
+            self.common.push(task)
         else:
-            heappush(worker.queue, (task.priority, task))
+            worker.queue.push(task)
             self.backlogged[worker] = None
 
     def _set_aside(self, task: Task) -> None:
@@ -234,28 +234,28 @@ class Queues:
         function: Function | None = None
         room = 0  # for so many more of that function
         for given in range(share):
-            queue = self._best(worker)
-            if queue is None:
+            best = self._best(worker)
+            if best is None:
                 task = self._steal(worker)
                 if task is None:
                     return given > 0
             else:
-                task = queue[0][1]
+                task, queue = best
                 if not room or task.function is not function or task.deaths:
                     room, function = _room(worker, task), task.function
                     if not room:
                         self.open.pop(worker, None)
                         return given > 0
                 room -= 1
-                heappop(queue)
+                queue.pop()
                 if not queue and queue is worker.queue:
                     self.backlogged.pop(worker, None)
             self._assign_to(worker, task)
         return True
 
-    def _best(self, worker: Worker) -> list[Entry] | None:
-        """The queue whose first task is the most urgent of those for the worker."""
-        own, common = head(worker.queue), head(self.common)
+    def _best(self, worker: Worker) -> tuple[Task, Backlog] | None:
+        """The most urgent of the tasks for the worker, and the queue that it is the first of."""
+        own, common = worker.queue.head(), self.common.head()
         if own is None:
             self.backlogged.pop(worker, None)
         queue = worker.queue
@@ -265,19 +265,19 @@ class Queues:
         if seekers and worker in seekers:
             pool = self.pools.best(worker)
             if pool is not None and (own is None or pool[0] < own):
-                own, queue = pool[0], pool
-        return None if own is None else queue
+                own, queue = pool
+        return None if own is None else (own[1], queue)
 
     def _steal(self, thief: Worker) -> Task | None:
         """Take a task from another worker's queue if it can start here sooner, all moving included."""
         if thief.busy >= thief.nthreads:
             return None
         for victim in tuple(islice(self.backlogged, MAX_VICTIMS)):
-            entry = head(victim.queue)
+            entry = victim.queue.head()
             if entry is None:
                 self.backlogged.pop(victim, None)
             elif _better_at(thief, victim, entry[1], self.now) and _room(thief, entry[1]):
-                heappop(victim.queue)
+                victim.queue.pop()
                 return entry[1]
         return None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from distributed.core.audit import Account
+from distributed.core.backlog import Backlog, is_live
 from distributed.core.complaints import complaint
 from distributed.core.lifecycle import Lifecycle
-from distributed.core.pools import Entry, is_live, requirement_of
+from distributed.core.pools import requirement_of
 from distributed.core.queues import Queues
 from distributed.core.recovery import Recovery
 from distributed.core.resources import in_words
@@ -120,16 +121,16 @@ def _ready(queues: Queues, task: Task) -> str:
     return f"could start, but all workers are busy{before}"
 
 
-def _queue_of(queues: Queues, task: Task) -> tuple[list[Entry], Worker | None]:
+def _queue_of(queues: Queues, task: Task) -> tuple[Backlog, Worker | None]:
     if task.options.resources:
-        return queues.pools.heaps.get(requirement_of(task.options), []), None
+        return queues.pools.table.get(requirement_of(task.options), Backlog()), None
     for worker in queues.backlogged:
         if any(entry[1] is task and is_live(entry) for entry in worker.queue):
             return worker.queue, worker
     return queues.common, None
 
 
-def _before(queue: list[Entry], task: Task) -> str:
+def _before(queue: Backlog, task: Task) -> str:
     if len(queue) > MAX_COUNTED:
         return f": it is one of {len(queue):,} tasks in the queue"
     count = sum(entry[0] < task.priority and is_live(entry) for entry in queue)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from distributed.core.audit import Audits
+from distributed.core.backlog import Backlog
 from distributed.core.complaints import Complaints
 from distributed.core.eviction import Evictions
 from distributed.core.insight import Insight
@@ -269,7 +270,8 @@ class SchedulerCore:
             worker.out.append(Welcome(self.epoch, self.requests.files))
             return
         if worker is None:
-            worker = Worker(hello.worker, peer, self.now, hello.name, hello.address, hello.nthreads)
+            where = (hello.name, hello.address, hello.nthreads)
+            worker = Worker(hello.worker, peer, self.now, *where, Backlog())
             worker.nanny = hello.nanny
             worker.pid = hello.pid
             worker.memory_limit = hello.memory_limit

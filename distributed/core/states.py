@@ -33,10 +33,13 @@ The invariants behind these words are spelled out, and checked after every event
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from distributed.core.resources import Needs, Stock
 from distributed.messages import Message
+
+if TYPE_CHECKING:
+    from distributed.core.backlog import Backlog
 
 Peer = bytes
 
@@ -172,7 +175,7 @@ class Task:
             self.dependents = tuple([other for other in dependents if other is not task])
 
     def __lt__(self, other: Task) -> bool:
-        # Heaps hold (priority, task); two clients' orders may coincide within a priority.
+        # In a backlog two tasks may be of one priority: two clients' orders may coincide.
         return self.key < other.key
 
     def __repr__(self) -> str:
@@ -244,7 +247,14 @@ class Worker(Member):
     )
 
     def __init__(
-        self, id: str, peer: Peer, now: float, name: str, address: str, nthreads: int
+        self,
+        id: str,
+        peer: Peer,
+        now: float,
+        name: str,
+        address: str,
+        nthreads: int,
+        queue: Backlog,
     ) -> None:
         super().__init__(id, peer, now)
         self.name = name
@@ -264,9 +274,7 @@ class Worker(Member):
         self.seceded: set[int] = set()  # assignments that have given their thread back
         # Assignments with a time limit that have started, and when we were told.
         self.started: dict[int, float] = {}
-        self.queue: list[
-            tuple[tuple[float, int, int], Task]
-        ] = []  # heap: ready, its inputs lie here
+        self.queue = queue  # of what is ready, and whose inputs lie here
         self.holds: dict[Task, None] = {}
         # Keys of results that had been given up and lie here while another attempt is made here.
         self.outdated: set[str] = set()

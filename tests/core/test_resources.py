@@ -79,7 +79,7 @@ def test_it_runs_where_the_resource_is_and_not_two_at_once(env: Env) -> None:
     env.finish("W", 1)
     assert env.runs("W") == {"y": 2}
     env.finish("W", 2)
-    assert (used(env), env.core.queues.pools.heaps) == ({}, {})
+    assert (used(env), env.core.queues.pools.table) == ({}, {})
 
 
 def test_as_many_at_once_as_there_is_for(env: Env) -> None:
@@ -195,9 +195,9 @@ def test_pools_that_are_empty_go(env: Env) -> None:
     pools: Pools = env.core.queues.pools
     env.submit("C", "a", "b", "c", options=GPU)
     env.send("C", Cancel(("b", "c"), False))
-    assert len(pools.heaps) == 1
+    assert len(pools.table) == 1
     env.finish("W", 1)
-    assert (pools.heaps, pools.seekers) == ({}, set())
+    assert (pools.table, pools.seekers) == ({}, set())
 
 
 # What is taken is returned
