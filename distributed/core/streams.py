@@ -1,8 +1,9 @@
 """Bulk data as a stream of parts: cut, counted, checked, and put together again.
 
-A transfer is a list of items, each with the frames of one object. Its first part tells the layout; all
-parts carry pieces of the frames, in order, a few megabytes at a time. The sender may be at most WINDOW
-parts ahead of what the receiver has acknowledged, so that neither end has to hold more than that.
+A transfer is a list of items, each with the frames of one object. Its first part tells the layout, and
+has small objects in it; all parts carry pieces of the other frames, in order, a few megabytes at a time. The
+sender may be at most WINDOW parts ahead of what the receiver has acknowledged, so that neither end has to
+hold more than that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ PART_BYTES = 4 << 20
 WINDOW = 8
 # Small frames share a part; each is a frame of the message, which costs a microsecond or two.
 PART_PIECES = 256
+# An object of one frame up to this size is in the layout itself, as long as the layout is no longer than a
+# part: for most results there are no pieces at all.
+SMALL_BYTES = 4096
 # What one transfer may announce. An object has a frame for each large buffer that it holds.
 MAX_FRAMES = 1_000_000
 
@@ -34,8 +38,9 @@ class Outgoing:
         self.put = put
         self.credit = WINDOW
         self.unacknowledged = 0
-        self._layout: list[Any] | None = [_describe(item) for item in items]
-        self._pieces = _cut(items)
+        self._layout: list[Any] | None
+        self._layout, frames = _laid_out(items)
+        self._pieces = _cut(frames)
         self._next = next(self._pieces, None)
         self._ended = False
 
@@ -69,23 +74,31 @@ class Outgoing:
         return self._ended and not self.unacknowledged
 
 
-def _describe(item: Item) -> tuple[str, int, list[int] | str | None]:
-    key, assignment, content = item
-    if content is None or isinstance(content, str):
-        return key, assignment, content
-    frames: Sequence[Any] = content
-    return key, assignment, [memoryview(frame).nbytes for frame in frames]
-
-
-def _cut(items: Sequence[Item]) -> Iterator[memoryview]:
-    for _, _, content in items:
+def _laid_out(items: Sequence[Item]) -> tuple[list[Any], list[Any]]:
+    """The layout, and the frames that are not in it."""
+    layout: list[Any] = []
+    frames: list[Any] = []
+    room = PART_BYTES
+    for item in items:
+        key, assignment, content = item
         if content is None or isinstance(content, str):
+            layout.append(item)
             continue
-        frames: Sequence[Any] = content
-        for frame in frames:
-            view = memoryview(frame).cast("B")
-            for start in range(0, view.nbytes, PART_BYTES):
-                yield view[start : start + PART_BYTES]
+        sizes = [memoryview(frame).nbytes for frame in content]
+        if len(sizes) == 1 and sizes[0] <= SMALL_BYTES and sizes[0] <= room:
+            room -= sizes[0]
+            layout.append((key, assignment, bytes(content[0])))
+        else:
+            layout.append((key, assignment, sizes))
+            frames += content
+    return layout, frames
+
+
+def _cut(frames: Sequence[Any]) -> Iterator[memoryview]:
+    for frame in frames:
+        view = memoryview(frame).cast("B")
+        for start in range(0, view.nbytes, PART_BYTES):
+            yield view[start : start + PART_BYTES]
 
 
 class Incoming:
@@ -145,7 +158,9 @@ class Incoming:
         finished: list[Item] = []
         while self._items:
             key, assignment, sizes = self._items[0]
-            if isinstance(sizes, tuple):
+            if type(sizes) is bytes:
+                finished.append((key, assignment, [sizes]))
+            elif isinstance(sizes, tuple):
                 while len(self._frames) < len(sizes) and sizes[len(self._frames)] == 0:
                     self._frames.append(b"")
                 if len(self._frames) < len(sizes):
@@ -165,7 +180,7 @@ def _check(item: Any) -> tuple[str, int, Any]:
         raise ProtocolError("a malformed layout") from None
     if type(key) is not str or type(assignment) is not int:
         raise ProtocolError("a malformed layout")
-    if sizes is None or type(sizes) is str:
+    if sizes is None or type(sizes) in (bytes, str):
         return key, assignment, sizes
     if type(sizes) not in (tuple, list) or any(type(s) is not int or s < 0 for s in sizes):
         raise ProtocolError("a malformed layout")

@@ -61,6 +61,15 @@ def test_small_things_travel_in_one_part() -> None:
     assert transfer([("a", 0, [b"123", b"456"]), ("b", 0, None)])[1] == 1
 
 
+def test_small_things_are_in_the_layout_up_to_the_size_of_a_part() -> None:
+    outgoing = Outgoing(1, False, [("a", 0, [b"12345678"]), ("b", 0, [b"123456789"])])
+    ((part, pieces),) = outgoing.parts()
+    assert part.layout == [("a", 0, b"12345678"), ("b", 0, [9])]
+    assert [bytes(piece) for piece in pieces] == [b"123456789"]
+    arrived = Incoming().feed(part, pieces)
+    assert arrived == [("a", 0, [b"12345678"]), ("b", 0, [b"123456789"])]
+
+
 def test_the_sender_waits_for_the_receiver() -> None:
     outgoing = Outgoing(1, True, [("a", 0, [bytes(16 * (WINDOW + 3))])])
     assert len(list(outgoing.parts())) == WINDOW
