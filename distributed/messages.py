@@ -483,10 +483,10 @@ class Get(NamedTuple):
 class Part(NamedTuple):
     """A piece of the stream of frames of a request, followed by its pieces as frames.
 
-    The first part has the layout: `(key, assignment, content)`. The content is the sizes of the frames; for
-    a small object of one frame, that itself; None when the sender does not have the key; or the text of why
-    it cannot be sent. `put` tells data that the sender brings of its own accord (scatter) from the answer to
-    a `Get`.
+    The first part has the layout: `(key, assignment, content)`. The content is the sizes of the frames;
+    for a small object of one frame, that itself; None when the sender does not have the key; or the text
+    of why it cannot be sent. `put` tells data that the sender brings of its own accord (scatter) from the
+    answer to a `Get`.
     """
 
     request: int

@@ -443,7 +443,11 @@ class Worker:
 
         def arrive(key: str, value: Any, size: int) -> None:
             self._arrived[key] = value
-            self._events.append(Fetched(address, [(key, size)]))
+            last = self._events[-1] if self._events else None
+            if type(last) is Fetched and last.address == address:
+                last.items.append((key, size))
+            else:
+                self._events.append(Fetched(address, [(key, size)]))
             one_less()
 
         def on_end(error: str | None) -> None:

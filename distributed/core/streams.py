@@ -1,9 +1,9 @@
 """Bulk data as a stream of parts: cut, counted, checked, and put together again.
 
 A transfer is a list of items, each with the frames of one object. Its first part tells the layout, and
-has small objects in it; all parts carry pieces of the other frames, in order, a few megabytes at a time. The
-sender may be at most WINDOW parts ahead of what the receiver has acknowledged, so that neither end has to
-hold more than that.
+has small objects in it; all parts carry pieces of the other frames, in order, a few megabytes at a time.
+The sender may be at most WINDOW parts ahead of what the receiver has acknowledged, so that neither end
+has to hold more than that.
 """
 
 from __future__ import annotations

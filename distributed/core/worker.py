@@ -228,7 +228,7 @@ class WorkerCore:
     def waiting_for(self, key: str) -> int:
         """The assignment, the oldest, that needs this data from elsewhere; 0 if none does."""
         wanted = self.inputs.get(key)
-        return min((job.assignment for job in wanted.jobs), default=0) if wanted else 0
+        return min([job.assignment for job in wanted.jobs], default=0) if wanted else 0
 
     def reminders(self) -> list[Message]:
         """What follows a hello: a message that said it before may have been lost, or was said to another
@@ -249,20 +249,20 @@ class WorkerCore:
             self._tell(Unknown, function)
             self._out.append(Abandoned([item[0] for item in message.items]))
             return
-        ready = []
+        jobs, fresh = self.jobs, self._fresh
         for assignment, key, arguments, inputs, wanted in message.items:
-            job = self.jobs[assignment] = Job(assignment, key, function, arguments, wanted, timed)
+            job = jobs[assignment] = Job(assignment, key, function, arguments, wanted, timed)
             if inputs is None or self._gather(job, inputs):
-                ready.append(job)
-        self._execute(ready)
+                fresh[assignment] = job
 
     def _gather(self, job: Job, inputs: Iterable[Any]) -> bool:
         """Make sure that the inputs come; true if all are here."""
         job.inputs = tuple(item[0] for item in inputs)
+        users, held = self._users, self.held
         for key in job.inputs:
-            self._users[key] = self._users.get(key, 0) + 1
+            users[key] = users.get(key, 0) + 1
         for key, nbytes, addresses in inputs:
-            if key in self.held:
+            if key in held:
                 continue
             found = self.inputs.get(key) or self._want(key, nbytes, addresses)
             if found is None:
@@ -282,8 +282,9 @@ class WorkerCore:
         return found
 
     def _choose_peer(self, wanted: Input) -> None:
-        address = min(wanted.addresses, key=self._load)
-        wanted.addresses.remove(address)
+        addresses = wanted.addresses
+        address = addresses[0] if len(addresses) == 1 else min(addresses, key=self._load)
+        addresses.remove(address)
         wanted.tried.append(address)
         peer = self.peers.get(address)
         if peer is None:
@@ -304,18 +305,12 @@ class WorkerCore:
             del self.peers[peer.address]
             return
         size = 0
-        for key, wanted in tuple(peer.queue.items()):
-            if peer.open and (
-                size + wanted.nbytes > REQUEST_BYTES or len(peer.open) >= REQUEST_KEYS
-            ):
+        for key, wanted in tuple(islice(peer.queue.items(), REQUEST_KEYS)):
+            if peer.open and size + wanted.nbytes > REQUEST_BYTES:
                 break
             size += wanted.nbytes
             peer.open[key] = peer.queue.pop(key)
         self._effects.append(Fetch(peer.address, list(peer.open)))
-
-    def _execute(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            self._fresh[job.assignment] = job
 
     def _on_acquire(self, message: Acquire) -> None:
         for key, nbytes, addresses in message.items:
@@ -332,26 +327,25 @@ class WorkerCore:
 
     def _on_fetched(self, event: Fetched) -> None:
         peer = self.peers.get(event.address)
+        if peer is None:
+            return
+        kept: list[tuple[int | str, str, int]] = []
         for key, nbytes in event.items:
-            wanted = peer.open.pop(key, None) if peer is not None else None
-            if wanted is None or peer is None:
+            wanted = peer.open.pop(key, None)
+            if wanted is None:
                 continue
             peer.nbytes -= wanted.nbytes
-            if self.inputs.get(key) is wanted:
-                del self.inputs[key]
-                self._arrived(wanted, nbytes)
-
-    def _arrived(self, wanted: Input, nbytes: int) -> None:
-        if not wanted.jobs and not wanted.acquired:
-            return  # nobody waits for it any more
-        self._keep(wanted.key, wanted.key, nbytes)
-        self._tell(Holds, (wanted.key, nbytes))
-        self._execute([job for job in wanted.jobs if self._one_less_missing(job)])
-
-    @staticmethod
-    def _one_less_missing(job: Job) -> bool:
-        job.missing -= 1
-        return not job.missing
+            if self.inputs.get(key) is not wanted:
+                continue
+            del self.inputs[key]
+            if wanted.jobs or wanted.acquired:  # or nobody waits for it any more
+                kept.append((key, key, nbytes))
+            for job in wanted.jobs:
+                job.missing -= 1
+                if not job.missing:
+                    self._fresh[job.assignment] = job
+        self._keep(kept)
+        self._tell_all(Holds, [(key, nbytes) for _, key, nbytes in kept])
 
     def _on_unsendable(self, event: Unsendable) -> None:
         peer = self.peers.get(event.address)
@@ -383,27 +377,30 @@ class WorkerCore:
 
     def _on_received(self, event: Received) -> None:
         # By its number: the same data may come twice at once, if its client has asked again where to.
-        self._keep(event.assignment, event.key, event.nbytes)
+        self._keep([(event.assignment, event.key, event.nbytes)])
         self._tell(Done, (event.assignment, event.nbytes, 0, None, event.kind))
         # If nobody knows that assignment any more: what it is that lies here.
         self._tell(Holds, (event.key, event.nbytes))
 
-    def _keep(self, source: int | str, key: str, nbytes: int) -> None:
-        if key in self.held:
-            self._vouched_for.add(key)
-        self.held[key] = nbytes
-        self._freed.discard(key)
-        item = (source, key, nbytes)
+    def _keep(self, items: list[tuple[int | str, str, int]]) -> None:
+        held, freed = self.held, self._freed
+        for _, key, nbytes in items:
+            if key in held:
+                self._vouched_for.add(key)
+            held[key] = nbytes
+            freed.discard(key)
         last = self._effects[-1] if self._effects else None
         if type(last) is Keep:
-            last.items.append(item)
-        else:
-            self._effects.append(Keep([item]))
+            last.items.extend(items)
+        elif items:
+            self._effects.append(Keep(items))
 
     # Work ends
 
     def _on_completed(self, event: Completed) -> None:
         jobs = self.jobs
+        kept: list[tuple[int | str, str, int]] = []
+        done = []
         for item in event.items:
             job = jobs.pop(item[0], None)
             if job is None:
@@ -411,10 +408,12 @@ class WorkerCore:
             if job.dropped:
                 self._tell(Abandoned, item[0])
             else:
-                self._keep(item[0], job.key, item[1])
-                self._tell(Done, item)
+                kept.append((item[0], job.key, item[1]))
+                done.append(item)
             if job.inputs:
                 self._let_go(job)
+        self._keep(kept)
+        self._tell_all(Done, done)
 
     def _on_raised(self, event: Raised) -> None:
         job = self.jobs.pop(event.assignment, None)
@@ -490,13 +489,14 @@ class WorkerCore:
 
     def _let_go(self, job: Job) -> None:
         """The job does not need its inputs any more."""
+        users = self._users
         for key in job.inputs:
-            self._users[key] -= 1
-            if not self._users[key]:
-                del self._users[key]
-                if key in self._freed:
-                    self._freed.discard(key)
-                    self._delete(key)
+            count = users.pop(key) - 1
+            if count:
+                users[key] = count
+            elif key in self._freed:
+                self._freed.discard(key)
+                self._delete(key)
 
     def _on_free(self, message: Free) -> None:
         for key in message.keys:
@@ -559,11 +559,14 @@ class WorkerCore:
             self._out.append(event.answer)
 
     def _tell(self, kind: Any, item: Any) -> None:
+        self._tell_all(kind, [item])
+
+    def _tell_all(self, kind: Any, items: list[Any]) -> None:
         last = self._out[-1] if self._out else None
         if type(last) is kind:
-            last[0].append(item)  # type: ignore[index]
-        else:
-            self._out.append(kind([item]))
+            last[0].extend(items)  # type: ignore[index]
+        elif items:
+            self._out.append(kind(items))
 
 
 _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
