@@ -24,6 +24,9 @@ from distributed.transport import Frame
 # Smaller buffers are copied into the pickle: a frame of its own costs more than the copy.
 OUT_OF_BAND_BYTES = 64 << 10
 
+# Nothing is in values of these types but themselves.
+_FLAT = frozenset({int, float, complex, bool, str, bytes, bytearray, type(None)})
+
 _dumps = pickle.dumps
 unpickle = pickle.loads
 
@@ -36,6 +39,8 @@ def dumps(value: Any, out_of_band: int = OUT_OF_BAND_BYTES) -> list[Frame]:
     >>> loads(dumps({"a": 1}))
     {'a': 1}
     """
+    if type(value) in _FLAT:
+        return [_dumps(value, 5)]
     buffers: list[memoryview] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -64,6 +69,8 @@ def pickle_bytes(value: Any) -> bytes:
     >>> unpickle(pickle_bytes([1, 2]))
     [1, 2]
     """
+    if type(value) in _FLAT:
+        return _dumps(value, 5)
     return _pickle(value, None, _nothing)
 
 
@@ -123,7 +130,6 @@ class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 # Sizes -----------------------------------------------------------------------------------------
 
-_FLAT = frozenset({int, float, complex, bool, str, bytes, bytearray, type(None)})
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 # Of a longer container this many items stand for all: enough for a mean.
 SAMPLE = 20

@@ -181,9 +181,7 @@ class TaskThreads:
             function = self._functions.get(job.function)
             if function is None:
                 function = self._load(job.function)
-            if job.inputs:
-                self._check(job.inputs)
-            args, kwargs = unpack_call(job.arguments, self._values)
+            args, kwargs = self._arguments(job)
             if job.timed:
                 self._worker.announce(assignment)
             start = perf_counter_ns()
@@ -196,7 +194,15 @@ class TaskThreads:
             # Whatever it is, SystemExit too: it ends the task, not the worker.
             return Result(assignment, None, None, dump_exception(error))
 
-    def _check(self, keys: Iterable[str]) -> None:
+    def _arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not job.inputs:
+            return unpack_call(job.arguments, {})
+        kinds = set(map(type, map(self._values.__getitem__, job.inputs)))
+        if Unreadable in kinds:
+            self._blame(job.inputs)
+        return unpack_call(job.arguments, self._values)
+
+    def _blame(self, keys: Iterable[str]) -> None:
         for key in keys:
             value = self._values[key]
             if isinstance(value, Unreadable):

@@ -66,7 +66,6 @@ from distributed.messages import (
 from distributed.registry import get_client, get_worker
 from distributed.running import Running
 from distributed.serialize import dumps, loads, nbytes, pickle_bytes, unpickle
-from distributed.store import Store
 from distributed.tasks import JOIN_SECONDS, Result, TaskThreads, Unreadable, workers_here
 from distributed.tracebacks import dump_exception
 from distributed.transfer import Fetcher, Server
@@ -153,8 +152,10 @@ class Worker:
         self._poller.add(self._dealer)
         self._fetcher = Fetcher(self._context, self._poller)
         self._server = Server(self._router, self._collect, self._accept)
-        self._store = Store()
-        self._threads = TaskThreads(self, self._store.values, self._poller.wake, self._running)
+        # Results by key. Task threads read them: a dict's single operations are atomic, and what a task
+        # needs is there before the task is given to a thread.
+        self._values: dict[str, Any] = {}
+        self._threads = TaskThreads(self, self._values, self._poller.wake, self._running)
         self._core = WorkerCore(self.address.url, self._threads.take_back)
         # What other threads have for the loop: functions to call there.
         self._posted: deque[Callable[[], object]] = deque()
@@ -387,13 +388,13 @@ class Worker:
         self._threads.give(effect.jobs)
 
     def _keep(self, effect: Keep) -> None:
-        arrived, put = self._arrived, self._store.put
-        for source, key, size in effect.items:
-            put(key, arrived.pop(source), size)
+        arrived, values = self._arrived, self._values
+        for source, key, _ in effect.items:
+            values[key] = arrived.pop(source)
 
     def _delete(self, effect: Delete) -> None:
         for key in effect.keys:
-            self._store.delete(key)
+            self._values.pop(key, None)
 
     def _learn(self, effect: Learn) -> None:
         self._threads.learn(effect.function, effect.blob)
@@ -477,7 +478,7 @@ class Worker:
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
         """Turn values into frames, not in this thread."""
-        values = [(key, key in self._store.values, self._store.values.get(key)) for key in keys]
+        values = [(key, key in self._values, self._values.get(key)) for key in keys]
 
         def pickle_all() -> None:
             items: list[Item] = []

@@ -84,13 +84,14 @@ def _laid_out(items: Sequence[Item]) -> tuple[list[Any], list[Any]]:
         if content is None or isinstance(content, str):
             layout.append(item)
             continue
-        sizes = [memoryview(frame).nbytes for frame in content]
+        parts: Sequence[Any] = content
+        sizes = [memoryview(frame).nbytes for frame in parts]
         if len(sizes) == 1 and sizes[0] <= SMALL_BYTES and sizes[0] <= room:
             room -= sizes[0]
-            layout.append((key, assignment, bytes(content[0])))
+            layout.append((key, assignment, bytes(parts[0])))
         else:
             layout.append((key, assignment, sizes))
-            frames += content
+            frames += parts
     return layout, frames
 
 
