@@ -13,9 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableSequence
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from distributed.core.jobs import Job
+from distributed.core.worker import Raised
 from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable
 from distributed.keys import shown_key
@@ -38,13 +39,8 @@ logger = logging.getLogger("distributed.worker")
 _thread = threading.local()
 
 
-class Result(NamedTuple):
-    """How a task ended: a value and its report (see `core.worker.Completed`), or an exception."""
-
-    assignment: int
-    value: Any
-    report: tuple[int, int, int, bytes | None, bytes | None] | None
-    exception: bytes | None
+# How a task ended: its value and its report, an item of `Completed`; or no value, and what it has raised.
+Result = tuple[Any, "tuple[int, int, int, bytes | None, bytes | None] | Raised"]
 
 
 def current_task() -> tuple[Worker, int] | None:
@@ -189,10 +185,10 @@ class TaskThreads:
             microseconds = (perf_counter_ns() - start) // 1000
             size = nbytes(value)
             inline, kind = self._describe(value, size) if job.wanted else (None, None)
-            return Result(assignment, value, (assignment, size, microseconds, inline, kind), None)
+            return value, (assignment, size, microseconds, inline, kind)
         except BaseException as error:
             # Whatever it is, SystemExit too: it ends the task, not the worker.
-            return Result(assignment, None, None, dump_exception(error))
+            return None, Raised(assignment, dump_exception(error))
 
     def _arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not job.inputs:

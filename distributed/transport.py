@@ -24,7 +24,7 @@ import struct
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeAlias
 
 import zmq
@@ -432,7 +432,8 @@ class Poller:
     """
 
     def __init__(self, lock: AbstractContextManager[Any] | None = None) -> None:
-        self._lock = lock or nullcontext()  # without which nobody may touch the sockets
+        # Without it nobody may touch the sockets. Of no use to whoever gives none, and cheap.
+        self._lock = lock or threading.Lock()
         self._poll = select.poll()
         self._channels: dict[Channel, None] = {}
         self._owners: dict[int, tuple[Channel, bool]] = {}  # and whether it is the monitor

@@ -66,7 +66,7 @@ from distributed.messages import (
 from distributed.registry import get_client, get_worker
 from distributed.running import Running
 from distributed.serialize import dumps, loads, nbytes, pickle_bytes, unpickle
-from distributed.tasks import JOIN_SECONDS, Result, TaskThreads, Unreadable, workers_here
+from distributed.tasks import JOIN_SECONDS, TaskThreads, Unreadable, workers_here
 from distributed.tracebacks import dump_exception
 from distributed.transfer import Fetcher, Server
 from distributed.transport import (
@@ -253,10 +253,12 @@ class Worker:
     def _turn(self) -> None:
         self._poller.arm()
         busy = self._posted or self._threads.results or self._ending or self._events
-        ready = self._poller.wait(0 if busy else self._patience())
+        suspicious = self._router.suspicious
+        patience = SUSPICION_SECONDS if suspicious else TURN_SECONDS
+        ready = self._poller.wait(0 if busy else patience)
         if self._dealer in ready:
             self._hear()
-        if self._router in ready or self._router.suspicious:
+        if suspicious or self._router in ready:
             self._server.handle()
         for channel in ready:
             if self._fetcher.owns(channel):
@@ -274,9 +276,6 @@ class Worker:
                 self._heeded.pop().set()
         if self._hello_is_due:
             self._hello()
-
-    def _patience(self) -> float:
-        return SUSPICION_SECONDS if self._router.suspicious else TURN_SECONDS
 
     def _hear(self) -> None:
         for event in self._dealer.events():
@@ -411,12 +410,12 @@ class Worker:
             return
         items = []
         for _ in range(len(results)):
-            result: Result = results.popleft()
-            if result.exception is None:
-                self._arrived[result.assignment] = result.value
-                items.append(result.report)
+            value, report = results.popleft()
+            if type(report) is Raised:
+                self._events.append(report)
             else:
-                self._events.append(Raised(result.assignment, result.exception))
+                self._arrived[report[0]] = value
+                items.append(report)
         if items:
             self._events.append(Completed(items))
 
