@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.errors import SerializationError
+from distributed.iterators import repeatable
 from distributed.recipes import (
     MAX_CACHED_BYTES,
     MIN_SHIPPED_BYTES,
@@ -34,6 +35,7 @@ from distributed.recipes import (
     name_of,
     note_hidden_handle,
     pack_call,
+    pack_plain,
     unpack_call,
 )
 
@@ -521,6 +523,15 @@ def test_the_data_of_futures_is_not_searched() -> None:
     blob, _ = pack_call((Promise("a"),), {})
     data = {"a": [Promise("b")]}
     assert unpack_call(blob, data)[0][0] is data["a"]
+
+
+def test_each_place_gets_its_own_of_what_can_be_read_only_once() -> None:
+    ref = Ref("a")
+    blob = pack_plain((ref, [ref], 3), {"x": ref}, [0, 1, "x"])
+    data = {"a": repeatable(iter([1, 2]))}
+    (one, (two,), three), kwargs = unpack_call(blob, data, apart=True)
+    assert list(one) == list(two) == list(kwargs["x"]) == [1, 2]
+    assert three == 3
 
 
 def test_an_argument_that_cannot_be_pickled_is_named() -> None:
