@@ -277,20 +277,21 @@ class Connection:
 
     def wait(self, entries: Iterable[Entry], timeout: float | None, eager: bool = False) -> None:
         """Until all have ended, or with `eager` one has failed. Raises TimeoutError."""
-        pending = [entry for entry in entries if entry.status == "pending"]
-        if not pending:
+        awaited = list(entries)
+        if all(entry.status != "pending" for entry in awaited):
             return
+        # All of them: one may have failed since the caller has looked.
         waiting = Waiting(eager=eager)
-        self.handle(Await(waiting, pending))
+        self.handle(Await(waiting, awaited))
         try:
             ended = waiting.sleep(timeout)
         finally:
             if waiting.remaining:
-                self.handle(Desist(waiting, pending))
+                self.handle(Desist(waiting, awaited))
         if not ended:
-            left = sum(entry.status == "pending" for entry in pending)
+            left = sum(entry.status == "pending" for entry in awaited)
             raise TimeoutError(
-                f"{left} of {len(pending)} tasks have not ended within {round(timeout, 3):g} s"
+                f"{left} of {len(awaited)} tasks have not ended within {round(timeout, 3):g} s"
             )
 
     def call_back(self, entry: Entry, run: Callable[[], object]) -> None:

@@ -275,6 +275,8 @@ def wait_for(futures: Iterable[Future], deadline: float | None, eager: bool = Fa
     for future in futures:
         if not future.done():
             pending.setdefault(future._connection, []).append(future._entry)
+        elif eager and future.status != "finished":
+            return  # and what else is asked for may take long
     for connection, entries in pending.items():
         leave_slot()
         timeout = None if deadline is None else deadline - time.monotonic()

@@ -319,6 +319,13 @@ def test_gather_raises_as_soon_as_one_has_failed(executor: Executor, gate: str) 
         executor.gather([executor.submit(block, gate), executor.submit(div, 2, 0)])
 
 
+def test_gather_raises_what_has_failed_before(executor: Executor, gate: str) -> None:
+    failed = executor.submit(div, 4, 0)
+    wait(failed)
+    with pytest.raises(ZeroDivisionError):
+        executor.gather([executor.submit(block, gate), failed])
+
+
 def test_large_results_come_whole(executor: Executor) -> None:
     array = executor.submit(np.arange, 3_000_000)
     frame = executor.submit(lambda n: pd.DataFrame({"x": np.arange(n)}), 1_000_000)
