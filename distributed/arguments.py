@@ -9,16 +9,8 @@ from typing import Any
 
 from distributed.core.entries import Item
 from distributed.keys import wire_key
-from distributed.recipes import (
-    MAX_ARGUMENT_BYTES,
-    Function,
-    are_plain,
-    call_key,
-    fresh_key,
-    pack_call,
-    pack_plain,
-    plain_key,
-)
+from distributed.packing import MAX_ARGUMENT_BYTES, are_plain, pack_call, pack_plain
+from distributed.recipes import Function, call_key, fresh_key, plain_key
 from distributed.resources import check_resources
 
 # More would be a mistake.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.core.entries import Item
 from distributed.futures import Future
-from distributed.recipes import Handle, handles_in
+from distributed.packing import Handle, handles_in
 
 if TYPE_CHECKING:
     from distributed.executor import Executor

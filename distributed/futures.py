@@ -26,7 +26,7 @@ from distributed.errors import (
 )
 from distributed.graphs import handles_within
 from distributed.keys import shown_key, shown_text
-from distributed.recipes import Handle, note_hidden_handle
+from distributed.packing import Handle, note_hidden_handle
 from distributed.serialize import unpickle
 from distributed.tasks import current_task
 from distributed.tracebacks import load_exception

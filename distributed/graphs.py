@@ -20,20 +20,18 @@ from distributed.core.entries import Item
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN, wire_key
 from distributed.ordering import Cycle, order
-from distributed.plaincalls import PlainCall, plain_call
-from distributed.programs import Compiler, Part, references
-from distributed.recipes import (
+from distributed.packing import (
     MAX_ARGUMENT_BYTES,
-    Function,
     Handle,
     Ref,
-    fresh_key,
-    function_of,
     handles_in,
     holds_handles,
     pack_call,
     pack_plain,
 )
+from distributed.plaincalls import PlainCall, plain_call
+from distributed.programs import Compiler, Part, references
+from distributed.recipes import Function, fresh_key, function_of
 from distributed.transport import Frame
 
 # Stands before the wire key of a future inside a graph. No key that a user writes begins like this.

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from dask._task_spec import Alias, List, Task, TaskRef, _execute_subgraph, _identity_cast
 
-from distributed.recipes import PLAIN, Ref
+from distributed.keys import PLAIN
+from distributed.packing import Ref
 
 # What dask takes for a name, if a node is called so.
 _NAMES = frozenset({int, float, bool, str, tuple})

@@ -29,7 +29,8 @@ from dask._task_spec import (
 
 from distributed.iterators import fresh, repeatable
 from distributed.keys import PLAIN
-from distributed.recipes import Function, Handle, function_of
+from distributed.packing import Handle
+from distributed.recipes import Function, function_of
 from distributed.serialize import pickle_function
 
 
@@ -229,7 +230,7 @@ class Compiler:
         return local[outkey]
 
     def single_call(self, result: Part) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
-        """If it comes down to one call, with arguments that `recipes.py` can pack: its function and
+        """If it comes down to one call, with arguments that `packing.py` can pack: its function and
         arguments. None if it does not."""
         if result != -1 or len(self.steps) != 1 or not self.simple:
             return None

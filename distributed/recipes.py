@@ -1,8 +1,7 @@
-"""Calls to bytes, and the keys that name them.
+"""Functions to bytes, and the keys that name calls.
 
-The arguments of a call are pickled with a `Ref` in place of every future in them; the worker puts the
-data in. Two calls have one key exactly if they are calls of one function with equal arguments, in
-whatever process they are made. This is the client's share of the hot path.
+Two calls have one key exactly if they are calls of one function with equal arguments, in whatever process
+they are made. This is a part of the client's share of the hot path.
 """
 
 from __future__ import annotations
@@ -11,13 +10,11 @@ import itertools
 import marshal
 import operator
 import os
-import pickle
 import re
 import sys
-import threading
 import types
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -25,10 +22,9 @@ from typing import Any, NamedTuple
 from dask.base import tokenize
 
 from distributed.errors import SerializationError
-from distributed.iterators import fresh
 from distributed.keys import PLAIN
-from distributed.serialize import dumps, pickle_bytes, pickle_function
-from distributed.transport import Frame
+from distributed.packing import CONTAINERS, Handle, are_plain, holds_handles
+from distributed.serialize import pickle_bytes, pickle_function
 
 # In names of functions, as part of a key: a hash follows after a dash.
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.]+")
@@ -37,31 +33,6 @@ MAX_NAME = 50
 MAX_CACHED_FUNCTIONS = 1000
 # Larger ones are not: a function that carries data along would keep it alive.
 MAX_CACHED_BYTES = 1 << 20
-# Arguments travel through the scheduler, to which they are a burden. Data that may travel by itself does
-# so from this size on; for less the two more messages would cost more than they save.
-MIN_SHIPPED_BYTES = 1 << 20
-MAX_ARGUMENT_BYTES = 256 << 20
-# Where futures are looked for, and replaced.
-_CONTAINERS = (list, tuple, dict, set, frozenset)
-
-
-class Handle:
-    """What a future is to this module: something that stands for the result of a key."""
-
-    __slots__ = ()
-    wire: str
-
-
-class Ref(Handle):
-    """Stands for the result of a key in pickled arguments."""
-
-    __slots__ = ("wire",)
-
-    def __init__(self, wire: str) -> None:
-        self.wire = wire
-
-    def __reduce__(self) -> tuple[type[Ref], tuple[str]]:
-        return Ref, (self.wire,)
 
 
 # Functions -------------------------------------------------------------------------------------
@@ -246,14 +217,6 @@ def call_key(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any
     return f"{function.name}-{digest}"
 
 
-def are_plain(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether the arguments are nothing but plain values: most are, and need much less then."""
-    for arg in args:
-        if type(arg) not in PLAIN:
-            return False
-    return not kwargs or PLAIN.issuperset(map(type, kwargs.values()))
-
-
 def plain_key(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """`call_key` for plain arguments."""
     parts: Any = (function.id, args)
@@ -290,7 +253,7 @@ def _canonical_parts(kind: type, value: Any, memo: dict[int, Any]) -> Any:
     special = _SPECIAL.get(kind)
     if special is not None:
         return special(value, memo)
-    if kind in _CONTAINERS or (isinstance(value, _CONTAINERS) and holds_handles(value)):
+    if kind in CONTAINERS or (isinstance(value, CONTAINERS) and holds_handles(value)):
         return kind.__module__, kind.__qualname__, _digest_container(value, memo)
     return "token", _token(value)
 
@@ -412,248 +375,3 @@ os.register_at_fork(after_in_child=_renew_prefix)
 
 def _fresh_digest() -> str:
     return f"{_prefix}{next(_counter):012x}"
-
-
-# Arguments -------------------------------------------------------------------------------------
-
-_hidden = threading.local()
-
-
-def note_hidden_handle(wire: str) -> None:
-    """Called when a future is pickled: if that happens while arguments are packed, it was hidden in
-    an object, and its data has to live until the call has run."""
-    found = getattr(_hidden, "wires", None)
-    if found is not None:
-        found[wire] = None
-
-
-def holds_handles(value: Any) -> bool:
-    """Whether there is a future anywhere in nested lists, tuples, dicts and sets."""
-    return next(handles_in(value), None) is not None
-
-
-def handles_in(value: Any) -> Iterator[Handle]:
-    """The futures in nested lists, tuples, dicts and sets."""
-    stack = [value]
-    seen: set[int] = set()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Handle):
-            yield item
-        elif isinstance(item, _CONTAINERS) and id(item) not in seen:
-            seen.add(id(item))
-            items = item.values() if isinstance(item, dict) else item
-            if not PLAIN.issuperset(map(type, items)):
-                stack.extend(items)
-
-
-class WithData(NamedTuple):
-    """A pickle whose large buffers travel by themselves, as the data of these keys."""
-
-    head: bytes
-    wires: tuple[str, ...]
-
-
-def pack_call(
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    ship: Callable[[Frame], str] | None = None,
-) -> tuple[bytes, tuple[str, ...] | None]:
-    """The arguments as bytes, and the keys of the futures in them (None if there are none).
-
-    With `ship` large buffers are left out: it takes one, and returns the key under which it will be there.
-
-    Raises SerializationError that names the argument.
-    """
-    if are_plain(args, kwargs):
-        return pack_plain(args, kwargs, ()), None
-    found: dict[str, None] = {}
-    outer = getattr(_hidden, "wires", None)
-    _hidden.wires = found
-    try:
-        if ship is not None:
-            args = tuple(map(_compact, args))
-        packed = _packed(args, kwargs, found)
-        blob = pickle_bytes(packed) if ship is None else _with_data(packed, found, ship)
-    except SerializationError as error:
-        raise _blame(args, kwargs) or error from error
-    finally:
-        _hidden.wires = outer
-    return blob, tuple(found) or None
-
-
-def _compact(value: Any) -> Any:
-    """A view of a part of a large array as an array of its own: only such have a buffer to leave out."""
-    flags = getattr(value, "flags", None)
-    if flags is None or getattr(flags, "forc", True) or value.nbytes < MIN_SHIPPED_BYTES:
-        return value
-    return value.copy()
-
-
-def _with_data(packed: Any, found: dict[str, None], ship: Callable[[Frame], str]) -> bytes:
-    head, *buffers = dumps(packed, MIN_SHIPPED_BYTES)
-    if not buffers:
-        return bytes(head)
-    wires = tuple(map(ship, buffers))
-    found.update(dict.fromkeys(wires))
-    return pickle.dumps(WithData(bytes(head), wires), 5)
-
-
-def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, None]) -> Any:
-    """What `unpack_call` takes apart."""
-    replace = Replacer(Handle, lambda handle: _ref(handle, found))
-    changed: list[int | str] = []
-    new_args = list(args)
-    new_kwargs = dict(kwargs)
-    groups: Any = ((new_args, enumerate(args)), (new_kwargs, kwargs.items()))
-    for group, items in groups:
-        for place, arg in items:
-            if type(arg) in PLAIN:
-                continue
-            if isinstance(arg, Handle):
-                group[place] = _ref(arg, found)
-            elif isinstance(arg, _CONTAINERS) and holds_handles(arg):
-                group[place] = replace(arg)
-            else:
-                continue
-            changed.append(place)
-    return _form(new_args, new_kwargs, changed)
-
-
-def _form(args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int | str]) -> Any:
-    """A tuple of positional arguments. Or a list of those and the others, and then the places of what is to
-    become data: of arguments that are a key, of one that is a list of keys, of those with a Ref somewhere.
-
-    A Ref in a pickle costs both sides ten times what a key costs. So it is used only where it takes
-    something to be told from the user's own values, or where values may be shared by several arguments.
-    """
-    if not (kwargs or changed):
-        return tuple(args)
-    args, kwargs = list(args), dict(kwargs)
-    ones: list[int | str] = []
-    mixed: list[int | str] = []
-    for place in changed:
-        group: Any = kwargs if type(place) is str else args
-        if type(group[place]) is Ref:
-            group[place] = group[place].wire
-            ones.append(place)
-        else:
-            mixed.append(place)
-    if len(mixed) == 1:
-        group = kwargs if type(mixed[0]) is str else args
-        values = group[mixed[0]]
-        if type(values) is list and set(map(type, values)) == {Ref}:
-            group[mixed[0]] = [ref.wire for ref in values]
-            return [args, kwargs, ones, mixed, ()]
-    return [args, kwargs, ones, (), mixed]
-
-
-def pack_plain(
-    args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int | str]
-) -> bytes:
-    """The bytes of `pack_call` for arguments that are nothing but plain values and lists of them, and have
-    Refs in place of futures already, in those that are `changed`."""
-    return pickle.dumps(_form(args, kwargs, changed), 5)
-
-
-def _ref(handle: Handle, found: dict[str, None]) -> Ref:
-    found[handle.wire] = None
-    return handle if type(handle) is Ref else Ref(handle.wire)
-
-
-def _blame(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> SerializationError | None:
-    """Find the argument that cannot be pickled."""
-    named = [(f"argument {number}", arg) for number, arg in enumerate(args, 1)]
-    named += [(f"argument {name!r}", arg) for name, arg in kwargs.items()]
-    replace = Replacer(Handle, lambda handle: Ref(handle.wire))
-    for name, arg in named:
-        try:
-            pickle_bytes(replace(arg))
-        except SerializationError as error:
-            return SerializationError(f"{name} cannot be sent to a worker: {error}")
-    return None
-
-
-def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments, positional and by keyword, with data in place of futures.
-
-    >>> blob, _ = pack_call((1, [2]), {"x": 3})
-    >>> unpack_call(blob, {})
-    ((1, [2]), {'x': 3})
-    """
-    packed = pickle.loads(blob)
-    if type(packed) is WithData:
-        packed = pickle.loads(packed.head, buffers=[data[wire] for wire in packed.wires])
-    if type(packed) is tuple:
-        return packed, {}
-    args, kwargs, ones, lists, mixed = packed
-    for place in ones:
-        group = kwargs if type(place) is str else args
-        group[place] = fresh(data[group[place]])
-    for place in lists:
-        group = kwargs if type(place) is str else args
-        group[place] = [fresh(data[wire]) for wire in group[place]]
-    if mixed:
-        fill = Replacer(Ref, lambda ref: fresh(data[ref.wire]))
-        for place in mixed:
-            group = kwargs if type(place) is str else args
-            group[place] = fill(group[place])
-    return tuple(args), kwargs
-
-
-class Replacer:
-    """Puts something else in place of each future in a value. Containers without any are left as they
-    are; what two of them share, their copies share."""
-
-    def __init__(self, kind: type[Any], change: Callable[[Any], Any]) -> None:
-        self._kind = kind
-        self._change = change
-        self._done: dict[int, Any] = {}
-
-    def __call__(self, value: Any) -> Any:
-        if isinstance(value, self._kind):
-            return self._change(value)
-        try:
-            return self._replaced(value)
-        except RecursionError:
-            raise SerializationError(
-                "it has futures, and contains itself or is nested too deeply to replace them"
-            ) from None
-
-    def _replaced(self, value: Any) -> Any:
-        if isinstance(value, self._kind):
-            return self._change(value)
-        if not isinstance(value, _CONTAINERS):
-            return value
-        known = self._done.get(id(value))
-        if known is None:
-            known = self._done[id(value)] = self._rebuilt(value)
-        return known
-
-    def _rebuilt(self, value: Any) -> Any:
-        old = value.values() if isinstance(value, dict) else value
-        if PLAIN.issuperset(map(type, old)):
-            return value
-        items = [self._replaced(item) for item in old]
-        if all(map(operator.is_, items, old)):
-            return value
-        if isinstance(value, dict):
-            return _like(value, dict(zip(value, items, strict=True)))
-        return _remade(type(value), items)
-
-
-def _remade(kind: type[Any], items: list[Any]) -> Any:
-    try:
-        return kind(*items) if hasattr(kind, "_fields") else kind(items)
-    except Exception as error:
-        raise SerializationError(
-            f"a {kind.__qualname__} cannot be made with other things than futures in it: {error!r}"
-        ) from error
-
-
-def _like(value: dict[Any, Any], items: dict[Any, Any]) -> Any:
-    if type(value) is dict:
-        return items
-    copy = value.copy()
-    copy.update(items)
-    return copy

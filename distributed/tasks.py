@@ -20,7 +20,7 @@ from distributed.core.worker import Raised
 from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable
 from distributed.keys import shown_key
-from distributed.recipes import unpack_call
+from distributed.packing import unpack_call
 from distributed.running import Running
 from distributed.serialize import nbytes, pickle_bytes, unpickle
 from distributed.tracebacks import dump_exception

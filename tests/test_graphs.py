@@ -28,7 +28,7 @@ from distributed.errors import SerializationError
 from distributed.graphs import GraphCalls
 from distributed.iterators import repeatable
 from distributed.keys import shown_key
-from distributed.recipes import Handle, unpack_call
+from distributed.packing import Handle, unpack_call
 from distributed.serialize import unpickle
 from distributed.transport import Frame
 

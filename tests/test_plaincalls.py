@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from dask._task_spec import Alias, DataNode, List, Task, TaskRef, Tuple
 
+from distributed.packing import Ref, pack_call, pack_plain
 from distributed.plaincalls import PlainCall, plain_call
-from distributed.recipes import Ref, pack_call, pack_plain
 
 NAMES = {"x", ("y", 0), 7}
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from dask._task_spec import Alias, DataNode, Dict, GraphNode, List, Set, Task, TaskRef, Tuple
 
+from distributed.packing import Handle, Ref
 from distributed.programs import Compiler, Constant, Nested, Program, Step, references
-from distributed.recipes import Handle, Ref, function_of
+from distributed.recipes import function_of
 from distributed.serialize import unpickle
 
 X, Y = TaskRef("x"), TaskRef("y")

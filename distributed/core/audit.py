@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from distributed.core.lifecycle import append
+from distributed.core.outgoing import append
 from distributed.core.reports import Reports
 from distributed.core.states import PROCESSING, Peer, Task, Worker
 from distributed.core.story import Story

@@ -1,7 +1,7 @@
 """Every change of a task's state: the task table and the rules of `states.py` put into motion.
 
 Nothing here recurses: graphs may be a million tasks deep. Nothing here knows of messages that come
-in; what goes out is appended to the `out` of the clients and workers concerned, in order.
+in; what goes out is appended to the `out` of the clients and workers concerned, in order (`outgoing.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from distributed.core.outgoing import (
+    add_finished,
+    append,
+    drop_assignment,
+    free,
+    report_error,
+    report_finished,
+)
 from distributed.core.queues import Queues
 from distributed.core.resources import needs_of
 from distributed.core.states import (
@@ -26,7 +34,6 @@ from distributed.core.states import (
     Client,
     Error,
     Function,
-    Member,
     Options,
     Task,
     Worker,
@@ -34,9 +41,6 @@ from distributed.core.states import (
 from distributed.messages import (
     Drop,
     Ended,
-    Failed,
-    Finished,
-    Free,
     Pending,
     Submit,
     Unload,
@@ -344,7 +348,7 @@ class Lifecycle:
         if task.wanters:
             item = (task.key, nbytes, value, kind)
             for client in task.wanters:
-                _add_finished(client, worker.address, item)
+                add_finished(client, worker.address, item)
         elif not task.users:
             idle.append(task)
         if idle:
@@ -623,57 +627,3 @@ def _drop_wanter(task: Task, client: Client) -> None:
         task.wanters = ()
     else:
         task.wanters = tuple([wanter for wanter in task.wanters if wanter is not client])
-
-
-# What goes out: an item joins the message before it if that is of the same kind.
-
-
-def append(member: Member, kind: Any, item: Any) -> None:
-    """Add the item to the member's messages of a kind that holds nothing but a list."""
-    last = member.out[-1] if member.out else None
-    if type(last) is kind:
-        last[0].append(item)  # type: ignore[index]
-    else:
-        member.out.append(kind([item]))
-
-
-def _add_finished(client: Client, address: str, item: tuple[Any, ...]) -> None:
-    last = client.out[-1] if client.out else None
-    if type(last) is Finished and last.address == address:
-        last.items.append(item)  # type: ignore[union-attr]
-    else:
-        client.out.append(Finished(address, [item]))
-
-
-def report_finished(client: Client, task: Task) -> None:
-    _add_finished(client, task.holders[0].address, (task.key, task.nbytes, None, None))
-
-
-def report_error(client: Client, task: Task) -> None:
-    assert task.error is not None
-    how, what = task.error
-    if how == "raised":
-        append(client, Failed, (task.key, what))
-    else:
-        append(client, Ended, (task.key, how, what))
-
-
-def free(worker: Worker, key: str) -> None:
-    append(worker, Free, key)
-
-
-def drop_assignment(task: Task) -> None:
-    """Tell the worker to give up; the assignment stays in its books until it answers. Scattered data that
-    still comes is reported by its key, too, and freed then."""
-    worker = task.worker
-    task.worker = None
-    if worker is None:
-        return  # it has reported, or died
-    if task.function is None:
-        del worker.incoming[task.assignment]
-        return
-    worker.assigned[task.assignment] = task.key
-    append(worker, Drop, task.assignment)
-    if task.key in worker.outdated:
-        worker.outdated.discard(task.key)
-        free(worker, task.key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from distributed.core.lifecycle import Lifecycle, free
+from distributed.core.lifecycle import Lifecycle
+from distributed.core.outgoing import free
 from distributed.core.requests import Requests
 from distributed.core.states import ACTIVE, MEMORY, PROCESSING, RELEASED, Task, Worker
 from distributed.messages import (

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
-from distributed.core.lifecycle import Lifecycle, append, drop_assignment
+from distributed.core.lifecycle import Lifecycle
+from distributed.core.outgoing import append, drop_assignment
 from distributed.core.queries import QUERIES
 from distributed.core.states import DEFAULT_OPTIONS, MEMORY, PROCESSING, Client, Task, Worker
 from distributed.messages import (

@@ -14,14 +14,10 @@ from distributed.core.backlog import Backlog
 from distributed.core.complaints import Complaints
 from distributed.core.eviction import Evictions
 from distributed.core.insight import Insight
-from distributed.core.lifecycle import (
-    Lifecycle,
-    append,
-    report_error,
-    report_finished,
-)
+from distributed.core.lifecycle import Lifecycle
 from distributed.core.locks import Locks
 from distributed.core.members import DOOMED, Members
+from distributed.core.outgoing import append, report_error, report_finished
 from distributed.core.patience import (
     CLIENT_GRACE_SECONDS,
     LOCK_SECONDS,

@@ -25,7 +25,7 @@ from distributed import (
     SerializationError,
     wait,
 )
-from distributed.recipes import MIN_SHIPPED_BYTES
+from distributed.packing import MIN_SHIPPED_BYTES
 from tests.support import block, wait_until
 
 
