@@ -90,14 +90,14 @@ def head(results: Results) -> list[str]:
 def text(results: Results) -> str:
     """For a terminal."""
     table, notes = figures(results)
-    parts = [head(results), _aligned(table), notes]
+    parts = [head(results), aligned(table), notes]
     for other in (factors(results), verdicts(results)):
         if len(other) > 1 and len(other[0]) > 1:
-            parts.append(_aligned(other))
+            parts.append(aligned(other))
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _aligned(table: Table) -> list[str]:
+def aligned(table: Table) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [_line(row, widths, str.rjust).rstrip() for row in table]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -24,6 +25,8 @@ class Ours(System):
             **{f"zero-{count}": partial(zero.measure, count) for count in (2, 16, 64)},
         }
         self.gather(self.map(inc, range(-10 * WORKERS, 0)))
+        self.scheduler_pid = self._cluster.scheduler_pid
+        self.worker_pids = list(self._executor.run(os.getpid).values())
 
     def submit(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self._executor.submit(func, *args, **kwargs)
@@ -50,7 +53,7 @@ class Ours(System):
             return executor.submit(func, *args).result()
 
     def memory(self) -> dict[str, int]:
-        return {"scheduler": peak_memory(self._cluster.scheduler_pid), **super().memory()}
+        return {"scheduler": peak_memory(self.scheduler_pid), **super().memory()}
 
     def close(self) -> None:
         self._executor.close()
