@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from distributed.core.answers import Answers
-from distributed.core.client import ClientCore
+from distributed.core.client import ClientCore, Tell
 from distributed.core.jobs import Job
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.locks import Locks
@@ -24,7 +24,7 @@ from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import PROCESSING, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.core.worker import WorkerCore
-from distributed.messages import Died
+from distributed.messages import Died, Submit
 from tests.sim.run import run
 
 MAX_SEEDS = 200
@@ -68,7 +68,14 @@ def double_decrement() -> Replaced:
 
 def no_resubmit() -> Replaced:
     """After a reconnect the client says hello and submits nothing."""
-    return ClientCore, "_resubmit", lambda core, entries, more: None
+
+    def on_connected(core: ClientCore, event: Any) -> None:
+        _on_connected(core, event)
+        for effect in core._effects:
+            if isinstance(effect, Tell):
+                effect.batch[:] = [said for said in effect.batch if type(said) is not Submit]
+
+    return ClientCore, "_on_connected", on_connected
 
 
 def lost_requeue() -> Replaced:
@@ -238,6 +245,7 @@ def blamed_bystanders() -> Replaced:
 _finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
 _lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
 _leave, _init = Queues.leave, SchedulerCore.__init__
+_on_connected = ClientCore._on_connected
 _on_dropped, _on_pending = ClientCore._on_dropped, ClientCore._on_pending
 _on_died = SchedulerCore._on_died
 _locks_init, _fits = Locks.__init__, Stock.fits
