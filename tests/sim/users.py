@@ -183,7 +183,7 @@ class User:
     def _calls(self, specs: list[Spec], wanted: frozenset[str]) -> list[Calls]:
         """In one part or, sometimes, several."""
         cuts = sorted(self.random.sample(range(len(specs)), min(2, len(specs) - 1)))
-        if self.random.random() < 0.7:
+        if self.random.random() < 0.8:
             cuts = []
         graph = self.world.random.random() if cuts else None
         ahead = bool(cuts) and self.random.random() < 0.5
