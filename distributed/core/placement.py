@@ -28,15 +28,6 @@ def seconds_of(function: Function | None) -> float:
     return function.seconds
 
 
-def move_seconds(task: Task, worker: Worker) -> float:
-    """To bring the inputs that the worker does not hold."""
-    seconds = 0.0
-    for dependency in task.dependencies:
-        if worker not in dependency.holders:
-            seconds += FETCH_SECONDS + dependency.nbytes / BYTES_PER_SECOND
-    return seconds
-
-
 def wait_seconds(worker: Worker, now: float) -> float:
     """Until a thread of the worker is free for one more task."""
     ahead = worker.busy + len(worker.queue) - worker.nthreads + 1
@@ -62,6 +53,15 @@ def parcels_of(task: Task) -> Parcels:
     return found
 
 
+def move_seconds(parcels: Parcels, worker: Worker) -> float:
+    """To bring those that the worker does not hold."""
+    total = 0.0
+    for holders, seconds in parcels.items():
+        if worker not in holders:
+            total += seconds
+    return total
+
+
 def near(parcels: Parcels) -> dict[Worker, None]:
     """The workers that hold at least one input, at most MAX_CANDIDATES of each and about as many in all."""
     found: dict[Worker, None] = {}
@@ -79,10 +79,7 @@ def choose(parcels: Parcels, candidates: Iterable[Worker], now: float) -> Worker
     best: Worker | None = None
     best_cost: tuple[float, float, float, str] | None = None
     for worker in candidates:
-        moving = 0.0
-        for holders, seconds in parcels.items():
-            if worker not in holders:
-                moving += seconds
+        moving = move_seconds(parcels, worker)
         # Inputs are fetched while the task waits, so the longer counts.
         start = max(moving, wait_seconds(worker, now))
         cost = (start, moving, worker.busy / worker.nthreads, worker.id)

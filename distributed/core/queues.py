@@ -424,7 +424,7 @@ def _better_at(thief: Worker, victim: Worker, task: Task, now: float) -> bool:
     return (
         may_run(task, thief)
         and thief.stock.fits(task.options.resources)
-        and move_seconds(task, thief) < wait_seconds(victim, now)
+        and move_seconds(parcels_of(task), thief) < wait_seconds(victim, now)
     )
 
 
