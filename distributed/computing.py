@@ -51,17 +51,15 @@ def _submit_parts(executor: Executor, graph: GraphCalls, needed: list[Future]) -
     """Futures of what is wanted. Each part is sent as soon as it is packed. What it depends on is `needed`
     until all is known."""
     made: list[Future] = []
-    begun = None
     try:
         for calls, used, data in graph:
             needed += borrow(executor, used.values())
             needed += _send(executor, data)
             made += [Future(entry, executor) for entry in executor._connection.submit(calls)]
-            begun = calls.graph if calls.more else None
-    finally:
-        if begun is not None:
-            # What has been sent is not needed by anything.
-            executor._connection.handle(Calls({}, [], graph=begun))
+    except BaseException:
+        # What has been sent is not needed by anything.
+        executor._connection.handle(Calls({}, [], graph=graph))
+        raise
     return made
 
 

@@ -107,7 +107,11 @@ class GraphCalls:
         packed = self._graph.packed
         # With the last part all is complete, and need not be listed.
         ahead, complete = self._frontier.move(part) if self._frontier and more else ((), ())
-        return self._packer.take(more, [packed[n] for n in ahead], [packed[n] for n in complete])
+        ahead_keys = tuple([packed[name] for name in ahead])
+        complete_keys = tuple([packed[name] for name in complete])
+        blobs, groups, futures, data = self._packer.take()
+        calls = Calls(blobs, groups, more, ahead_keys, complete_keys, self)
+        return GraphPart(calls, futures, data)
 
     @property
     def wires(self) -> dict[Any, str]:
@@ -386,15 +390,14 @@ class _Frontier:
         """The names of those tasks in the part that something after it needs; and of those in parts before
         it that nothing after it needs any more. What is wanted is kept anyway."""
         left, wanted = self._left, self._wanted
-        own = {vertex.name for vertex in part}
+        own = dict.fromkeys([vertex.name for vertex in part])
         complete = []
         for vertex in part:
             for name in vertex.inputs:
                 left[name] -= 1
                 if not left[name] and name not in own and name not in wanted:
                     complete.append(name)
-        names = [vertex.name for vertex in part]
-        return [name for name in names if left[name] and name not in wanted], complete
+        return [name for name in own if left[name] and name not in wanted], complete
 
 
 # Packing ---------------------------------------------------------------------------------------
@@ -567,9 +570,8 @@ class _Packer:
         """Whether what has been added is a message of a size that the scheduler likes."""
         return self._count - self._taken >= MESSAGE_TASKS or self._bytes >= MESSAGE_BYTES
 
-    def take(self, more: bool, ahead: list[str], complete: list[str]) -> GraphPart:
-        """What was added since the last time."""
-        calls = Calls(self._blobs, self._groups, more, tuple(ahead), tuple(complete), self)
-        part = GraphPart(calls, self._futures, self._data)
+    def take(self) -> tuple[dict[str, bytes], list[Any], dict[str, Handle], dict[str, Frame]]:
+        """What was added since the last time: functions, groups, and what else is in a part."""
+        taken = self._blobs, self._groups, self._futures, self._data
         self._begin()
-        return part
+        return taken
