@@ -56,9 +56,8 @@ def main() -> None:
                 start += size
                 rounds.append(measure(system, name, size, start))
             start += size
-            *spent, figure = [median(values) for values in zip(*rounds, strict=True)][
-                : len(ROLES) + 1
-            ]
+            medians = [median(values) for values in zip(*rounds, strict=True)]
+            spent, figure = medians[: len(ROLES)], medians[len(ROLES)]
             row = next(iter(workload.rows.values()))
             title = row.title.format(size=f"{size:,}")
             cells = [f"{cost:.1f}" for cost in (*spent, sum(spent))]

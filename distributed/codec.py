@@ -162,8 +162,7 @@ def _classes(hint: Any) -> tuple[type, ...]:
 
 
 _FIELD_TYPES = [_field_types(kind) for kind in MESSAGES]
-
-
+# What stands before the fields of a message.
 _HEADS: dict[Any, tuple[int]] = {kind: (code,) for kind, code in CODES.items()}
 
 
