@@ -66,6 +66,17 @@ class Recovery:
                 del self.unclaimed[key]
         self.at_work = {key: at for key, at in self.at_work.items() if at[0] is not worker}
 
+    def go_on(self, worker: Worker, assignment: int, key: str) -> tuple[Worker, int] | None:
+        """The worker goes on with the assignment. If another is at the same, the later assignment counts:
+        the earlier had been called off, and word of that was lost. Returns the one that is to be dropped."""
+        here, other = (worker, assignment), self.at_work.get(key)
+        if other is not None and other[0].assigned.get(other[1]) != key:
+            other = None
+        elif other is not None and other[1] > assignment:
+            here, other = other, here
+        self.at_work[key] = here
+        return other
+
     def is_at(self, worker: Worker, assignment: int, key: str) -> bool:
         """Whether the worker may go on with the assignment, although nobody has asked for it yet."""
         return self.at_work.get(key) == (worker, assignment)

@@ -312,7 +312,9 @@ class SchedulerCore:
         if not recovery.is_under_way or (task is not None and task.state in (MEMORY, PROCESSING)):
             append(worker, Drop, assignment)
             return
-        recovery.at_work[key] = (worker, assignment)
+        superseded = recovery.go_on(worker, assignment, key)
+        if superseded is not None:
+            append(superseded[0], Drop, superseded[1])
         if task is not None and task.state is READY:
             self.queues.push(task)
 

@@ -313,6 +313,23 @@ def test_one_of_two_that_run_the_same_is_given_up(env: Env) -> None:
     assert env.items("W2", Drop) == [8]
 
 
+@pytest.mark.parametrize("later_first", [False, True])
+def test_of_two_that_are_at_what_nobody_has_asked_for_the_later_assignment_counts(
+    env: Env, later_first: bool
+) -> None:
+    hellos = [("W1", (7, "x")), ("W2", (8, "x"))]
+    for worker, assigned in reversed(hellos) if later_first else hellos:
+        env.worker(worker, assigned=(assigned,), epoch=OLD)
+    assert env.items("W1", Drop) == [7]
+    env.client("C", "x", epoch=OLD)
+    env.submit("C", "x")
+    assert env.state("x") == "processing"
+    over(env)
+    assert env.items("W2", Drop) == []
+    env.finish("W2", 8)
+    assert env.finished("C") == ["x"]
+
+
 def test_work_that_nobody_asks_for_is_given_up_in_the_end(env: Env) -> None:
     env.worker("W", assigned=((7, "x"),), epoch=OLD)
     assert env.items("W", Drop) == []
