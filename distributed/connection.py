@@ -361,7 +361,7 @@ class Connection:
         found: dict[str, list[Frame] | str | None] = {}
 
         def get(address: str, keys: list[str], end: Callable[[str | None], object]) -> None:
-            self._fetcher.get(address, keys, found.__setitem__, end)
+            self._fetcher.get(address, keys, found.update, end)
 
         transfers = [(get, address, keys) for address, keys in places.items()]
         self._transfer(transfers, deadline)

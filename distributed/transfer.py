@@ -40,7 +40,7 @@ SILENCE_SECONDS = 30.0
 logger = logging.getLogger("distributed.transfer")
 
 Frames = list[Frame]
-OnItem = Callable[[str, "Frames | str | None"], object]
+OnItems = Callable[[dict[str, "Frames | str | None"]], object]
 OnEnd = Callable[["str | None"], object]
 
 
@@ -53,12 +53,13 @@ class Fetcher:
         self._links: dict[str, _Link] = {}
         self._by_channel: dict[Channel, _Link] = {}
 
-    def get(self, address: str, keys: Sequence[str], on_item: OnItem, on_end: OnEnd) -> None:
-        """`on_item(key, frames)` for each: None in place of the frames if the worker does not have it,
-        a text if it cannot be sent. Then `on_end(None)`; `on_end(reason)` if the connection fails."""
+    def get(self, address: str, keys: Sequence[str], on_items: OnItems, on_end: OnEnd) -> None:
+        """`on_items({key: frames})` with those that have come: None in place of the frames if the worker
+        does not have it, a text if it cannot be sent. When all have come `on_end(None)`; `on_end(reason)`
+        if the connection fails."""
         link = self._reach(address, on_end)
         if link is not None:
-            link.get(keys, on_item, on_end)
+            link.get(keys, on_items, on_end)
 
     def put(self, address: str, items: Sequence[tuple[str, int, Frames]], on_end: OnEnd) -> None:
         """Bring (key, assignment, frames). Ends once the worker has taken all of it."""
@@ -113,9 +114,9 @@ class Fetcher:
 class _Getting:
     """A request whose answer is coming in."""
 
-    def __init__(self, on_item: OnItem, on_end: OnEnd) -> None:
+    def __init__(self, on_items: OnItems, on_end: OnEnd) -> None:
         self.incoming = Incoming()
-        self.on_item = on_item
+        self.on_items = on_items
         self.on_end = on_end
 
 
@@ -139,8 +140,8 @@ class _Link:
         self._waiting: list[Callable[[], None]] = []  # until there is a connection
         self._last_request = 0
 
-    def get(self, keys: Sequence[str], on_item: OnItem, on_end: OnEnd) -> None:
-        request = self._open(_Getting(on_item, on_end))
+    def get(self, keys: Sequence[str], on_items: OnItems, on_end: OnEnd) -> None:
+        request = self._open(_Getting(on_items, on_end))
         self._when_connected(lambda: self._say(Get(request, list(keys))))
 
     def put(self, items: Sequence[Item], on_end: OnEnd) -> None:
@@ -199,8 +200,9 @@ class _Link:
             raise ProtocolError(f"{type(message).__name__} does not belong here")
 
     def _take(self, getting: _Getting, part: Part, pieces: Sequence[Any]) -> None:
-        for key, _, frames in getting.incoming.feed(part, pieces):
-            getting.on_item(key, frames)  # type: ignore[arg-type]
+        items = getting.incoming.feed(part, pieces)
+        if items:
+            getting.on_items({key: frames for key, _, frames in items})  # type: ignore[misc]
         if getting.incoming.ended:
             del self.requests[part.request]
             getting.on_end(None)

@@ -99,6 +99,11 @@ STOPPED, DISMISSED, START_AGAIN = "stopped", "dismissed", "start again"
 
 logger = logging.getLogger("distributed.worker")
 
+# Data from elsewhere: its key, its frames, and the assignment that waits for it, if any.
+Pickled = tuple[str, "Sequence[Frame]", int]
+# Its key, its value, and the size of that.
+Unpickled = tuple[str, Any, int]
+
 # The last two are looked for here by dask and others.
 __all__ = ["DISMISSED", "START_AGAIN", "STOPPED", "Worker", "get_client", "get_worker"]
 
@@ -423,7 +428,7 @@ class Worker:
 
     def _fetch(self, effect: Fetch) -> None:
         address = effect.address
-        left = 1  # values that are being unpickled, and the end of the transfer
+        left = 1  # parts that are being unpickled, and the end of the transfer
 
         def one_less() -> None:
             nonlocal left
@@ -431,23 +436,23 @@ class Worker:
             if not left:
                 self._events.append(FetchEnded(address))
 
-        def on_item(key: str, frames: Sequence[Frame] | str | None) -> None:
+        def on_items(items: dict[str, list[Frame] | str | None]) -> None:
             nonlocal left
-            if isinstance(frames, list):
+            pickled: list[Pickled] = []
+            for key, frames in items.items():
+                if isinstance(frames, list):
+                    # To read it may end this process: then that is what the task comes to.
+                    pickled.append((key, frames, self._core.waiting_for(key)))
+                elif isinstance(frames, str):
+                    self._events.append(Unsendable(address, key, frames))
+            if pickled:
                 left += 1
-                # To read it may end this process: then that is what the task comes to.
-                task = self._core.waiting_for(key)
-                self._pickling.put(lambda: self._unpickle(key, frames, arrive, task))
-            elif isinstance(frames, str):
-                self._events.append(Unsendable(address, key, frames))
+                self._pickling.put(lambda: self._unpickle(pickled, arrive))
 
-        def arrive(key: str, value: Any, size: int) -> None:
-            self._arrived[key] = value
-            last = self._events[-1] if self._events else None
-            if type(last) is Fetched and last.address == address:
-                last.items.append((key, size))
-            else:
-                self._events.append(Fetched(address, [(key, size)]))
+        def arrive(values: list[Unpickled]) -> None:
+            for key, value, _ in values:
+                self._arrived[key] = value
+            self._events.append(Fetched(address, [(key, size) for key, _, size in values]))
             one_less()
 
         def on_end(error: str | None) -> None:
@@ -455,25 +460,23 @@ class Worker:
                 logger.info("fetching from %s has failed: %s", address, error)
             one_less()
 
-        self._fetcher.get(address, effect.keys, on_item, on_end)
+        self._fetcher.get(address, effect.keys, on_items, on_end)
 
     def _unpickle(
-        self,
-        key: str,
-        frames: Sequence[Frame],
-        arrive: Callable[[str, Any, int], None],
-        assignment: int = 0,
+        self, items: Sequence[Pickled], arrive: Callable[[list[Unpickled]], None]
     ) -> None:
         running, slot = self._unpickling_for
-        running[slot] = assignment
-        try:
-            value = repeatable(loads(frames))
-        except BaseException as error:
-            # The task that wants it fails with this, where it looks the value up.
-            value = Unreadable(key, error)
-        size = nbytes(value)
+        values: list[Unpickled] = []
+        for key, frames, assignment in items:
+            running[slot] = assignment
+            try:
+                value = repeatable(loads(frames))
+            except BaseException as error:
+                # The task that wants it fails with this, where it looks the value up.
+                value = Unreadable(key, error)
+            values.append((key, value, nbytes(value)))
         running[slot] = 0
-        self._post(lambda: arrive(key, value, size))
+        self._post(lambda: arrive(values))
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
         """Turn values into frames, not in this thread."""
@@ -490,12 +493,13 @@ class Worker:
         self._pickling.put(pickle_all)
 
     def _accept(self, key: str, assignment: int, frames: Sequence[Frame]) -> None:
-        def arrive(key: str, value: Any, size: int) -> None:
+        def arrive(values: list[Unpickled]) -> None:
+            ((_, value, size),) = values
             self._arrived[assignment] = value
             kind = self._threads.pickled_type(type(value))
             self._events.append(Received(key, assignment, size, kind))
 
-        self._pickling.put(lambda: self._unpickle(key, frames, arrive))
+        self._pickling.put(lambda: self._unpickle([(key, frames, 0)], arrive))
 
     def _run_pickling(self) -> None:
         while True:

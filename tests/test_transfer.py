@@ -40,7 +40,7 @@ class Pair:
         reply([(key, 0, self.data.get(key)) for key in keys])
 
     def get(self, *keys: str, address: str = "") -> None:
-        self.fetcher.get(address or self.address, keys, self.items.__setitem__, self.ends.append)
+        self.fetcher.get(address or self.address, keys, self.items.update, self.ends.append)
 
     def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds

@@ -68,7 +68,7 @@ class Recovery:
 
     def go_on(self, worker: Worker, assignment: int, key: str) -> tuple[Worker, int] | None:
         """The worker goes on with the assignment. If another is at the same, the later assignment counts:
-        the earlier had been called off, and word of that was lost. Returns the one that is to be dropped."""
+        the earlier had been called off, and word of that was lost. Returns the one to drop."""
         here, other = (worker, assignment), self.at_work.get(key)
         if other is not None and other[0].assigned.get(other[1]) != key:
             other = None

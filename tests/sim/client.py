@@ -198,7 +198,7 @@ class Client(Process):
             lambda: self._fetcher.get(
                 address,
                 [key],
-                found.__setitem__,
+                found.update,
                 lambda error: self.soon(lambda: end(address, found.get(key))),
             )
         )

@@ -348,7 +348,7 @@ class Worker(Process):
 
     def _fetch(self, effect: Fetch) -> None:
         address = effect.address
-        left = 1  # values that are being unpickled, and the end of the transfer
+        left = 1  # parts that are being unpickled, and the end of the transfer
 
         def one_less() -> None:
             nonlocal left
@@ -356,24 +356,29 @@ class Worker(Process):
             if not left:
                 self.events.append(FetchEnded(address))
 
-        def on_item(key: str, frames: Any) -> None:
+        def on_items(items: dict[str, Any]) -> None:
             nonlocal left
-            if isinstance(frames, list):
+            values = {}
+            for key, frames in items.items():
+                if isinstance(frames, list):
+                    values[key] = unpacked(frames[0])
+                elif isinstance(frames, str):
+                    self.events.append(Unsendable(address, key, frames))
+            if values:
                 left += 1
-                self.soon(lambda: self.post(lambda: arrive(key, unpacked(frames[0]))))
-            elif isinstance(frames, str):
-                self.events.append(Unsendable(address, key, frames))
+                self.soon(lambda: self.post(lambda: arrive(values)))
 
-        def arrive(key: str, value: int) -> None:
-            self._arrived[key] = value
-            self.events.append(Fetched(address, [(key, self.book.specs[key].nbytes)]))
+        def arrive(values: dict[str, int]) -> None:
+            self._arrived.update(values)
+            sizes = [(key, self.book.specs[key].nbytes) for key in values]
+            self.events.append(Fetched(address, sizes))
             one_less()
 
         def on_end(error: str | None) -> None:
             one_less()
             self.wake()
 
-        self._fetcher.get(address, effect.keys, on_item, on_end)
+        self._fetcher.get(address, effect.keys, on_items, on_end)
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
         values = [(key, self.values.get(key)) for key in keys]
