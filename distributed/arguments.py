@@ -26,9 +26,7 @@ def call_item(
     order: int = 0,
 ) -> Item:
     plain = are_plain(args, kwargs)
-    arguments, dependencies = (
-        (pack_plain(args, kwargs, ()), None) if plain else pack_call(args, kwargs)
-    )
+    arguments, dependencies = (pack_plain(args, kwargs), None) if plain else pack_call(args, kwargs)
     if len(arguments) > MAX_ARGUMENT_BYTES:
         raise ValueError(
             f"the arguments of {function.name} take {len(arguments):,} bytes, more than the limit of "

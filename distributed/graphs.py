@@ -27,7 +27,6 @@ from distributed.packing import (
     handles_in,
     holds_handles,
     pack_call,
-    pack_plain,
 )
 from distributed.plaincalls import PlainCall, plain_call
 from distributed.programs import Compiler, Part, references
@@ -238,24 +237,35 @@ class _Graph:
         """The nodes that the names depend on, themselves included, and what each needs: names of other
         nodes, or of futures."""
         found: dict[Any, list[Any]] = {}
+        others: set[Any] = set()  # met on the way, that are no nodes, or only stand for one
         stack = list(names)
         while stack:
             name = stack.pop()
-            if name in found:
+            if name in found or name in others:
                 continue
             call = self.call(name)
             if call is not None:
-                inputs = dict.fromkeys([self.resolve(other, name) for other in call.refs])
+                inputs = list(call.names)
             else:
                 node = self.node(name)
-                if node is None:
+                if node is None or isinstance(node, Alias):
+                    others.add(name)
+                    stack += () if node is None else (self.resolve(name),)
                     continue
                 if isinstance(node, DataNode):
                     self.data.append(name)
-                inputs = dict.fromkeys([self.resolve(other, name) for other in references(node)])
-            found[name] = list(inputs)
+                inputs = list(dict.fromkeys(references(node)))
+            found[name] = inputs
             stack += inputs
-        return found
+        return self._without(others, found) if others else found
+
+    def _without(self, others: set[Any], needed: dict[Any, list[Any]]) -> dict[Any, list[Any]]:
+        """The same, but what stands behind these names in place of them."""
+        for name, inputs in needed.items():
+            if not others.isdisjoint(inputs):
+                behind = [self.resolve(i, name) if i in others else i for i in inputs]
+                needed[name] = list(dict.fromkeys(behind))
+        return needed
 
 
 def handles_within(node: Any) -> Iterator[Handle]:
@@ -285,13 +295,16 @@ def _namesake(node: Any, name: Any) -> Handle | None:
 # Fewer tasks -----------------------------------------------------------------------------------
 
 
-class _Vertex(NamedTuple):
+class _Vertex:
     """One task to be, with the name of the last of the nodes of which it is made. Each node only feeds the
     next; `inputs` are what the first one needs."""
 
-    name: Any
-    names: list[Any]
-    inputs: list[Any]
+    __slots__ = ("inputs", "name", "names")
+
+    def __init__(self, name: Any, names: list[Any], inputs: list[Any]) -> None:
+        self.name = name
+        self.names = names
+        self.inputs = inputs
 
 
 def _fuse(
@@ -402,6 +415,9 @@ class _Frontier:
 
 # Packing ---------------------------------------------------------------------------------------
 
+# As in `Calls`: the id of the function, options, whether they are wanted, items.
+_Group = tuple[str, "Options | None", bool, "list[Item]"]
+
 
 class _Scope:
     """What a name means to a task: what was compiled with it, or a result, or data that goes along.
@@ -454,14 +470,14 @@ class _Packer:
         """A new part."""
         self._taken = self._count
         self._bytes = 0
-        self._blobs: dict[str, bytes] = {}
-        self._groups: list[tuple[str, Options | None, bool, list[Item]]] = []
+        self._added: list[tuple[Function, Options | None, bool, Item]] = []
         self._futures: dict[str, Handle] = {}
         self._data: dict[str, Frame] = {}
 
     def add(self, vertex: _Vertex, wanted: bool) -> None:
-        name = vertex.name
-        key = self._shown.get(name, name)
+        key = name = vertex.name
+        if self._shown:
+            key = self._shown.get(name, name)
         try:
             function, arguments, inputs = self._pack(vertex)
         except SerializationError as error:
@@ -481,8 +497,9 @@ class _Packer:
         wire = self._graph.packed[name] = wire_key(key, digest)
         self._known.add(wire)
         item = (wire, arguments, inputs, self._count)
-        self._append(function, self._options(name), wanted, item)
+        self._added.append((function, self._options(name), wanted, item))
         self._count += 1
+        self._bytes += len(arguments)
 
     def _add_apart(self, vertex: _Vertex, wanted: bool) -> None:
         """The nodes of a chain as tasks of their own: together they have too much data."""
@@ -490,26 +507,30 @@ class _Packer:
             self.add(_Vertex(name, [name], []), wanted and name == vertex.name)
 
     def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
-        call = self._graph.call(vertex.name)
-        if call is not None and len(vertex.names) == 1 and self._bind(call):
-            function = self._functions.get(id(call.func)) or self._learn(call.func)
-            inputs = tuple(dict.fromkeys([ref.wire for ref in call.refs.values()])) or None
-            return function, pack_plain(call.args, call.kwargs, call.changed), inputs
-        return self._compile(vertex)
+        call = self._graph.call(vertex.name) if len(vertex.names) == 1 else None
+        wires = self._wires_of(call.names) if call is not None else None
+        if call is None or wires is None:
+            return self._compile(vertex)
+        function = self._functions.get(id(call.func)) or self._learn(call.func)
+        inputs = tuple(dict.fromkeys(wires.values())) if wires else None
+        return function, call.pack(wires), inputs
 
-    def _bind(self, call: PlainCall) -> bool:
-        """Put the keys on the wire into the references of a call. False if one is to data that goes along
-        with it."""
+    def _wires_of(self, names: Iterable[Any]) -> dict[Any, str] | None:
+        """The keys on the wire that these stand for. None if one is data that goes along with its users."""
         graph = self._graph
-        for name, ref in call.refs.items():
-            wire = graph.packed.get(name)
+        packed = graph.packed
+        try:
+            return {name: packed[name] for name in names}
+        except KeyError:
+            pass  # there are aliases or futures among them, or data
+        wires = {}
+        for name in names:
+            target = graph.resolve(name)
+            wire = packed.get(target) or graph.wires.get(target)
             if wire is None:
-                target = graph.resolve(name)
-                wire = graph.packed.get(target) or graph.wires.get(target)
-                if wire is None:
-                    return False
-            ref.wire = wire
-        return True
+                return None
+            wires[name] = wire
+        return wires
 
     def _compile(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
         compiler = Compiler()
@@ -551,27 +572,36 @@ class _Packer:
         function = self._functions[id(func)] = function_of(func)
         return function
 
-    def _append(
-        self, function: Function, options: Options | None, wanted: bool, item: Item
-    ) -> None:
-        """Dependencies come before dependents, so only neighbours can share a group."""
-        self._bytes += len(item[1])
-        groups = self._groups
-        if groups:
-            id, known, is_wanted, items = groups[-1]
-            if id == function.id and known == options and is_wanted is wanted:
-                items.append(item)
-                return
-        self._blobs[function.id] = function.blob
-        groups.append((function.id, options, wanted, [item]))
-
     @property
     def is_full(self) -> bool:
         """Whether what has been added is a message of a size that the scheduler likes."""
         return self._count - self._taken >= MESSAGE_TASKS or self._bytes >= MESSAGE_BYTES
 
-    def take(self) -> tuple[dict[str, bytes], list[Any], dict[str, Handle], dict[str, Frame]]:
+    def take(self) -> tuple[dict[str, bytes], list[_Group], dict[str, Handle], dict[str, Frame]]:
         """What was added since the last time: functions, groups, and what else is in a part."""
-        taken = self._blobs, self._groups, self._futures, self._data
+        blobs = {function.id: function.blob for function, *_ in self._added}
+        taken = blobs, self._grouped(), self._futures, self._data
         self._begin()
         return taken
+
+    def _grouped(self) -> list[_Group]:
+        """Tasks of one function share a group, which costs less than a group for each, if they are of one
+        level: then none of them needs another."""
+        levels: dict[str, int] = {}
+        groups: dict[tuple[int, str, bool], list[_Group]] = {}
+        for function, options, wanted, item in self._added:
+            wire, _, inputs, _ = item
+            level = 0
+            if inputs:
+                level = 1 + max([levels.get(other, -1) for other in inputs])
+            levels[wire] = level
+            like = groups.get((level, function.id, wanted))
+            if like is None:
+                like = groups[level, function.id, wanted] = []
+            for group in like:
+                if group[1] == options:
+                    group[3].append(item)
+                    break
+            else:
+                like.append((function.id, options, wanted, [item]))
+        return list(chain.from_iterable([groups[like] for like in sorted(groups)]))

@@ -35,7 +35,10 @@ def order(inputs: Inputs, wanted: Iterable[Any]) -> list[Any]:
     """
     names = list(inputs)
     number = {name: place for place, name in enumerate(names)}
-    needs = [[number[other] for other in _neighbours_first(inputs[name])] for name in names]
+    ordered = [
+        _neighbours_first(needed) if len(needed) > 1 else needed for needed in inputs.values()
+    ]
+    needs = [[number[other] for other in needed] for needed in ordered]
     users: Links = [[] for _ in names]
     for place, needed in enumerate(needs):
         for other in needed:
@@ -52,8 +55,6 @@ def order(inputs: Inputs, wanted: Iterable[Any]) -> list[Any]:
 
 def _neighbours_first(names: Sequence[Any]) -> Sequence[Any]:
     """Sorted, if possible: keys that differ little, as ("x", 1) and ("x", 2), often need the same."""
-    if len(names) < 2:
-        return names
     try:
         return sorted(names)
     except TypeError:

@@ -103,7 +103,7 @@ def pack_call(
     Raises SerializationError that names the argument.
     """
     if are_plain(args, kwargs):
-        return pack_plain(args, kwargs, ()), None
+        return pack_plain(args, kwargs), None
     found: dict[str, None] = {}
     outer = getattr(_hidden, "wires", None)
     _hidden.wires = found
@@ -159,13 +159,11 @@ def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, N
 
 def _form(args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int | str]) -> Any:
     """A tuple of positional arguments. Or a list of those and the others, and then the places of what is to
-    become data: of arguments that are a key, of one that is a list of keys, of those with a Ref somewhere.
+    become data: of arguments that are a key, of those that are a list of keys, of those with a Ref within.
 
     A Ref in a pickle costs both sides ten times what a key costs. So it is used only where it takes
     something to be told from the user's own values, or where values may be shared by several arguments.
     """
-    if not (kwargs or changed):
-        return tuple(args)
     args, kwargs = list(args), dict(kwargs)
     ones: list[int | str] = []
     mixed: list[int | str] = []
@@ -181,16 +179,32 @@ def _form(args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int 
         values = group[mixed[0]]
         if type(values) is list and set(map(type, values)) == {Ref}:
             group[mixed[0]] = [ref.wire for ref in values]
-            return [args, kwargs, ones, mixed, ()]
-    return [args, kwargs, ones, (), mixed]
+            return _laid_out(args, kwargs, ones, mixed, ())
+    return _laid_out(args, kwargs, ones, (), mixed)
+
+
+def _laid_out(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    ones: Sequence[int | str],
+    lists: Sequence[int | str],
+    mixed: Sequence[int | str],
+) -> Any:
+    if kwargs or ones or lists or mixed:
+        return [list(args), kwargs, tuple(ones), tuple(lists), tuple(mixed)]
+    return tuple(args)
 
 
 def pack_plain(
-    args: Sequence[Any], kwargs: Mapping[str, Any], changed: Sequence[int | str]
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    ones: Sequence[int | str] = (),
+    lists: Sequence[int | str] = (),
+    mixed: Sequence[int | str] = (),
 ) -> bytes:
     """The bytes of `pack_call` for arguments that are nothing but plain values and lists of them, and have
-    Refs in place of futures already, in those that are `changed`."""
-    return pickle.dumps(_form(args, kwargs, changed), 5)
+    keys and Refs in place of futures already, in the places that `_form` describes."""
+    return pickle.dumps(_laid_out(args, kwargs, ones, lists, mixed), 5)
 
 
 def _ref(handle: Handle, found: dict[str, None]) -> Ref:

@@ -8,38 +8,67 @@ What counts as a plain call here means to dask what it means here; all that is i
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Container
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from dask._task_spec import Alias, List, Task, TaskRef, _execute_subgraph, _identity_cast
 
 from distributed.keys import PLAIN
-from distributed.packing import Ref
+from distributed.packing import Ref, holds_handles, pack_plain
 
 # What dask takes for a name, if a node is called so.
 _NAMES = frozenset({int, float, bool, str, tuple})
+# What stands for a name in a dask Task.
+_MARKS = frozenset({TaskRef, Alias})
 
 
-class PlainCall(NamedTuple):
-    """`refs` are in the arguments for the names of other nodes, each for all uses of its name, without
-    the keys on the wire: those are not known yet. `changed` are the arguments that have some."""
+Place = int | str
 
-    func: Callable[..., Any]
-    args: list[Any]
-    kwargs: dict[str, Any]
-    changed: list[int | str]
-    refs: dict[Any, Ref]
+
+class PlainCall:
+    """It needs the nodes of these `names`. They stand in its arguments in place of data: as an argument
+    itself (those in the places `ones`), or as the items of one that is a list (`lists`). Where there is
+    something else beside them (`mixed`) one of the `refs` stands for each, the same for all its uses there.
+    """
+
+    __slots__ = ("args", "func", "kwargs", "lists", "mixed", "names", "ones", "refs")
+
+    def __init__(self, func: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+        self.names: dict[Any, None] = {}
+        self.ones: list[Place] = []
+        self.lists: list[Place] = []
+        self.mixed: list[Place] = []
+        self.refs: dict[Any, Ref] = {}
+
+    def pack(self, wires: Mapping[Any, str]) -> bytes:
+        """The arguments as by `pack_call`, with these keys in place of names. To be called once: they are
+        changed in place."""
+        args, kwargs = self.args, self.kwargs
+        if not self.names:
+            return pack_plain(args, kwargs)
+        for place in self.ones:
+            group: Any = kwargs if type(place) is str else args
+            group[place] = wires[group[place]]
+        for place in self.lists:
+            group = kwargs if type(place) is str else args
+            group[place] = [wires[name] for name in group[place]]
+        for name, ref in self.refs.items():
+            ref.wire = wires[name]
+        return pack_plain(args, kwargs, self.ones, self.lists, self.mixed)
 
 
 class _NotPlain(Exception):
     pass
 
 
-def plain_call(value: Any, names: Container[Any]) -> PlainCall | None:
+def plain_call(value: Any, names: set[Any]) -> PlainCall | None:
     """The call that stands for a node of a graph whose nodes have these names; None if it is not plain.
 
-    >>> plain_call((pow, "x", 2), {"x"}).args[1:]
-    [2]
+    >>> plain_call((pow, "x", 2), {"x"}).names
+    {'x': None}
     >>> plain_call((pow, (pow, 2, 3), 2), {"x"})
     """
     try:
@@ -54,34 +83,39 @@ def plain_call(value: Any, names: Container[Any]) -> PlainCall | None:
     return None
 
 
-def _written_call(value: tuple[Any, ...], names: Container[Any]) -> PlainCall:
+def _written_call(value: tuple[Any, ...], names: set[Any]) -> PlainCall:
     func, *args = value
-    refs: dict[Any, Ref] = {}
-    changed: list[int | str] = []
+    call = PlainCall(func, args, {})
     for place, arg in enumerate(args):
         kind = type(arg)
-        # Most are plain values: looked at here, for a call costs as much as all else that is done for one.
-        if kind in PLAIN and not (kind in _NAMES and arg in names):
+        if kind in _NAMES and arg in names:
+            call.ones.append(place)
+            call.names[arg] = None
+        elif kind in PLAIN:
             continue
-        found = _written(arg, names, refs)
-        if found is not arg:
-            args[place] = found
-            changed.append(place)
-    return PlainCall(func, args, {}, changed, refs)
+        elif kind is list and _are_names(arg, names):
+            call.lists.append(place)
+            call.names.update(dict.fromkeys(arg))
+        else:
+            args[place] = _written(arg, names, call.refs)
+            if args[place] is not arg:
+                call.mixed.append(place)
+    if call.refs:
+        call.names.update(dict.fromkeys(call.refs))
+    return call
 
 
-def _made_call(task: Task) -> PlainCall:
-    refs: dict[Any, Ref] = {}
-    args = [_made(arg, refs) for arg in task.args]
-    kwargs = {name: _made(arg, refs) for name, arg in task.kwargs.items()}
-    changed: list[int | str] = []
-    if refs:
-        changed += [place for place, arg in enumerate(task.args) if args[place] is not arg]
-        changed += [name for name, arg in task.kwargs.items() if kwargs[name] is not arg]
-    return PlainCall(task.func, args, kwargs, changed, refs)
+def _are_names(items: list[Any], names: set[Any]) -> bool:
+    """Whether they are nothing but names, and there are some."""
+    if not items or not _NAMES.issuperset(map(type, items)):
+        return False
+    try:
+        return names.issuperset(items)
+    except TypeError:
+        return False  # as above
 
 
-def _written(value: Any, names: Container[Any], refs: dict[Any, Ref]) -> Any:
+def _written(value: Any, names: set[Any], refs: dict[Any, Ref]) -> Any:
     """An argument of a call that is written as a tuple. Lists are looked into; a tuple, too, that is
     neither a name nor a call itself."""
     kind = type(value)
@@ -95,15 +129,48 @@ def _written(value: Any, names: Container[Any], refs: dict[Any, Ref]) -> Any:
     raise _NotPlain
 
 
+def _made_call(task: Task) -> PlainCall:
+    call = PlainCall(task.func, list(task.args), dict(task.kwargs))
+    for place, arg in enumerate(task.args):
+        if type(arg) not in PLAIN:
+            call.args[place] = _made_argument(place, arg, call)
+    for name, arg in task.kwargs.items():
+        call.kwargs[name] = _made_argument(name, arg, call)
+    if call.refs:
+        call.names.update(dict.fromkeys(call.refs))
+    return call
+
+
+def _made_argument(place: Place, arg: Any, call: PlainCall) -> Any:
+    """What stands in place of an argument of a dask Task. Only what is marked is a name."""
+    kind = type(arg)
+    if kind is TaskRef or kind is Alias:
+        name = _marked(arg)
+        call.ones.append(place)
+        call.names[name] = None
+        return name
+    if kind is List and arg.args and _MARKS.issuperset(map(type, arg.args)):
+        names = list(map(_marked, arg.args))
+        call.lists.append(place)
+        call.names.update(dict.fromkeys(names))
+        return names
+    made = _made(arg, call.refs)
+    if made is not arg and holds_handles(made):
+        call.mixed.append(place)
+    return made
+
+
+def _marked(value: Any) -> Any:
+    return value.key if type(value) is TaskRef else value.target
+
+
 def _made(value: Any, refs: dict[Any, Ref]) -> Any:
-    """An argument of a dask Task. Only what is marked is a name."""
     kind = type(value)
     if kind in PLAIN:
         return value
-    if kind is TaskRef:
-        return refs.get(value.key) or _refer(value.key, refs)
-    if kind is Alias:
-        return refs.get(value.target) or _refer(value.target, refs)
+    if kind in _MARKS:
+        name = _marked(value)
+        return refs.get(name) or _refer(name, refs)
     if kind is List:
         return [_made(item, refs) for item in value.args]
     if (kind is list or kind is tuple) and PLAIN.issuperset(map(type, value)):

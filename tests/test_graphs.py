@@ -633,6 +633,22 @@ def test_large_graphs_are_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     assert values_of(found, ["sum"]) == [sum(range(1, 96))]
 
 
+def test_tasks_of_one_function_that_do_not_need_each_other_share_a_group() -> None:
+    """However they alternate with those of others."""
+    dsk: dict[Any, Any] = {("x", n): (inc, n) for n in range(32)}
+    for height in range(1, 6):
+        for n in range(32 >> height):
+            below = "x" if height == 1 else height - 1
+            dsk[height, n] = (add, (below, 2 * n), (below, 2 * n + 1))
+    found = graph_calls(dsk, (5, 0), lambda key: {"priority": 1} if key == (1, 3) else None)
+    (calls,) = found.calls
+    assert [len(items) for *_, items in calls.groups] == [32, 15, 1, 8, 4, 2, 1]
+    assert [options for _, options, *_ in calls.groups].count({"priority": 1}) == 1
+    assert values_of(found, [(5, 0)]) == [sum(range(1, 33))]
+    in_order = sorted(items_of(found.calls), key=lambda item: item[3])
+    assert [shown_key(item[0]) for item in in_order[:3]] == [("x", 0), ("x", 1), (1, 0)]
+
+
 def test_what_needs_nothing_more_than_has_been_sent_is_said_to_be_complete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

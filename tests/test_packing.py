@@ -139,7 +139,7 @@ def test_the_data_of_futures_is_not_searched() -> None:
 
 def test_each_place_gets_its_own_of_what_can_be_read_only_once() -> None:
     ref = Ref("a")
-    blob = pack_plain((ref, [ref], 3), {"x": (ref,)}, [0, 1, "x"])
+    blob = pack_plain(["a", [ref], 3], {"x": (ref,)}, [0], (), [1, "x"])
     data = {"a": repeatable(iter([1, 2]))}
     (one, (two,), three), kwargs = unpack_call(blob, data)
     assert list(one) == list(two) == list(kwargs["x"][0]) == [1, 2]
