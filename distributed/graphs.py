@@ -515,8 +515,10 @@ class _Packer:
         inputs = tuple(dict.fromkeys(wires.values())) if wires else None
         return function, call.pack(wires), inputs
 
-    def _wires_of(self, names: Iterable[Any]) -> dict[Any, str] | None:
+    def _wires_of(self, names: Mapping[Any, None]) -> dict[Any, str] | None:
         """The keys on the wire that these stand for. None if one is data that goes along with its users."""
+        if not names:
+            return {}
         graph = self._graph
         packed = graph.packed
         try:
