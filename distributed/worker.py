@@ -427,14 +427,14 @@ class Worker:
     # Data
 
     def _fetch(self, effect: Fetch) -> None:
-        address = effect.address
+        request, address = effect.request, effect.address
         left = 1  # parts that are being unpickled, and the end of the transfer
 
         def one_less() -> None:
             nonlocal left
             left -= 1
             if not left:
-                self._events.append(FetchEnded(address))
+                self._events.append(FetchEnded(request))
 
         def on_items(items: dict[str, list[Frame] | str | None]) -> None:
             nonlocal left
@@ -444,7 +444,7 @@ class Worker:
                     # To read it may end this process: then that is what the task comes to.
                     pickled.append((key, frames, self._core.waiting_for(key)))
                 elif isinstance(frames, str):
-                    self._events.append(Unsendable(address, key, frames))
+                    self._events.append(Unsendable(request, key, frames))
             if pickled:
                 left += 1
                 self._pickling.put(lambda: self._unpickle(pickled, arrive))
@@ -452,7 +452,7 @@ class Worker:
         def arrive(values: list[Unpickled]) -> None:
             for key, value, _ in values:
                 self._arrived[key] = value
-            self._events.append(Fetched(address, [(key, size) for key, _, size in values]))
+            self._events.append(Fetched(request, [(key, size) for key, _, size in values]))
             one_less()
 
         def on_end(error: str | None) -> None:

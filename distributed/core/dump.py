@@ -181,7 +181,7 @@ def describe_worker_core(core: WorkerCore) -> dict[str, Any]:
                 "key": wanted.key,
                 "nbytes": wanted.nbytes,
                 "from": wanted.peer.address if wanted.peer is not None else None,
-                "under_way": wanted.peer is not None and wanted.key in wanted.peer.open,
+                "under_way": wanted.peer is not None and wanted.key not in wanted.peer.queue,
                 "tried": wanted.tried,
                 "jobs": len(wanted.jobs),
             }

@@ -63,10 +63,22 @@ class Input:
 class Peer:
     """Another worker, from which inputs come."""
 
-    __slots__ = ("address", "nbytes", "open", "queue")
+    __slots__ = ("address", "nbytes", "queue", "requests")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.queue: dict[str, Input] = {}
-        self.open: dict[str, Input] = {}  # of the request that is under way
-        self.nbytes = 0  # of both
+        self.requests: list[Request] = []  # that are open, the oldest first
+        self.nbytes = 0  # of what stands in the queue, and of what is still to come
+
+
+class Request:
+    """Inputs that a peer has been asked for."""
+
+    __slots__ = ("inputs", "nbytes", "number", "peer")
+
+    def __init__(self, number: int, peer: Peer, inputs: dict[str, Input], nbytes: int) -> None:
+        self.number = number
+        self.peer = peer
+        self.inputs = inputs  # that have not come yet
+        self.nbytes = nbytes  # of all, come or not: values are taken in until the request has ended

@@ -9,8 +9,10 @@ has it, so that it never runs after it was given up nor is given up while it run
 
 An `Input` is a key that some job waits for. It is fetched from one of the workers that hold it; if that
 fails from another, and when none is left all jobs that wait for it are given back to the scheduler, which
-knows more. A peer may have it and be unable to send it; that is told too, lest it be computed again. Of
-each peer only one request is open at a time; what is wanted meanwhile goes with the next.
+knows more. A peer may have it and be unable to send it; that is told too, lest it be computed again. To
+each peer two requests may be open, so that one is answered there while what has come of the other is taken
+in here; what is wanted meanwhile goes with the next. A request has a number, and ends for itself: what has
+not come by the end of its own request does not come, whatever another may still bring.
 
 A job with a time limit says so before it starts: its thread waits until the scheduler has been told, for
 once the task runs it may keep the interpreter lock, and nothing more is said here.
@@ -25,7 +27,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from distributed.core.answers import Answers
-from distributed.core.jobs import Input, Job, Peer
+from distributed.core.jobs import Input, Job, Peer, Request
 from distributed.core.loaded import Loaded
 from distributed.messages import (
     AUDIT_KEYS,
@@ -53,9 +55,13 @@ from distributed.messages import (
     Unload,
 )
 
-# What one request to a peer may ask for: enough to keep the connection busy, little enough that the
-# tasks whose inputs come first can start while others are still on their way.
-REQUEST_BYTES = 64 << 20
+# What may be on its way from a peer: enough to keep the connection busy, little enough that it can be held
+# beside all else. Only what is larger by itself comes all the same, alone.
+UNDER_WAY_BYTES = 64 << 20
+MAX_REQUESTS = 2
+# What one request may ask for: little enough that the tasks whose inputs come first can start while others
+# are still on their way.
+REQUEST_BYTES = UNDER_WAY_BYTES // MAX_REQUESTS
 REQUEST_KEYS = 1000
 # In a report on data that was wanted here for no assignment.
 NO_ASSIGNMENT = 0
@@ -86,24 +92,24 @@ class Seceding(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """Data has come from a peer: `(key, nbytes)`."""
+    """Data has come from a peer: `(key, nbytes)`. `request` is the number that `Fetch` gave it."""
 
-    address: str
+    request: int
     items: list[tuple[str, int]]
 
 
 class Unsendable(NamedTuple):
     """The peer has the data and cannot send it."""
 
-    address: str
+    request: int
     key: str
     reason: str
 
 
 class FetchEnded(NamedTuple):
-    """The request to the peer is over: what has not come by now does not come."""
+    """The request is over: what has not come by now does not come."""
 
-    address: str
+    request: int
 
 
 class Received(NamedTuple):
@@ -159,8 +165,9 @@ class Learn(NamedTuple):
 
 
 class Fetch(NamedTuple):
-    """Ask a peer for these."""
+    """Ask a peer for these. What comes of it is told under the number of the request."""
 
+    request: int
     address: str
     keys: list[str]
 
@@ -187,6 +194,8 @@ class WorkerCore:
         self._loaded = Loaded()
         self.inputs: dict[str, Input] = {}
         self.peers: dict[str, Peer] = {}
+        self.requests: dict[int, Request] = {}  # that are open
+        self._last_request = 0
         self.answers = Answers()
         self._claim = claim
         self._users: dict[str, int] = {}  # jobs that need the key here
@@ -298,19 +307,18 @@ class WorkerCore:
         return 0 if peer is None else peer.nbytes
 
     def _ask(self, peer: Peer) -> None:
-        """Send the next request, if none is open."""
-        if peer.open:
-            return
-        if not peer.queue:
+        """Send the peer as many requests as may be open."""
+        while peer.queue and len(peer.requests) < MAX_REQUESTS:
+            inputs, nbytes = _next_inputs(peer)
+            if not inputs:
+                return
+            self._last_request += 1
+            request = Request(self._last_request, peer, inputs, nbytes)
+            self.requests[request.number] = request
+            peer.requests.append(request)
+            self._effects.append(Fetch(request.number, peer.address, list(inputs)))
+        if not peer.requests:
             del self.peers[peer.address]
-            return
-        size = 0
-        for key, wanted in tuple(islice(peer.queue.items(), REQUEST_KEYS)):
-            if peer.open and size + wanted.nbytes > REQUEST_BYTES:
-                break
-            size += wanted.nbytes
-            peer.open[key] = peer.queue.pop(key)
-        self._effects.append(Fetch(peer.address, list(peer.open)))
 
     def _on_acquire(self, message: Acquire) -> None:
         for key, nbytes, addresses in message.items:
@@ -326,12 +334,13 @@ class WorkerCore:
     # Data comes
 
     def _on_fetched(self, event: Fetched) -> None:
-        peer = self.peers.get(event.address)
-        if peer is None:
+        request = self.requests.get(event.request)
+        if request is None:
             return
+        peer = request.peer
         kept: list[tuple[int | str, str, int]] = []
         for key, nbytes in event.items:
-            wanted = peer.open.pop(key, None)
+            wanted = request.inputs.pop(key, None)
             if wanted is None:
                 continue
             peer.nbytes -= wanted.nbytes
@@ -348,18 +357,19 @@ class WorkerCore:
         self._tell_all(Holds, [(key, nbytes) for _, key, nbytes in kept])
 
     def _on_unsendable(self, event: Unsendable) -> None:
-        peer = self.peers.get(event.address)
-        wanted = peer.open.get(event.key) if peer is not None else None
-        if wanted is not None and event.address in wanted.tried:
-            wanted.tried.remove(event.address)
+        request = self.requests.get(event.request)
+        wanted = request.inputs.get(event.key) if request is not None else None
+        if request is not None and wanted is not None and request.peer.address in wanted.tried:
+            wanted.tried.remove(request.peer.address)
             wanted.reason = event.reason
 
     def _on_fetch_ended(self, event: FetchEnded) -> None:
-        peer = self.peers.get(event.address)
-        if peer is None:
+        request = self.requests.pop(event.request, None)
+        if request is None:
             return
-        failed, peer.open = peer.open, {}
-        for key, wanted in failed.items():
+        peer = request.peer
+        peer.requests.remove(request)
+        for key, wanted in request.inputs.items():
             peer.nbytes -= wanted.nbytes
             if self.inputs.get(key) is not wanted:
                 continue
@@ -539,8 +549,9 @@ class WorkerCore:
 
     def _under_way(self) -> Iterator[tuple[str, str]]:
         for peer in self.peers.values():
-            for key in (*peer.open, *peer.queue):
-                yield key, peer.address
+            for table in (*(request.inputs for request in peer.requests), peer.queue):
+                for key in table:
+                    yield key, peer.address
 
     def _on_unload(self, message: Unload) -> None:
         self._loaded.dispensable.update(dict.fromkeys(message.functions))
@@ -567,6 +578,23 @@ class WorkerCore:
             last[0].extend(items)  # type: ignore[index]
         elif items:
             self._out.append(kind(items))
+
+
+def _next_inputs(peer: Peer) -> tuple[dict[str, Input], int]:
+    """Take from the queue what the next request asks for, and say how much that is. None while there is no
+    room for the first; if nothing is under way there is room for anything."""
+    room = UNDER_WAY_BYTES - sum(request.nbytes for request in peer.requests)
+    room = min(REQUEST_BYTES, room)
+    size = 0
+    inputs: dict[str, Input] = {}
+    for key, wanted in islice(peer.queue.items(), REQUEST_KEYS):
+        if size + wanted.nbytes > room and (inputs or peer.requests):
+            break
+        size += wanted.nbytes
+        inputs[key] = wanted
+    for key in inputs:
+        del peer.queue[key]
+    return inputs, size
 
 
 _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {

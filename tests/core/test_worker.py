@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from distributed.codec import decode, encode
 from distributed.core.answers import MAX_ANSWER_BYTES, MAX_ANSWERS
 from distributed.core.worker import (
+    MAX_REQUESTS,
     REQUEST_BYTES,
+    REQUEST_KEYS,
+    UNDER_WAY_BYTES,
     Answered,
     Asked,
     Completed,
@@ -68,7 +71,7 @@ class Env:
         self.core = WorkerCore(ME, self.claim)
         self.executed: list[int] = []
         self.stored: set[str] = set()
-        self.fetching: dict[str, list[str]] = {}
+        self.fetching: dict[int, Fetch] = {}  # requests that are open, by number
         assert self.handle(Run("f", b"code", False, [])) == [Learn("f", b"code")]
 
     def claim(self, assignment: int) -> bool:
@@ -97,8 +100,9 @@ class Env:
                 assert self.stored.issuperset(effect.keys)
                 self.stored -= set(effect.keys)
             elif isinstance(effect, Fetch):
-                assert effect.address not in self.fetching, "one request at a time"
-                self.fetching[effect.address] = effect.keys
+                assert effect.request not in self.fetching
+                self.fetching[effect.request] = effect
+                assert len(self.open(effect.address)) <= MAX_REQUESTS
         self.check()
         return effects
 
@@ -111,16 +115,25 @@ class Env:
         items = [(assignment, key or f"k{assignment}", b"args", inputs or None, True)]
         return self.handle(Run("f", None, False, items))
 
+    def open(self, address: str) -> list[int]:
+        """The requests that are open to the peer, the oldest first."""
+        return [number for number, fetch in self.fetching.items() if fetch.address == address]
+
     def fetched(self, address: str, *keys: str) -> list[Any]:
-        """These come from the peer, and then the request is over."""
-        items = [(key, 8) for key in keys]
-        del self.fetching[address]
-        return self.handle(Fetched(address, items), FetchEnded(address))
+        """These come from the peer, and then the oldest request to it is over."""
+        number = self.open(address)[0]
+        return self.handle(Fetched(number, [(key, 8) for key in keys]), *self.ended(address))
 
     def ended(self, address: str) -> list[Any]:
-        """The request to the peer is over, with nothing more."""
-        del self.fetching[address]
-        return [FetchEnded(address)]
+        """The oldest request to the peer is over, with nothing more."""
+        number = self.open(address)[0]
+        del self.fetching[number]
+        return [FetchEnded(number)]
+
+    def asked_first(self) -> tuple[str, str]:
+        """Of BOB and EVE the one that is asked for something, and the other."""
+        (fetch,) = self.fetching.values()
+        return (BOB, EVE) if fetch.address == BOB else (EVE, BOB)
 
     def check(self) -> None:
         core = self.core
@@ -136,18 +149,20 @@ class Env:
         for key, wanted in core.inputs.items():
             assert wanted.key == key
             assert wanted.peer is not None
-            asked = {**wanted.peer.queue, **wanted.peer.open}
-            assert asked.get(key) is wanted
+            places = [wanted.peer.queue, *(r.inputs for r in wanted.peer.requests)]
+            assert [place[key] for place in places if key in place] == [wanted]
             assert core.peers[wanted.peer.address] is wanted.peer
             assert all(core.jobs.get(job.assignment) is job for job in wanted.jobs)
         for address, peer in core.peers.items():
             assert peer.address == address
-            assert peer.open or peer.queue
-            together = [*peer.open.values(), *peer.queue.values()]
-            assert peer.nbytes == sum(wanted.nbytes for wanted in together)
-        assert {a: list(p.open) for a, p in core.peers.items() if p.open}.keys() == set(
-            self.fetching
-        )
+            assert peer.requests, "otherwise it is forgotten"
+            places = [peer.queue, *(request.inputs for request in peer.requests)]
+            assert peer.nbytes == sum(w.nbytes for place in places for w in place.values())
+            assert [request.number for request in peer.requests] == self.open(address)
+            for request in peer.requests:
+                assert core.requests[request.number] is request
+                assert request.inputs.keys() <= set(self.fetching[request.number].keys)
+        assert core.requests.keys() == self.fetching.keys()
 
 
 @pytest.fixture
@@ -192,23 +207,72 @@ def test_an_exception_is_reported(env: Env) -> None:
 
 def test_inputs_are_fetched_first_several_in_one_request(env: Env) -> None:
     effects = env.run(1, "z", ("x", 8, (BOB,)), ("y", 8, (BOB,)))
-    assert effects == [Fetch(BOB, ["x", "y"])]
+    assert effects == [Fetch(1, BOB, ["x", "y"])]
     effects = env.fetched(BOB, "x", "y")
     assert effects[-1] == Tell([Holds([("x", 8), ("y", 8)])])
     assert env.executed == [1]
 
 
-def test_what_is_wanted_while_a_request_is_open_goes_with_the_next(env: Env) -> None:
+def test_two_requests_are_open_and_what_is_wanted_meanwhile_goes_with_the_next(env: Env) -> None:
+    assert env.run(1, "a", ("w", 8, (BOB,))) == [Fetch(1, BOB, ["w"])]
+    assert env.run(2, "b", ("x", 8, (BOB,))) == [Fetch(2, BOB, ["x"])]
+    assert env.run(3, "c", ("y", 8, (BOB,))) == []
+    assert env.run(4, "d", ("z", 8, (BOB,))) == []
+    assert Fetch(3, BOB, ["y", "z"]) in env.fetched(BOB, "w")
+
+
+def test_many_inputs_are_asked_for_in_parts_with_the_next_under_way(env: Env) -> None:
+    keys = [f"x{n}" for n in range(2 * REQUEST_KEYS + 3)]
+    parts = [keys[:REQUEST_KEYS], keys[REQUEST_KEYS:-3], keys[-3:]]
+    effects = env.run(1, "a", *((key, 8, (BOB,)) for key in keys))
+    assert effects == [Fetch(1, BOB, parts[0]), Fetch(2, BOB, parts[1])]
+    assert Fetch(3, BOB, parts[2]) in env.fetched(BOB, *parts[0])
+    env.fetched(BOB, *parts[1])
+    assert env.executed == []
+    env.fetched(BOB, *parts[2])
+    assert env.executed == [1]
+
+
+def test_what_is_under_way_from_a_peer_is_limited_whatever_the_number_of_requests(env: Env) -> None:
+    sizes = {"u": REQUEST_BYTES - 8, "v": 8, "w": REQUEST_BYTES, "x": 8}
+    effects = env.run(1, "a", *((key, size, (BOB,)) for key, size in sizes.items()))
+    assert effects == [Fetch(1, BOB, ["u", "v"]), Fetch(2, BOB, ["w"])]
+    # A request counts until it has ended: its values are here, and being taken in.
+    assert all(type(e) is not Fetch for e in env.handle(Fetched(1, [("u", 8), ("v", 8)])))
+    assert Fetch(3, BOB, ["x"]) in env.handle(*env.ended(BOB))
+
+
+def test_what_is_over_the_limit_is_asked_for_alone(env: Env) -> None:
+    inputs = [(key, UNDER_WAY_BYTES, (BOB,)) for key in "xy"]
+    assert env.run(1, "a", *inputs) == [Fetch(1, BOB, ["x"])]
+    assert Fetch(2, BOB, ["y"]) in env.fetched(BOB, "x")
+
+
+def test_what_is_left_of_the_limit_is_for_the_second_request(env: Env) -> None:
+    sizes = {"w": UNDER_WAY_BYTES - 8, "x": 8, "y": 8}
+    effects = env.run(1, "a", *((key, size, (BOB,)) for key, size in sizes.items()))
+    assert effects == [Fetch(1, BOB, ["w"]), Fetch(2, BOB, ["x"])]
+
+
+def test_what_has_not_come_is_missing_only_once_its_own_request_has_ended(env: Env) -> None:
     env.run(1, "a", ("x", 8, (BOB,)))
-    assert env.run(2, "b", ("y", 8, (BOB,))) == []
-    assert env.run(3, "c", ("z", 8, (BOB,))) == []
-    assert Fetch(BOB, ["y", "z"]) in env.fetched(BOB, "x")
+    env.run(2, "b", ("y", 8, (BOB,)))
+    first = env.open(BOB)[0]
+    assert env.told(*env.ended(BOB)) == [Unfetchable([(1, [("x", BOB)])])]
+    assert env.handle(FetchEnded(first), Fetched(first, [("y", 8)])) == []
+    env.fetched(BOB, "y")
+    assert env.executed == [2]
 
 
-def test_large_inputs_are_asked_for_one_after_the_other(env: Env) -> None:
-    inputs = [(key, REQUEST_BYTES, (BOB,)) for key in "xy"]
-    assert env.run(1, "a", *inputs) == [Fetch(BOB, ["x"])]
-    assert Fetch(BOB, ["y"]) in env.fetched(BOB, "x")
+def test_requests_of_one_peer_may_end_in_any_order(env: Env) -> None:
+    env.run(1, "a", ("x", 8, (BOB,)))
+    env.run(2, "b", ("y", 8, (BOB,)))
+    second = env.open(BOB)[1]
+    del env.fetching[second]
+    env.handle(Fetched(second, [("y", 8)]), FetchEnded(second))
+    assert env.executed == [2]
+    env.fetched(BOB, "x")
+    assert env.executed == [2, 1]
 
 
 def test_an_input_is_fetched_once_for_all_who_need_it(env: Env) -> None:
@@ -222,14 +286,13 @@ def test_an_input_is_fetched_once_for_all_who_need_it(env: Env) -> None:
 
 def test_the_peer_with_less_to_do_is_asked(env: Env) -> None:
     env.run(1, "a", ("x", 1000, (BOB,)))
-    assert env.run(2, "b", ("y", 8, (BOB, EVE))) == [Fetch(EVE, ["y"])]
+    assert env.run(2, "b", ("y", 8, (BOB, EVE))) == [Fetch(2, EVE, ["y"])]
 
 
 def test_when_a_peer_fails_another_is_asked(env: Env) -> None:
     env.run(1, "a", ("x", 8, (BOB, EVE)))
-    (first,) = env.fetching
-    (second,) = {BOB, EVE} - {first}
-    assert env.fetched(first) == [Fetch(second, ["x"])]
+    first, second = env.asked_first()
+    assert env.fetched(first) == [Fetch(2, second, ["x"])]
     env.fetched(second, "x")
     assert env.executed == [1]
 
@@ -244,7 +307,7 @@ def test_a_task_whose_input_cannot_be_had_is_given_back(env: Env) -> None:
 
 def test_an_input_that_cannot_be_sent_is_told_and_not_called_missing(env: Env) -> None:
     env.run(1, "a", ("x", 8, (BOB,)), ("y", 8, (EVE,)))
-    assert env.handle(Unsendable(BOB, "x", "why")) == []
+    assert env.handle(Unsendable(1, "x", "why")) == []
     told = env.told(*env.ended(BOB))
     assert told == [Stuck([("x", "why")]), Unfetchable([(1, [])])]
     assert env.core.jobs == {}
@@ -252,23 +315,22 @@ def test_an_input_that_cannot_be_sent_is_told_and_not_called_missing(env: Env) -
 
 def test_who_cannot_send_it_is_not_the_last_to_be_asked(env: Env) -> None:
     env.run(1, "a", ("x", 8, (BOB, EVE)))
-    (first,) = env.fetching
-    (second,) = {BOB, EVE} - {first}
-    assert env.handle(Unsendable(first, "x", "")) == []
-    assert env.handle(*env.ended(first)) == [Fetch(second, ["x"])]
+    first, second = env.asked_first()
+    assert env.handle(Unsendable(1, "x", "")) == []
+    assert env.handle(*env.ended(first)) == [Fetch(2, second, ["x"])]
     told = env.told(*env.ended(second))
     assert told == [Stuck([("x", "")]), Unfetchable([(1, [("x", second)])])]
 
 
 def test_a_copy_that_cannot_be_made_is_told(env: Env) -> None:
     env.handle(Acquire([("x", 8, (BOB,))]))
-    assert env.told(Unsendable(BOB, "x", "why"), *env.ended(BOB)) == [Stuck([("x", "why")])]
+    assert env.told(Unsendable(1, "x", "why"), *env.ended(BOB)) == [Stuck([("x", "why")])]
 
 
 def test_word_of_what_was_not_asked_for_is_ignored(env: Env) -> None:
-    assert env.handle(Unsendable(BOB, "x", "why")) == []
+    assert env.handle(Unsendable(1, "x", "why")) == []
     env.run(1, "a", ("x", 8, (BOB,)))
-    assert env.handle(Unsendable(BOB, "y", "why"), Unsendable(EVE, "x", "why")) == []
+    assert env.handle(Unsendable(1, "y", "why"), Unsendable(2, "x", "why")) == []
     assert env.told(*env.ended(BOB)) == [Unfetchable([(1, [("x", BOB)])])]
 
 
@@ -284,10 +346,11 @@ def test_fetched_data_that_nobody_waits_for_any_more_is_not_kept(env: Env) -> No
 
 
 def test_data_that_nobody_waits_for_is_not_asked_for(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB,)))
-    env.run(2, "b", ("y", 8, (BOB,)))
-    env.handle(Drop([2]))
+    for number, key in enumerate("xyz", 1):
+        env.run(number, f"k{number}", (key, 8, (BOB,)))
+    env.handle(Drop([3]))
     env.fetched(BOB, "x")
+    env.fetched(BOB, "y")
     assert env.fetching == {}
 
 
@@ -335,7 +398,7 @@ def test_data_in_use_is_deleted_after_its_use(env: Env) -> None:
 
 
 def test_copies_are_made_when_asked_for(env: Env) -> None:
-    assert env.handle(Acquire([("x", 8, (BOB,))])) == [Fetch(BOB, ["x"])]
+    assert env.handle(Acquire([("x", 8, (BOB,))])) == [Fetch(1, BOB, ["x"])]
     assert env.fetched(BOB, "x")[-1] == Tell([Holds([("x", 8)])])
     assert env.told(Acquire([("x", 8, (BOB,))])) == [Holds([("x", 8)])]
 
@@ -453,17 +516,17 @@ def test_random_histories_end_with_nothing_left(steps: list[tuple[str, int, int]
         elif action == "acquire":
             env.handle(Acquire([(key, choice, addresses)]))
         elif action in ("fetch", "fail") and env.fetching:
-            address = sorted(env.fetching)[choice % len(env.fetching)]
-            env.fetched(address, *(env.fetching[address] if action == "fetch" else ()))
+            fetch = env.fetching.pop(sorted(env.fetching)[choice % len(env.fetching)])
+            items = [(key, 8) for key in fetch.keys] if action == "fetch" else []
+            env.handle(Fetched(fetch.request, items), FetchEnded(fetch.request))
         elif action == "refuse" and env.fetching:
-            address = sorted(env.fetching)[choice % len(env.fetching)]
-            keys = env.fetching[address]
-            env.handle(Unsendable(address, keys[other % len(keys)], "why"))
+            fetch = env.fetching[sorted(env.fetching)[choice % len(env.fetching)]]
+            env.handle(Unsendable(fetch.request, fetch.keys[other % len(fetch.keys)], "why"))
         elif action == "put":
             env.handle(Received(key, 1000 + choice, 8, None))
     while env.fetching:
-        address = sorted(env.fetching)[0]
-        env.fetched(address, *env.fetching[address])
+        fetch = next(iter(env.fetching.values()))
+        env.fetched(fetch.address, *fetch.keys)
     while env.waiting:
         start(0)
     env.handle(*(done(assignment) for assignment in running))

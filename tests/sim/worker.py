@@ -347,14 +347,14 @@ class Worker(Process):
     # Data
 
     def _fetch(self, effect: Fetch) -> None:
-        address = effect.address
+        request, address = effect.request, effect.address
         left = 1  # parts that are being unpickled, and the end of the transfer
 
         def one_less() -> None:
             nonlocal left
             left -= 1
             if not left:
-                self.events.append(FetchEnded(address))
+                self.events.append(FetchEnded(request))
 
         def on_items(items: dict[str, Any]) -> None:
             nonlocal left
@@ -363,7 +363,7 @@ class Worker(Process):
                 if isinstance(frames, list):
                     values[key] = unpacked(frames[0])
                 elif isinstance(frames, str):
-                    self.events.append(Unsendable(address, key, frames))
+                    self.events.append(Unsendable(request, key, frames))
             if values:
                 left += 1
                 self.soon(lambda: self.post(lambda: arrive(values)))
@@ -371,7 +371,7 @@ class Worker(Process):
         def arrive(values: dict[str, int]) -> None:
             self._arrived.update(values)
             sizes = [(key, self.book.specs[key].nbytes) for key in values]
-            self.events.append(Fetched(address, sizes))
+            self.events.append(Fetched(request, sizes))
             one_less()
 
         def on_end(error: str | None) -> None:
@@ -408,8 +408,8 @@ class Worker(Process):
         """What should not be there once nobody wants anything."""
         core, threads = self.core, self.threads
         tables = (
-            core.jobs, core.held, core.inputs, core.peers, core._users, core._freed, self.values,
-            threads.running, threads._pending,
+            core.jobs, core.held, core.inputs, core.peers, core.requests, core._users, core._freed,
+            self.values, threads.running, threads._pending,
         )  # fmt: skip
         return [(self.name, table) for table in tables if table]
 
