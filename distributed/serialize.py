@@ -60,7 +60,9 @@ def dumps(value: Any, out_of_band: int = OUT_OF_BAND_BYTES) -> list[Frame]:
 def loads(frames: Sequence[Frame]) -> Any:
     """The object. Its large buffers are those of the frames, not copies; whether they may be written
     to depends on those."""
-    return pickle.loads(frames[0], buffers=frames[1:])
+    if len(frames) == 1:
+        return unpickle(frames[0])
+    return unpickle(frames[0], buffers=frames[1:])
 
 
 def pickle_bytes(value: Any) -> bytes:

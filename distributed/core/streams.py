@@ -85,14 +85,19 @@ def _laid_out(items: Sequence[Item]) -> tuple[list[Any], list[Any]]:
             layout.append(item)
             continue
         parts: Sequence[Any] = content
-        sizes = [memoryview(frame).nbytes for frame in parts]
-        if len(sizes) == 1 and sizes[0] <= SMALL_BYTES and sizes[0] <= room:
-            room -= sizes[0]
-            layout.append((key, assignment, bytes(parts[0])))
-        else:
-            layout.append((key, assignment, sizes))
-            frames += parts
+        if len(parts) == 1:
+            size = _size(parts[0])
+            if size <= SMALL_BYTES and size <= room:
+                room -= size
+                layout.append((key, assignment, bytes(parts[0])))
+                continue
+        layout.append((key, assignment, [_size(frame) for frame in parts]))
+        frames += parts
     return layout, frames
+
+
+def _size(frame: Any) -> int:
+    return len(frame) if type(frame) is bytes else memoryview(frame).nbytes
 
 
 def _cut(frames: Sequence[Any]) -> Iterator[memoryview]:
@@ -108,23 +113,24 @@ class Incoming:
     def __init__(self) -> None:
         self.ended = False
         self._begun = False
-        self._items: deque[tuple[str, int, Any]] = deque()
+        # Those that come in pieces, with the sizes of their frames.
+        self._items: deque[tuple[str, int, Sequence[int]]] = deque()
         self._frames: list[Any] = []  # of the first of these items, as far as it has come
         self._partial: bytearray | None = None
         self._filled = 0
 
     def feed(self, part: Part, pieces: Sequence[Any]) -> list[Item]:
-        """Take the next part. Returns the items that are complete with it."""
+        """Take the next part. Returns the items that are complete with it, in whatever order."""
         if self.ended:
             raise ProtocolError("a part after the last one")
         if self._begun != (part.layout is None):
             raise ProtocolError("the layout belongs to the first part, and only there")
+        finished: list[Item] = []
         if part.layout is not None:
             self._begun = True
-            self._items.extend(_check(item) for item in part.layout)
-            if sum(len(i[2]) for i in self._items if isinstance(i[2], tuple)) > MAX_FRAMES:
-                raise ProtocolError(f"a transfer of more than {MAX_FRAMES:,} frames")
-        finished = self._complete()
+            self._begin(part.layout, finished)
+        if self._items:
+            finished += self._complete()
         for piece in pieces:
             self._take(memoryview(piece))
             finished += self._complete()
@@ -133,6 +139,24 @@ class Incoming:
                 raise ProtocolError(f"the last part, but {len(self._items)} items are incomplete")
             self.ended = True
         return finished
+
+    def _begin(self, layout: Sequence[Any], finished: list[Item]) -> None:
+        """Note what is to come in pieces; all else is here already."""
+        for item in layout:
+            try:
+                key, assignment, content = item
+            except (TypeError, ValueError):
+                raise ProtocolError("a malformed layout") from None
+            if type(key) is not str or type(assignment) is not int:
+                raise ProtocolError("a malformed layout")
+            if type(content) is bytes:
+                finished.append((key, assignment, [content]))
+            elif content is None or type(content) is str:
+                finished.append((key, assignment, content))
+            else:
+                self._items.append((key, assignment, _sizes(content)))
+        if sum(len(sizes) for _, _, sizes in self._items) > MAX_FRAMES:
+            raise ProtocolError(f"a transfer of more than {MAX_FRAMES:,} frames")
 
     def _take(self, piece: memoryview) -> None:
         if not self._items:
@@ -159,30 +183,17 @@ class Incoming:
         finished: list[Item] = []
         while self._items:
             key, assignment, sizes = self._items[0]
-            if type(sizes) is bytes:
-                finished.append((key, assignment, [sizes]))
-            elif isinstance(sizes, tuple):
-                while len(self._frames) < len(sizes) and sizes[len(self._frames)] == 0:
-                    self._frames.append(b"")
-                if len(self._frames) < len(sizes):
-                    break
-                finished.append((key, assignment, self._frames))
-                self._frames = []
-            else:
-                finished.append((key, assignment, sizes))
+            while len(self._frames) < len(sizes) and sizes[len(self._frames)] == 0:
+                self._frames.append(b"")
+            if len(self._frames) < len(sizes):
+                break
+            finished.append((key, assignment, self._frames))
+            self._frames = []
             self._items.popleft()
         return finished
 
 
-def _check(item: Any) -> tuple[str, int, Any]:
-    try:
-        key, assignment, sizes = item
-    except (TypeError, ValueError):
-        raise ProtocolError("a malformed layout") from None
-    if type(key) is not str or type(assignment) is not int:
-        raise ProtocolError("a malformed layout")
-    if sizes is None or type(sizes) in (bytes, str):
-        return key, assignment, sizes
+def _sizes(sizes: Any) -> Sequence[int]:
     if type(sizes) not in (tuple, list) or any(type(s) is not int or s < 0 for s in sizes):
         raise ProtocolError("a malformed layout")
-    return key, assignment, tuple(sizes)
+    return tuple(sizes)

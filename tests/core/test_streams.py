@@ -54,7 +54,19 @@ def test_what_is_sent_arrives(items: list[Any]) -> None:
     shown = [
         (k, a, [bytes(frame) for frame in c] if isinstance(c, list) else c) for k, a, c in arrived
     ]
-    assert shown == items
+    assert sorted(shown, key=repr) == sorted(items, key=repr)
+
+
+def test_what_is_in_the_layout_does_not_wait_for_what_is_not() -> None:
+    incoming = Incoming()
+    layout = [("a", 0, [2]), ("b", 1, b"b"), ("c", 2, None), ("d", 3, "why"), ("e", 4, [1])]
+    here = [("b", 1, [b"b"]), ("c", 2, None), ("d", 3, "why")]
+    assert incoming.feed(Part(1, False, layout, False), []) == here
+    pieces = [b"aa", b"e"]
+    assert incoming.feed(Part(1, False, None, True), pieces) == [
+        ("a", 0, [b"aa"]),
+        ("e", 4, [b"e"]),
+    ]
 
 
 def test_small_things_travel_in_one_part() -> None:
