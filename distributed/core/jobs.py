@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 
 class Job:
     """One assignment: to run a function once."""
@@ -49,11 +47,11 @@ class Input:
 
     __slots__ = ("acquired", "addresses", "jobs", "key", "nbytes", "peer", "reason", "tried")
 
-    def __init__(self, key: str, nbytes: int, addresses: Iterable[str]) -> None:
+    def __init__(self, key: str, nbytes: int, addresses: tuple[str, ...]) -> None:
         self.key = key
         self.nbytes = nbytes
-        self.addresses = list(addresses)  # not tried yet
-        self.tried: list[str] = []  # that do not have it
+        self.addresses = addresses  # not tried yet
+        self.tried: tuple[str, ...] = ()  # that do not have it
         self.reason: str | None = None  # why one that has it cannot send it
         self.jobs: dict[Job, None] = {}
         self.acquired = False  # the scheduler wants a copy here

@@ -237,7 +237,11 @@ class WorkerCore:
     def waiting_for(self, key: str) -> int:
         """The assignment, the oldest, that needs this data from elsewhere; 0 if none does."""
         wanted = self.inputs.get(key)
-        return min([job.assignment for job in wanted.jobs], default=0) if wanted else 0
+        oldest = 0
+        for job in wanted.jobs if wanted is not None else ():
+            if not oldest or job.assignment < oldest:
+                oldest = job.assignment
+        return oldest
 
     def reminders(self) -> list[Message]:
         """What follows a hello: a message that said it before may have been lost, or was said to another
@@ -266,35 +270,40 @@ class WorkerCore:
 
     def _gather(self, job: Job, inputs: Iterable[Any]) -> bool:
         """Make sure that the inputs come; true if all are here."""
-        job.inputs = tuple(item[0] for item in inputs)
-        users, held = self._users, self.held
+        job.inputs = tuple([item[0] for item in inputs])
+        users, held, on_the_way = self._users, self.held, self.inputs
         for key in job.inputs:
             users[key] = users.get(key, 0) + 1
+        missing = 0
         for key, nbytes, addresses in inputs:
             if key in held:
                 continue
-            found = self.inputs.get(key) or self._want(key, nbytes, addresses)
-            if found is None:
+            wanted = on_the_way.get(key) or self._want(key, nbytes, addresses)
+            if wanted is None:
                 self._give_back(job, [(key, self.address)])
                 return False
-            found.jobs[job] = None
-            job.missing += 1
-        return not job.missing
+            wanted.jobs[job] = None
+            missing += 1
+        job.missing = missing
+        return not missing
 
-    def _want(self, key: str, nbytes: int, addresses: Iterable[str]) -> Input | None:
+    def _want(self, key: str, nbytes: int, addresses: tuple[str, ...]) -> Input | None:
         """Ask for the data from one of the addresses; None if there is none."""
-        found = Input(key, nbytes, addresses)
-        if not found.addresses:
+        if not addresses:
             return None
-        self.inputs[key] = found
-        self._choose_peer(found)
-        return found
+        wanted = self.inputs[key] = Input(key, nbytes, addresses)
+        self._choose_peer(wanted)
+        return wanted
 
     def _choose_peer(self, wanted: Input) -> None:
         addresses = wanted.addresses
-        address = addresses[0] if len(addresses) == 1 else min(addresses, key=self._load)
-        addresses.remove(address)
-        wanted.tried.append(address)
+        if len(addresses) == 1:
+            address = addresses[0]
+            wanted.addresses, wanted.tried = (), wanted.tried + addresses
+        else:
+            address = min(addresses, key=self._load)
+            wanted.addresses = tuple([other for other in addresses if other != address])
+            wanted.tried = (*wanted.tried, address)
         peer = self.peers.get(address)
         if peer is None:
             peer = self.peers[address] = Peer(address)
@@ -337,30 +346,33 @@ class WorkerCore:
         request = self.requests.get(event.request)
         if request is None:
             return
-        peer = request.peer
-        kept: list[tuple[int | str, str, int]] = []
-        for key, nbytes in event.items:
-            wanted = request.inputs.pop(key, None)
+        inputs, coming, came = self.inputs, request.inputs, 0
+        kept: list[tuple[str, int]] = []
+        for item in event.items:
+            key = item[0]
+            wanted = coming.pop(key, None)
             if wanted is None:
                 continue
-            peer.nbytes -= wanted.nbytes
-            if self.inputs.get(key) is not wanted:
+            came += wanted.nbytes
+            if inputs.get(key) is not wanted:
                 continue
-            del self.inputs[key]
+            del inputs[key]
             if wanted.jobs or wanted.acquired:  # or nobody waits for it any more
-                kept.append((key, key, nbytes))
+                kept.append(item)
             for job in wanted.jobs:
                 job.missing -= 1
                 if not job.missing:
                     self._fresh[job.assignment] = job
-        self._keep(kept)
-        self._tell_all(Holds, [(key, nbytes) for _, key, nbytes in kept])
+        request.peer.nbytes -= came
+        self._keep([(key, key, nbytes) for key, nbytes in kept])
+        self._tell_all(Holds, kept)
 
     def _on_unsendable(self, event: Unsendable) -> None:
         request = self.requests.get(event.request)
         wanted = request.inputs.get(event.key) if request is not None else None
-        if request is not None and wanted is not None and request.peer.address in wanted.tried:
-            wanted.tried.remove(request.peer.address)
+        if request is not None and wanted is not None:
+            address = request.peer.address
+            wanted.tried = tuple([other for other in wanted.tried if other != address])
             wanted.reason = event.reason
 
     def _on_fetch_ended(self, event: FetchEnded) -> None:
