@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from distributed.core.entries import Waiter
+from distributed.errands import Errands, run_errands
 
 logger = logging.getLogger("distributed.executor")
 
@@ -39,9 +40,7 @@ class Callback(Waiter):
 
     __slots__ = ("_queue", "_run")
 
-    def __init__(
-        self, run: Callable[[], object], queue: queue.SimpleQueue[Callable[[], object] | None]
-    ) -> None:
+    def __init__(self, run: Callable[[], object], queue: Errands) -> None:
         super().__init__()
         self._run = run
         self._queue = queue
@@ -54,7 +53,7 @@ class Callbacks:
     """The thread in which callbacks run. There is none before the first."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._queue: Errands = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def waiter(self, run: Callable[[], object]) -> Callback:
@@ -75,12 +74,4 @@ class Callbacks:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            run = self._queue.get()
-            if run is None:
-                return
-            try:
-                run()
-            except Exception:
-                logger.exception("a callback of a future has failed")
-            del run  # it refers to the future, whose data is kept as long as that
+        run_errands(self._queue, logger, "a callback of a future has failed")

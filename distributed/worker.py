@@ -42,6 +42,7 @@ from distributed.core.worker import (
     Unsendable,
     WorkerCore,
 )
+from distributed.errands import Errands, run_errands
 from distributed.errors import ProtocolError, SchedulerGone
 from distributed.iterators import repeatable
 from distributed.logs import Seldom
@@ -168,7 +169,7 @@ class Worker:
         self._heeded: list[threading.Event] = []  # to set once the events have been decided on
         self._files: dict[str, bytes] = {}  # that users have uploaded
         self._arrived: dict[int | str, Any] = {}  # values that the core has not decided on
-        self._pickling: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._pickling: Errands = queue.SimpleQueue()
         self._unpickling_for = self._running.take()
         self._client: Executor | None = None
         self._client_lock = threading.Lock()
@@ -191,7 +192,12 @@ class Worker:
 
         Raises SchedulerGone if there was no scheduler for `death_timeout` seconds, or it refuses us.
         """
-        pickler = threading.Thread(target=self._run_pickling, name="pickling", daemon=True)
+        pickler = threading.Thread(
+            target=run_errands,
+            args=(self._pickling, logger, "data could not be prepared"),
+            name="pickling",
+            daemon=True,
+        )
         pickler.start()
         self._threads.start(self.nthreads)
         workers_here.add(self)
@@ -500,16 +506,6 @@ class Worker:
             self._events.append(Received(key, assignment, size, kind))
 
         self._pickling.put(lambda: self._unpickle([(key, frames, 0)], arrive))
-
-    def _run_pickling(self) -> None:
-        while True:
-            act = self._pickling.get()
-            if act is None:
-                return
-            try:
-                act()
-            except BaseException:
-                logger.exception("data could not be prepared")
 
     # Questions
 
