@@ -233,10 +233,10 @@ class _Graph:
             raise KeyError(f"{needed} is not in the graph, and there is no future of that name")
         return self._note(name, handle)
 
-    def needed(self, names: Iterable[Any]) -> dict[Any, list[Any]]:
+    def needed(self, names: Iterable[Any]) -> dict[Any, tuple[Any, ...]]:
         """The nodes that the names depend on, themselves included, and what each needs: names of other
         nodes, or of futures."""
-        found: dict[Any, list[Any]] = {}
+        found: dict[Any, tuple[Any, ...]] = {}
         others: set[Any] = set()  # met on the way, that are no nodes, or only stand for one
         stack = list(names)
         while stack:
@@ -245,7 +245,7 @@ class _Graph:
                 continue
             call = self.call(name)
             if call is not None:
-                inputs = list(call.names)
+                inputs = call.names
             else:
                 node = self.node(name)
                 if node is None or isinstance(node, Alias):
@@ -254,17 +254,19 @@ class _Graph:
                     continue
                 if isinstance(node, DataNode):
                     self.data.append(name)
-                inputs = list(dict.fromkeys(references(node)))
+                inputs = tuple(dict.fromkeys(references(node)))
             found[name] = inputs
             stack += inputs
         return self._without(others, found) if others else found
 
-    def _without(self, others: set[Any], needed: dict[Any, list[Any]]) -> dict[Any, list[Any]]:
+    def _without(
+        self, others: set[Any], needed: dict[Any, tuple[Any, ...]]
+    ) -> dict[Any, tuple[Any, ...]]:
         """The same, but what stands behind these names in place of them."""
         for name, inputs in needed.items():
             if not others.isdisjoint(inputs):
                 behind = [self.resolve(i, name) if i in others else i for i in inputs]
-                needed[name] = list(dict.fromkeys(behind))
+                needed[name] = tuple(dict.fromkeys(behind))
         return needed
 
 
@@ -301,7 +303,7 @@ class _Vertex:
 
     __slots__ = ("inputs", "name", "names")
 
-    def __init__(self, name: Any, names: list[Any], inputs: list[Any]) -> None:
+    def __init__(self, name: Any, names: Sequence[Any], inputs: Sequence[Any]) -> None:
         self.name = name
         self.names = names
         self.inputs = inputs
@@ -338,7 +340,7 @@ def _fuse(
                 chained = _chain(name, inputs, followers)
                 vertices.update((vertex.name, vertex) for vertex in chained)
         elif name not in follows:
-            vertices[name] = _Vertex(name, [name], inputs[name])
+            vertices[name] = _Vertex(name, (name,), inputs[name])
     return vertices
 
 
@@ -347,10 +349,12 @@ def _may_be_one(first: Options | None, second: Options | None) -> bool:
     return first == second and not (first and "timeout" in first)
 
 
-def _tasks_only(needed: Mapping[Any, list[Any]], along: set[Any]) -> dict[Any, list[Any]]:
+def _tasks_only(
+    needed: Mapping[Any, tuple[Any, ...]], along: set[Any]
+) -> dict[Any, tuple[Any, ...]]:
     """The same without data that goes along, and without futures."""
     return {
-        name: [other for other in others if other in needed and other not in along]
+        name: tuple([other for other in others if other in needed and other not in along])
         for name, others in needed.items()
         if name not in along
     }
@@ -367,7 +371,7 @@ def _goes_along(node: Any, users: int) -> bool:
 
 
 def _chain(
-    name: Any, inputs: Mapping[Any, list[Any]], followers: Mapping[Any, Any]
+    name: Any, inputs: Mapping[Any, tuple[Any, ...]], followers: Mapping[Any, Any]
 ) -> Iterator[_Vertex]:
     """The vertices of the chain that begins with the name: one, or more if it is too long for one."""
     names = [name]
@@ -504,7 +508,7 @@ class _Packer:
     def _add_apart(self, vertex: _Vertex, wanted: bool) -> None:
         """The nodes of a chain as tasks of their own: together they have too much data."""
         for name in vertex.names:
-            self.add(_Vertex(name, [name], []), wanted and name == vertex.name)
+            self.add(_Vertex(name, (name,), ()), wanted and name == vertex.name)
 
     def _pack(self, vertex: _Vertex) -> tuple[Function, bytes, tuple[str, ...] | None]:
         call = self._graph.call(vertex.name) if len(vertex.names) == 1 else None
@@ -515,7 +519,7 @@ class _Packer:
         inputs = tuple(dict.fromkeys(wires.values())) if wires else None
         return function, call.pack(wires), inputs
 
-    def _wires_of(self, names: Mapping[Any, None]) -> dict[Any, str] | None:
+    def _wires_of(self, names: Sequence[Any]) -> dict[Any, str] | None:
         """The keys on the wire that these stand for. None if one is data that goes along with its users."""
         if not names:
             return {}

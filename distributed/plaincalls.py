@@ -21,8 +21,10 @@ _NAMES = frozenset({int, float, bool, str, tuple})
 # What stands for a name in a dask Task.
 _MARKS = frozenset({TaskRef, Alias})
 
-
 Place = int | str
+# Of a million calls most have none of these. Nobody changes them.
+_NO_KWARGS: dict[str, Any] = {}
+_NO_REFS: dict[Any, Ref] = {}
 
 
 class PlainCall:
@@ -33,15 +35,25 @@ class PlainCall:
 
     __slots__ = ("args", "func", "kwargs", "lists", "mixed", "names", "ones", "refs")
 
-    def __init__(self, func: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        args: list[Any],
+        kwargs: dict[str, Any],
+        names: tuple[Any, ...] = (),
+        ones: tuple[Place, ...] = (),
+        lists: tuple[Place, ...] = (),
+        mixed: tuple[Place, ...] = (),
+        refs: dict[Any, Ref] = _NO_REFS,
+    ) -> None:
         self.func = func
         self.args = args
         self.kwargs = kwargs
-        self.names: dict[Any, None] = {}
-        self.ones: list[Place] = []
-        self.lists: list[Place] = []
-        self.mixed: list[Place] = []
-        self.refs: dict[Any, Ref] = {}
+        self.names = names
+        self.ones = ones
+        self.lists = lists
+        self.mixed = mixed
+        self.refs = refs
 
     def pack(self, wires: Mapping[Any, str]) -> bytes:
         """The arguments as by `pack_call`, with these keys in place of names. To be called once: they are
@@ -68,7 +80,7 @@ def plain_call(value: Any, names: set[Any]) -> PlainCall | None:
     """The call that stands for a node of a graph whose nodes have these names; None if it is not plain.
 
     >>> plain_call((pow, "x", 2), {"x"}).names
-    {'x': None}
+    ('x',)
     >>> plain_call((pow, (pow, 2, 3), 2), {"x"})
     """
     try:
@@ -85,24 +97,32 @@ def plain_call(value: Any, names: set[Any]) -> PlainCall | None:
 
 def _written_call(value: tuple[Any, ...], names: set[Any]) -> PlainCall:
     func, *args = value
-    call = PlainCall(func, args, {})
+    found: list[Any] = []
+    ones: tuple[Place, ...] = ()
+    lists: tuple[Place, ...] = ()
+    mixed: tuple[Place, ...] = ()
+    refs: dict[Any, Ref] = {}
     for place, arg in enumerate(args):
         kind = type(arg)
         if kind in _NAMES and arg in names:
-            call.ones.append(place)
-            call.names[arg] = None
+            ones += (place,)
+            found.append(arg)
         elif kind in PLAIN:
             continue
         elif kind is list and _are_names(arg, names):
-            call.lists.append(place)
-            call.names.update(dict.fromkeys(arg))
+            lists += (place,)
+            found += arg
         else:
-            args[place] = _written(arg, names, call.refs)
+            args[place] = _written(arg, names, refs)
             if args[place] is not arg:
-                call.mixed.append(place)
-    if call.refs:
-        call.names.update(dict.fromkeys(call.refs))
-    return call
+                mixed += (place,)
+    if not (found or refs):
+        return PlainCall(func, args, _NO_KWARGS)
+    return PlainCall(func, args, _NO_KWARGS, _each_once(found, refs), ones, lists, mixed, refs)
+
+
+def _each_once(found: list[Any], refs: Mapping[Any, Ref]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys([*found, *refs]))
 
 
 def _are_names(items: list[Any], names: set[Any]) -> bool:
@@ -130,33 +150,33 @@ def _written(value: Any, names: set[Any], refs: dict[Any, Ref]) -> Any:
 
 
 def _made_call(task: Task) -> PlainCall:
-    call = PlainCall(task.func, list(task.args), dict(task.kwargs))
+    found: list[Any] = []
+    call = PlainCall(task.func, list(task.args), dict(task.kwargs), refs={})
     for place, arg in enumerate(task.args):
         if type(arg) not in PLAIN:
-            call.args[place] = _made_argument(place, arg, call)
+            call.args[place] = _made_argument(place, arg, call, found)
     for name, arg in task.kwargs.items():
-        call.kwargs[name] = _made_argument(name, arg, call)
-    if call.refs:
-        call.names.update(dict.fromkeys(call.refs))
+        call.kwargs[name] = _made_argument(name, arg, call, found)
+    call.names = _each_once(found, call.refs)
     return call
 
 
-def _made_argument(place: Place, arg: Any, call: PlainCall) -> Any:
+def _made_argument(place: Place, arg: Any, call: PlainCall, found: list[Any]) -> Any:
     """What stands in place of an argument of a dask Task. Only what is marked is a name."""
     kind = type(arg)
     if kind is TaskRef or kind is Alias:
         name = _marked(arg)
-        call.ones.append(place)
-        call.names[name] = None
+        call.ones += (place,)
+        found.append(name)
         return name
     if kind is List and arg.args and _MARKS.issuperset(map(type, arg.args)):
         names = list(map(_marked, arg.args))
-        call.lists.append(place)
-        call.names.update(dict.fromkeys(names))
+        call.lists += (place,)
+        found += names
         return names
     made = _made(arg, call.refs)
     if made is not arg and holds_handles(made):
-        call.mixed.append(place)
+        call.mixed += (place,)
     return made
 
 

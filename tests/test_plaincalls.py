@@ -73,7 +73,7 @@ def test_plain_calls(
     call = call_of(value)
     blob = call.pack(WIRES)
     assert shown(tuple(call.args)) == args
-    assert (call.ones, call.lists, call.mixed) == (ones, lists, mixed)
+    assert [*map(list, (call.ones, call.lists, call.mixed))] == [ones, lists, mixed]
     assert {WIRES[name] for name in call.names} == set(re.findall(r"wire-\w", repr(args)))
     data = {wire: f"data of {wire}" for wire in WIRES.values()}
     assert repr(unpack_call(blob, data)[0]) == re.sub(r"<?(wire-\w)>?", r"data of \1", repr(args))
@@ -82,12 +82,12 @@ def test_plain_calls(
 def test_keywords_of_a_node() -> None:
     call = call_of(Task("t", dict, a=TaskRef("x"), b=1))
     assert call.kwargs == {"a": "x", "b": 1}
-    assert (call.ones, list(call.names)) == (["a"], ["x"])
+    assert (call.ones, call.names) == (("a",), ("x",))
 
 
 def test_a_name_that_is_used_twice_in_one_argument_has_one_reference() -> None:
     call = call_of((max, "x", ["x", ["x"]]))
-    assert list(call.names) == ["x"]
+    assert call.names == ("x",)
     assert call.args[1][0] is call.args[1][1][0]
 
 
