@@ -13,23 +13,29 @@ from types import TracebackType
 # The first generation is looked at when it has grown by so many objects, so that what does become garbage
 # meanwhile (exceptions, what pickles objects) does not add up. Of the others hardly ever one is.
 YOUNG_OBJECTS = 50_000
+# While a graph is read and packed: some for each of its tasks, and a session can stand still for the tenth
+# of a second that it takes to look at so many.
+GRAPH_OBJECTS = 500_000
 
 _lock = threading.Lock()
-_users = 0
+_wishes: list[int] = []
 _usual = gc.get_threshold()
 
 
 class SeldomCollected:
-    """A context in which garbage is collected seldom. For all threads: there is one collector."""
+    """A context in which garbage is collected seldom, whenever so many objects have been made. For all
+    threads, as there is one collector: the largest number counts."""
+
+    def __init__(self, young_objects: int = YOUNG_OBJECTS) -> None:
+        self._young_objects = young_objects
 
     def __enter__(self) -> None:
-        global _users, _usual
+        global _usual
         with _lock:
-            _users += 1
-            if _users == 1:
+            if not _wishes:
                 _usual = gc.get_threshold()
-                if _usual[0]:  # otherwise the collector is off
-                    gc.set_threshold(max(YOUNG_OBJECTS, _usual[0]), *_usual[1:])
+            _wishes.append(self._young_objects)
+            _heed_wishes()
 
     def __exit__(
         self,
@@ -37,8 +43,13 @@ class SeldomCollected:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        global _users
         with _lock:
-            _users -= 1
-            if not _users:
-                gc.set_threshold(*_usual)
+            _wishes.remove(self._young_objects)
+            _heed_wishes()
+
+
+def _heed_wishes() -> None:
+    young, *others = _usual
+    if young:  # otherwise the collector is off
+        young = max([young, *_wishes])
+    gc.set_threshold(young, *others)

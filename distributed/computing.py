@@ -10,7 +10,7 @@ import dask
 
 from distributed.arguments import option_finder
 from distributed.borrowing import borrow
-from distributed.collecting import SeldomCollected
+from distributed.collecting import GRAPH_OBJECTS, SeldomCollected
 from distributed.core.client import Calls
 from distributed.expressions import Plan
 from distributed.futures import Future
@@ -33,7 +33,7 @@ def submit_graph(
     executor._connection.check_open()  # before a lot of work for nothing
     options = option_finder(given, plan.annotations, dask.get_annotations())
     find = _Finder(executor, plan.futures)
-    with SeldomCollected():
+    with SeldomCollected(GRAPH_OBJECTS):
         graph = GraphCalls(plan.graph, keys, options, find, executor._kept, ship)
         needed: list[Future] = []  # by work that is not known yet
         made = _submit_parts(executor, graph, needed)

@@ -25,6 +25,14 @@ def test_garbage_is_collected_seldom_until_the_last_has_left(usual: tuple[int, i
     assert gc.get_threshold() == usual
 
 
+def test_the_one_that_wants_it_most_seldom_counts(usual: tuple[int, int, int]) -> None:
+    with SeldomCollected():
+        with SeldomCollected(2 * YOUNG_OBJECTS), SeldomCollected():
+            assert gc.get_threshold() == (2 * YOUNG_OBJECTS, *usual[1:])
+        assert gc.get_threshold() == (YOUNG_OBJECTS, *usual[1:])
+    assert gc.get_threshold() == usual
+
+
 def test_it_is_as_before_after_an_error(usual: tuple[int, int, int]) -> None:
     with pytest.raises(ZeroDivisionError), SeldomCollected():
         raise ZeroDivisionError
