@@ -8,7 +8,7 @@ What counts as a plain call here means to dask what it means here; all that is i
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dask._task_spec import Alias, List, Task, TaskRef, _execute_subgraph, _identity_cast
@@ -41,9 +41,9 @@ class PlainCall:
         args: list[Any],
         kwargs: dict[str, Any],
         names: tuple[Any, ...] = (),
-        ones: tuple[Place, ...] = (),
-        lists: tuple[Place, ...] = (),
-        mixed: tuple[Place, ...] = (),
+        ones: Sequence[Place] = (),
+        lists: Sequence[Place] = (),
+        mixed: Sequence[Place] = (),
         refs: dict[Any, Ref] = _NO_REFS,
     ) -> None:
         self.func = func
@@ -98,24 +98,24 @@ def plain_call(value: Any, names: set[Any]) -> PlainCall | None:
 def _written_call(value: tuple[Any, ...], names: set[Any]) -> PlainCall:
     func, *args = value
     found: list[Any] = []
-    ones: tuple[Place, ...] = ()
-    lists: tuple[Place, ...] = ()
-    mixed: tuple[Place, ...] = ()
+    ones: list[Place] = []
+    lists: list[Place] = []
+    mixed: list[Place] = []
     refs: dict[Any, Ref] = {}
     for place, arg in enumerate(args):
         kind = type(arg)
         if kind in _NAMES and arg in names:
-            ones += (place,)
+            ones.append(place)
             found.append(arg)
         elif kind in PLAIN:
             continue
         elif kind is list and _are_names(arg, names):
-            lists += (place,)
+            lists.append(place)
             found += arg
         else:
             args[place] = _written(arg, names, refs)
             if args[place] is not arg:
-                mixed += (place,)
+                mixed.append(place)
     if not (found or refs):
         return PlainCall(func, args, _NO_KWARGS)
     return PlainCall(func, args, _NO_KWARGS, _each_once(found, refs), ones, lists, mixed, refs)
@@ -150,34 +150,30 @@ def _written(value: Any, names: set[Any], refs: dict[Any, Ref]) -> Any:
 
 
 def _made_call(task: Task) -> PlainCall:
+    args, kwargs = list(task.args), dict(task.kwargs)
     found: list[Any] = []
-    call = PlainCall(task.func, list(task.args), dict(task.kwargs), refs={})
-    for place, arg in enumerate(task.args):
-        if type(arg) not in PLAIN:
-            call.args[place] = _made_argument(place, arg, call, found)
-    for name, arg in task.kwargs.items():
-        call.kwargs[name] = _made_argument(name, arg, call, found)
-    call.names = _each_once(found, call.refs)
-    return call
-
-
-def _made_argument(place: Place, arg: Any, call: PlainCall, found: list[Any]) -> Any:
-    """What stands in place of an argument of a dask Task. Only what is marked is a name."""
-    kind = type(arg)
-    if kind is TaskRef or kind is Alias:
-        name = _marked(arg)
-        call.ones += (place,)
-        found.append(name)
-        return name
-    if kind is List and arg.args and _MARKS.issuperset(map(type, arg.args)):
-        names = list(map(_marked, arg.args))
-        call.lists += (place,)
-        found += names
-        return names
-    made = _made(arg, call.refs)
-    if made is not arg and holds_handles(made):
-        call.mixed += (place,)
-    return made
+    ones: list[Place] = []
+    lists: list[Place] = []
+    mixed: list[Place] = []
+    refs: dict[Any, Ref] = {}
+    for group, items in ((args, enumerate(task.args)), (kwargs, task.kwargs.items())):
+        for place, arg in items:
+            kind = type(arg)
+            if kind in PLAIN:
+                continue
+            if kind in _MARKS:
+                group[place] = _marked(arg)
+                found.append(group[place])
+                ones.append(place)
+            elif kind is List and arg.args and _MARKS.issuperset(map(type, arg.args)):
+                group[place] = list(map(_marked, arg.args))
+                found += group[place]
+                lists.append(place)
+            else:
+                group[place] = _made(arg, refs)
+                if holds_handles(group[place]):
+                    mixed.append(place)
+    return PlainCall(task.func, args, kwargs, _each_once(found, refs), ones, lists, mixed, refs)
 
 
 def _marked(value: Any) -> Any:
@@ -185,6 +181,7 @@ def _marked(value: Any) -> Any:
 
 
 def _made(value: Any, refs: dict[Any, Ref]) -> Any:
+    """An argument of a dask Task. Only what is marked is a name."""
     kind = type(value)
     if kind in PLAIN:
         return value

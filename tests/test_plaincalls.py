@@ -82,7 +82,7 @@ def test_plain_calls(
 def test_keywords_of_a_node() -> None:
     call = call_of(Task("t", dict, a=TaskRef("x"), b=1))
     assert call.kwargs == {"a": "x", "b": 1}
-    assert (call.ones, call.names) == (("a",), ("x",))
+    assert (call.ones, call.names) == (["a"], ("x",))
 
 
 def test_a_name_that_is_used_twice_in_one_argument_has_one_reference() -> None:
