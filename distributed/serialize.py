@@ -60,9 +60,7 @@ def dumps(value: Any, out_of_band: int = OUT_OF_BAND_BYTES) -> list[Frame]:
 def loads(frames: Sequence[Frame]) -> Any:
     """The object. Its large buffers are those of the frames, not copies; whether they may be written
     to depends on those."""
-    if len(frames) == 1:
-        return unpickle(frames[0])
-    return unpickle(frames[0], buffers=frames[1:])
+    return pickle.loads(frames[0], buffers=frames[1:])
 
 
 def pickle_bytes(value: Any) -> bytes:

@@ -41,12 +41,7 @@ def report_error(client: Client, task: Task) -> None:
 
 
 def free(worker: Worker, key: str) -> None:
-    # As `append` does it: of a graph's inputs many thousands are freed at once.
-    last = worker.out[-1] if worker.out else None
-    if type(last) is Free:
-        last.keys.append(key)  # type: ignore[union-attr]
-    else:
-        worker.out.append(Free([key]))
+    append(worker, Free, key)
 
 
 def drop_assignment(task: Task) -> None:

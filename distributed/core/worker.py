@@ -297,13 +297,9 @@ class WorkerCore:
 
     def _choose_peer(self, wanted: Input) -> None:
         addresses = wanted.addresses
-        if len(addresses) == 1:
-            address = addresses[0]
-            wanted.addresses, wanted.tried = (), wanted.tried + addresses
-        else:
-            address = min(addresses, key=self._load)
-            wanted.addresses = tuple([other for other in addresses if other != address])
-            wanted.tried = (*wanted.tried, address)
+        address = addresses[0] if len(addresses) == 1 else min(addresses, key=self._load)
+        wanted.addresses = tuple([other for other in addresses if other != address])
+        wanted.tried = (*wanted.tried, address)
         peer = self.peers.get(address)
         if peer is None:
             peer = self.peers[address] = Peer(address)
