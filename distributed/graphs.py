@@ -149,6 +149,10 @@ class _Graph:
         self._nodes: dict[Any, GraphNode | None] = {}
         self._calls: dict[Any, PlainCall | None] = {}
 
+    def wire(self, name: Any) -> str | None:
+        """The key on the wire, of a node that has been packed or of a future."""
+        return self.packed.get(name) or self.wires.get(name)
+
     def call(self, name: Any) -> PlainCall | None:
         """The node, if it is a plain call."""
         call = self._calls.get(name, self)
@@ -440,7 +444,7 @@ class _Scope:
         wire = self._graph.packed.get(name)
         if wire is None:
             name = self._graph.resolve(name, self.user)
-            wire = self._graph.packed.get(name) or self._graph.wires.get(name)
+            wire = self._graph.wire(name)
         part = self.local.get(name)
         if part is not None:
             return part
@@ -521,18 +525,11 @@ class _Packer:
 
     def _wires_of(self, names: Sequence[Any]) -> dict[Any, str] | None:
         """The keys on the wire that these stand for. None if one is data that goes along with its users."""
-        if not names:
-            return {}
         graph = self._graph
         packed = graph.packed
-        try:
-            return {name: packed[name] for name in names}
-        except KeyError:
-            pass  # there are aliases or futures among them, or data
         wires = {}
         for name in names:
-            target = graph.resolve(name)
-            wire = packed.get(target) or graph.wires.get(target)
+            wire = packed.get(name) or graph.wire(graph.resolve(name))
             if wire is None:
                 return None
             wires[name] = wire
