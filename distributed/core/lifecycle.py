@@ -19,6 +19,7 @@ from distributed.core.outgoing import (
     report_finished,
 )
 from distributed.core.queues import Queues
+from distributed.core.recovery import is_void
 from distributed.core.resources import needs_of
 from distributed.core.states import (
     ACTIVE,
@@ -528,7 +529,7 @@ class Lifecycle:
             for worker in holders:
                 free(worker, key)
         for key, (worker, assignment) in recovery.at_work.items():
-            if worker.assigned.get(assignment) == key:
+            if not is_void(worker, assignment, key):
                 append(worker, Drop, assignment)
         for task in tuple(recovery.expected):
             if task in recovery.expected:  # it may have been forgotten with one before

@@ -22,7 +22,7 @@ from distributed.core.placement import (
     wait_seconds,
 )
 from distributed.core.pools import Pools
-from distributed.core.recovery import Recovery
+from distributed.core.recovery import Recovery, is_void
 from distributed.core.states import NO_WORKER, PROCESSING, READY, Function, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.messages import Retract, Run
@@ -161,7 +161,7 @@ class Queues:
     def _resume(self, task: Task) -> bool:
         """Whether a worker has been at it since an earlier life of the scheduler."""
         worker, assignment = self.recovery.at_work.pop(task.key, (None, 0))
-        if worker is None or worker.assigned.get(assignment) != task.key:
+        if worker is None or is_void(worker, assignment, task.key):
             return False
         # It may still have what it was given before it was called off.
         worker.stock.give_back((assignment,))

@@ -19,6 +19,11 @@ MIN_SECONDS = 5.0
 PAUSE_SECONDS = 2.0
 
 
+def is_void(worker: Worker, assignment: int, key: str) -> bool:
+    """Whether it counts no more: the worker's books have another entry for the assignment."""
+    return worker.assigned.get(assignment) != key
+
+
 class Recovery:
     """The tables of what has not found its place; all are empty in the ordinary life of a scheduler.
 
@@ -29,7 +34,7 @@ class Recovery:
     def __init__(self, seconds: float) -> None:
         self.seconds = max(MIN_SECONDS, seconds)
         self.unclaimed: dict[str, dict[Worker, int]] = {}  # key -> who has it, and its size
-        # key -> an assignment of an earlier life; void if the worker's books have another entry for it.
+        # key -> an assignment of an earlier life, that may be void by now.
         self.at_work: dict[str, tuple[Worker, int]] = {}
         # Data without a recipe; no-worker while it is needed, for the worker that has it is not here.
         self.expected: dict[Task, None] = {}
@@ -70,7 +75,7 @@ class Recovery:
         """The worker goes on with the assignment. If another is at the same, the later assignment counts:
         the earlier had been called off, and word of that was lost. Returns the one to drop."""
         here, other = (worker, assignment), self.at_work.get(key)
-        if other is not None and other[0].assigned.get(other[1]) != key:
+        if other is not None and is_void(*other, key):
             other = None
         elif other is not None and other[1] > assignment:
             here, other = other, here
