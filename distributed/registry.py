@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from distributed.errors import DistributedError
 from distributed.tasks import current_task, workers_here
+from distributed.transport import parse_address
 
 if TYPE_CHECKING:
     from distributed.executor import Executor
@@ -76,8 +77,6 @@ def get_client(address: str | None = None) -> Executor:
     """
     if address is None:
         return default_client()
-    from distributed.transport import parse_address
-
     try:
         return executor_for(parse_address(address).url)
     except DistributedError as error:

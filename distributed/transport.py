@@ -30,6 +30,10 @@ from typing import Any, NamedTuple, TypeAlias
 import zmq
 import zmq.backend
 
+# It ends at the interpreter's exit what sends without a copy need. What is registered first runs last: so
+# it is imported before any of ours registers what it does at exit, not at the first such send.
+import zmq.utils.garbage
+
 Frame: TypeAlias = "bytes | bytearray | memoryview"
 
 Context = zmq.Context

@@ -141,6 +141,14 @@ def test_a_script_needs_no_guard_and_no_close(tmp_path: Path) -> None:
     assert (output, errors, process.returncode) == ("42\n", "", 0)
 
 
+def test_a_script_ends_silently_with_much_to_release(tmp_path: Path) -> None:
+    """Its last message is one of those that are sent without a copy."""
+    text = SCRIPT + "executor.gather(executor.map(double, range(5000)))\n"
+    with run_script(tmp_path, text) as process:
+        output, errors = process.communicate(timeout=30)
+    assert (output, errors, process.returncode) == ("42\n", "", 0)
+
+
 def test_modules_beside_a_script_are_importable_in_its_workers(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("def triple(x):\n    return 3 * x\n")
     text = SCRIPT + "import beside\nprint(executor.submit(beside.triple, 5).result())\n"
