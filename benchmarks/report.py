@@ -82,7 +82,8 @@ def head(results: Results) -> list[str]:
     """Where, when, with what."""
     return [
         f"{results.date}, {results.machine}. "
-        f"Medians of {results.rounds} rounds, fewer where a system is slow.",
+        f"Medians of {results.rounds} rounds, fewer where a system is slow, and of several measurements in "
+        "each where it is quick.",
         *(results.names[system] for system in _systems(results) if system in results.names),
     ]
 

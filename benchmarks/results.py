@@ -14,11 +14,11 @@ from typing import Any
 
 @dataclass
 class Cell:
-    """A workload on a system: its size, each round's figures, the seconds they took in all, and why there
-    are none."""
+    """A workload on a system: its size, the figures of each time that it was measured, the seconds that
+    took in all, and why there are none."""
 
     size: int = 0
-    rounds: list[dict[str, float]] = field(default_factory=list)
+    measured: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     cannot: str = ""
 
@@ -46,14 +46,14 @@ class Results:
         cell.size = size
         cell.seconds += seconds
         if "figures" in answer:
-            cell.rounds.append(answer["figures"])
+            cell.measured.append(answer["figures"])
         else:
             cell.cannot = answer["cannot"]
 
     def figure(self, system: str, workload: str, figure: str) -> float | None:
-        """The median of the rounds. None if there is a round without."""
+        """The median of all that was measured. None if it could not be, once."""
         cell = self.cell(system, workload)
-        values = [found[figure] for found in cell.rounds if figure in found]
+        values = [found[figure] for found in cell.measured if figure in found]
         return median(values) if values and not cell.cannot else None
 
     def factor(self, workload: str, figure: str, other: str, more_is_better: bool) -> float | None:

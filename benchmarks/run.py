@@ -4,9 +4,11 @@
 
 A *turn* is one group of workloads (`workloads.py`) on one system, in a new process with a new cluster
 (`serve.py`). A round is a turn of every system for every group, so what is compared was measured within
-minutes. Each workload is done first with a small part of its size, which is not counted. A system that
-has spent `--budget` seconds with a workload does not get it again in later rounds; one that takes longer
-than `--limit`, or by its first part would take twice as long, is ended and has no figure.
+minutes. Each workload is done first with a small part of its size, which is not counted, and then again
+and again for two seconds: a machine's speed may change by a half within a tenth of a second, which is all
+that a quick system takes, and averages out in what a slow one does. A system that has spent `--budget`
+seconds with a workload does not get it again in later rounds; one that takes longer than `--limit`, or by
+its first part would take twice as long, is ended and has no figure.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ WARM_UP = 0.02
 # One that is smaller takes its time for other reasons than its size.
 LEAST_TO_JUDGE_BY = 1_000
 START_SECONDS = 120.0
+# A workload is repeated in a turn until it has taken so long, or for so many times.
+REPEAT_SECONDS = 2.0
+MAX_REPEATS = 20
 # Two workers are two threads' work, whatever libraries would do beside.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -80,10 +85,19 @@ class Turn:
         return bool(cell.cannot) or cell.seconds >= self._options.budget
 
     def _measure(self, name: str, number: int) -> None:
+        """Once, and if it is quick, again."""
+        end = self._results.cell(self._system, name).seconds + REPEAT_SECONDS
+        for repeat in range(MAX_REPEATS if WORKLOADS[name].repeats else 1):
+            self._measure_once(name, number, repeat)
+            cell = self._results.cell(self._system, name)
+            if cell.cannot or cell.seconds >= end:
+                break
+
+    def _measure_once(self, name: str, number: int, repeat: int) -> None:
         size = max(2, int(WORKLOADS[name].size * self._options.scale))
         # Numbers that no other workload of this turn uses.
-        start = (list(WORKLOADS).index(name) + 1) * 10_000_000
         warm_up = max(2, int(size * WARM_UP))
+        start = (list(WORKLOADS).index(name) + 1) * 10_000_000 + repeat * (size + warm_up)
         try:
             process = self._started()
             limit = self._options.limit

@@ -283,12 +283,13 @@ class Row(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """`group`: what one process measures, one after the other."""
+    """`group`: what one process measures, one after the other; `repeats`: if quick, several times."""
 
     group: str
     size: int
     rows: dict[str, Row]
     run: Callable[[System, int, int], Figures] | None = None  # None: only in a system's own way
+    repeats: bool = True
 
 
 def _graph(make: Callable[[int, int], tuple[Graph, Key]], size: int, title: str) -> Workload:
@@ -302,7 +303,8 @@ def _held(size: int) -> Workload:
         "scheduler": Row("the same, memory of the scheduler for each task", "bytes"),
         "client": Row("the same, memory of the client for each task", "bytes"),
     }
-    return Workload(f"held {size}", size, rows, held)  # memory is measured in new processes
+    # Memory is measured in new processes.
+    return Workload(f"held {size}", size, rows, held, repeats=False)
 
 
 def _metg(task: Callable[[int, float], None], title: str) -> Workload:

@@ -29,6 +29,9 @@ TICK_SECONDS = 0.25
 LOCK_GRACE_SECONDS = 5.0
 # How soon to look again at a connection that may have closed.
 SUSPICION_SECONDS = 0.01
+# After it has sent something to a cluster that is nearly idle, the scheduler stays awake for so long: the next
+# message of who waits for a single task is near, and processors that sleep take long to wake.
+AWAKE_SECONDS = 0.0005
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -68,6 +71,7 @@ class Broker:
         )
         self._stopping = False
         self._next_tick = 0.0
+        self._awake = 0.0  # seconds from the end of a turn
 
     def run(self) -> None:
         """Serve until `stop`, until a client ends the cluster, or until idle for too long."""
@@ -94,7 +98,7 @@ class Broker:
     def _turn(self) -> None:
         self._poller.arm()
         if not self._stopping:
-            self._poller.wait(self._patience())
+            self._poller.wait(self._patience(), self._awake)
         # What a peer had sent before it went still counts: those that have gone are named last.
         gone = self._router.gone()
         events: list[tuple[bytes, Message]] = []
@@ -105,9 +109,13 @@ class Broker:
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
             events.append((b"", Tick()))
+        self._awake = 0.0
         if events:
-            for effect in self._core.handle(events, now):
+            effects = self._core.handle(events, now)
+            for effect in effects:
                 self._carry_out(effect)
+            if effects and self._core.nearly_idle:
+                self._awake = AWAKE_SECONDS
 
     def _patience(self) -> float:
         if self._router.suspicious:

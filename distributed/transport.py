@@ -488,14 +488,18 @@ class Poller:
         self._lent = True
         return self._writer
 
-    def wait(self, seconds: float) -> dict[Channel, None]:
-        """The channels that have something, once one has, or after so many seconds (0: at once)."""
+    def wait(self, seconds: float, awake: float = 0.0) -> dict[Channel, None]:
+        """The channels that have something, once one has, or after so many seconds (0: at once).
+
+        For the first `awake` seconds the thread looks again and again rather than sleep. Each time it lets
+        other processes go first.
+        """
         ready: dict[Channel, None] = {}
         with self._lock:
             for channel in self._channels:
                 if channel.alarmed or (channel.unsure and channel.has_input()):
                     ready[channel] = None
-        for descriptor, _ in self._poll.poll(0 if ready else seconds * 1000):
+        for descriptor, _ in self._look(0.0 if ready else seconds, awake):
             owner = self._owners.get(descriptor)
             if owner is None:
                 self._clear_wakes()
@@ -508,6 +512,16 @@ class Poller:
                 channel.unsure = True
         self._armed = False
         return ready
+
+    def _look(self, seconds: float, awake: float) -> list[tuple[int, int]]:
+        if awake and seconds:
+            end = time.perf_counter() + min(awake, seconds)
+            while time.perf_counter() < end:
+                found = self._poll.poll(0)
+                if found:
+                    return found
+                os.sched_yield()
+        return self._poll.poll(seconds * 1000)
 
     def _clear_wakes(self) -> None:
         try:

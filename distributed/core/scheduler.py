@@ -211,6 +211,11 @@ class SchedulerCore:
             effects.append(Exit(self._ending))
         return effects
 
+    @property
+    def nearly_idle(self) -> bool:
+        """Whether no more than one task is at the workers: whoever waits for it waits for each of our turns."""
+        return self.queues.nearly_idle
+
     def _may_exit(self) -> bool:
         return self.now >= self._end_at or not (self.members.workers or self.members.nannies)
 
