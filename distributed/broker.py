@@ -29,8 +29,9 @@ TICK_SECONDS = 0.25
 LOCK_GRACE_SECONDS = 5.0
 # How soon to look again at a connection that may have closed.
 SUSPICION_SECONDS = 0.01
-# After it has sent something to a cluster that is nearly idle, the scheduler stays awake for so long: the next
-# message of who waits for a single task is near, and processors that sleep take long to wake.
+# When it has sent something and the cluster is nearly idle, the scheduler stays awake for so long. Somebody
+# may wait for a single task, and its next message is near; a processor that sleeps takes long to wake, and
+# longer to be as quick as before. With more to do it is the others that need the processors.
 AWAKE_SECONDS = 0.0005
 
 logger = logging.getLogger("distributed.scheduler")

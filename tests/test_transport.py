@@ -179,15 +179,22 @@ def test_a_taken_port_is_named(make: Make) -> None:
     context.term()
 
 
-def test_another_thread_can_wake_it(poller: Poller) -> None:
+@pytest.mark.parametrize("awake", [0.0, 40.0])
+def test_another_thread_can_wake_it(poller: Poller, awake: float) -> None:
     for _ in range(100):
         poller.arm()
         thread = threading.Thread(target=poller.wake)
         thread.start()
         start = time.monotonic()
-        assert poller.wait(30) == {}
+        assert poller.wait(30, awake) == {}
         assert time.monotonic() - start < 10
         thread.join()
+
+
+def test_being_awake_takes_no_longer_than_the_wait(poller: Poller) -> None:
+    start = time.monotonic()
+    assert poller.wait(0.05, awake=30.0) == {}
+    assert 0.05 <= time.monotonic() - start < 10
 
 
 def test_noise_does_not_disturb_a_router(make: Make, poller: Poller) -> None:

@@ -213,7 +213,7 @@ class SchedulerCore:
 
     @property
     def nearly_idle(self) -> bool:
-        """Whether no more than one task is at the workers: whoever waits for it waits for each of our turns."""
+        """Whether no more than one task is at the workers. Who waits for it waits for each of our turns."""
         return self.queues.nearly_idle
 
     def _may_exit(self) -> bool:
