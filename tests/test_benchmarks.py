@@ -220,6 +220,19 @@ def test_tasks_as_long_as_what_comes_between_keep_one_worker_half_busy(
         assert found == pytest.approx(overhead * 1e6, rel=0.05)
 
 
+def test_where_the_shortest_sleep_keeps_workers_busy_it_is_the_figure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(Clock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(max(seconds, 60e-6))
+
+    clock = Slow()
+    monkeypatch.setattr(work, "time", clock)
+    monkeypatch.setattr(work, "WORKERS", 1)
+    assert work.metg(work.nap, Here(clock, 10e-6), 100, 0)["length"] == pytest.approx(60)
+
+
 def test_what_never_keeps_workers_busy_has_no_shortest_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
