@@ -24,7 +24,9 @@ class Cannot(Exception):
 class System:
     """A cluster of two workers with one thread each, and one session with it.
 
-    Subclasses start it in `__init__` and end it in `close`. What is not overridden it cannot do.
+    Subclasses start it in `__init__` and end it in `close`. What is not overridden it cannot do. Where
+    `submit` is a method that the system has, it is set to that one: a call in between would be a part of
+    what is measured, and not a small one.
     """
 
     #: The system and its version.

@@ -38,6 +38,7 @@ class Dask(System):
         self._address = address
         self._scheduler = scheduler.pid
         self._client = distributed.Client(address)
+        self.submit = self.then = self._client.submit  # type: ignore[method-assign]
         self._client.wait_for_workers(WORKERS, timeout=START_SECONDS)
         self.gather(self.map(inc, range(-10 * WORKERS, 0)))
 
@@ -46,11 +47,6 @@ class Dask(System):
         command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments, *quiet]
         self._processes.append(subprocess.Popen(command))
         return self._processes[-1]
-
-    def submit(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self._client.submit(func, *args, **kwargs)
-
-    then = submit
 
     def map(self, func: Callable[..., Any], *iterables: Iterable[Any]) -> list[Any]:
         return self._client.map(func, *iterables)

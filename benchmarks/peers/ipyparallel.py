@@ -18,10 +18,8 @@ class IPyParallel(System):
         self._cluster = ipyparallel.Cluster(n=WORKERS, log_level=logging.ERROR)
         self._client = self._cluster.start_and_connect_sync()
         self._view = self._client.load_balanced_view()
+        self.submit = self._view.apply_async  # type: ignore[method-assign]
         self.gather(self.map(inc, range(-10 * WORKERS, 0)))
-
-    def submit(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self._view.apply_async(func, *args, **kwargs)
 
     def gather(self, futures: list[Any]) -> list[Any]:
         return [future.get() for future in futures]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, wait
 from typing import Any
 
 from benchmarks.system import System
@@ -14,12 +13,10 @@ class Pool(System):
     def __init__(self, name: str, pool: Executor) -> None:
         self.name = name
         self._pool = pool
+        self.submit = pool.submit  # type: ignore[method-assign]
         self.gather(
             self.map(inc, range(-10 * WORKERS, 0))
         )  # its processes start with the first calls
-
-    def submit(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
-        return self._pool.submit(func, *args, **kwargs)
 
     def gather(self, futures: list[Any]) -> list[Any]:
         return [future.result() for future in futures]
