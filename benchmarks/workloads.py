@@ -70,7 +70,8 @@ def _check(found: Any, expected: Any) -> None:
 def map_(system: System, size: int, start: int) -> Figures:
     numbers = range(start, start + size)
     begin = time.perf_counter()
-    values = system.gather(system.map(inc, numbers))
+    futures = system.map(inc, numbers)
+    values = system.gather(futures)
     seconds = time.perf_counter() - begin
     _check(values, [n + 1 for n in numbers])
     return _rate(size, seconds)
@@ -79,7 +80,8 @@ def map_(system: System, size: int, start: int) -> Figures:
 def submit(system: System, size: int, start: int) -> Figures:
     numbers = range(start, start + size)
     begin = time.perf_counter()
-    values = system.gather([system.submit(inc, n) for n in numbers])
+    futures = [system.submit(inc, n) for n in numbers]
+    values = system.gather(futures)
     seconds = time.perf_counter() - begin
     _check(values, [n + 1 for n in numbers])
     return _rate(size, seconds)
