@@ -191,16 +191,6 @@ class Queues:
     # Work is handed out
 
     @property
-    def nearly_idle(self) -> bool:
-        """Whether no more than one task is at the workers."""
-        busy = 0
-        for worker in self.workers.values():
-            busy += worker.busy
-            if busy > 1:
-                return False
-        return True
-
-    @property
     def has_assigned(self) -> bool:
         """Whether any work has been given out yet."""
         return self.next_assignment != self._first_assignment

@@ -214,7 +214,12 @@ class SchedulerCore:
     @property
     def nearly_idle(self) -> bool:
         """Whether no more than one task is at the workers. Who waits for it waits for each of our turns."""
-        return self.queues.nearly_idle
+        busy = 0
+        for worker in self.queues.workers.values():
+            busy += worker.busy
+            if busy > 1:
+                return False
+        return True
 
     def _may_exit(self) -> bool:
         return self.now >= self._end_at or not (self.members.workers or self.members.nannies)
