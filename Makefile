@@ -57,7 +57,7 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run --rounds 2 --repeat 1
 
 # One that cannot be installed is a column of dashes.
 bench-peers: $(VENV)/installed-test

@@ -5,10 +5,10 @@
 A *turn* is one group of workloads (`workloads.py`) on one system, in a new process with a new cluster
 (`serve.py`). A round is a turn of every system for every group, so what is compared was measured within
 minutes. Each workload is done first with a small part of its size, which is not counted, and then again
-and again for two seconds: a machine's speed may change by a half within a tenth of a second, which is all
-that a quick system takes, and averages out in what a slow one does. A system that has spent `--budget`
-seconds with a workload does not get it again in later rounds; one that takes longer than `--limit`, or by
-its first part would take twice as long, is ended and has no figure.
+and again for `--repeat` seconds: a machine's speed may change by a half within a tenth of a second, which
+is all that a quick system takes, and averages out in what a slow one does. A system that has spent
+`--budget` seconds with a workload does not get it again in later rounds; one that takes longer than
+`--limit`, or by its first part would take twice as long, is ended and has no figure.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ WARM_UP = 0.02
 # One that is smaller takes its time for other reasons than its size.
 LEAST_TO_JUDGE_BY = 1_000
 START_SECONDS = 120.0
-# A workload is repeated in a turn until it has taken so long, or for so many times.
-REPEAT_SECONDS = 2.0
+# A workload is measured in a turn so many times at the most.
 MAX_REPEATS = 20
 # Two workers are two threads' work, whatever libraries would do beside.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -86,7 +85,7 @@ class Turn:
 
     def _measure(self, name: str, number: int) -> None:
         """Once, and if it is quick, again."""
-        end = self._results.cell(self._system, name).seconds + REPEAT_SECONDS
+        end = self._results.cell(self._system, name).seconds + self._options.repeat
         for repeat in range(MAX_REPEATS if WORKLOADS[name].repeats else 1):
             self._measure_once(name, number, repeat)
             cell = self._results.cell(self._system, name)
@@ -152,7 +151,8 @@ def _options() -> Any:
     parser.add_argument("--workloads", default="all", help="by their names, as in map,submit")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the workloads' sizes")
-    parser.add_argument("--budget", type=float, default=8.0, help="seconds")
+    parser.add_argument("--repeat", type=float, default=2.0, help="seconds")
+    parser.add_argument("--budget", type=float, default=4.0, help="seconds")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds")
     parser.add_argument("--save", type=Path, help="where to keep all figures, as JSON")
     options = parser.parse_args()
