@@ -100,6 +100,17 @@ def test_a_function_travels_once_to_each_worker(env: Env) -> None:
     assert [run.blob for run in env.take("V", Run)] == [b"blob"]
 
 
+def test_with_one_task_at_the_workers_it_is_nearly_idle(env: Env) -> None:
+    env.worker("V")
+    assert env.core.nearly_idle
+    env.submit("C", "x")
+    assert env.core.nearly_idle
+    env.submit("C", "y")
+    assert not env.core.nearly_idle
+    env.finish("W", *env.runs("W").values())
+    assert env.core.nearly_idle
+
+
 def test_inputs_are_named_with_where_they_are(env: Env) -> None:
     env.submit("C", "x", options={"workers": ("W",)})
     env.worker("V")
