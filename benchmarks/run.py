@@ -4,11 +4,11 @@
 
 A *turn* is one group of workloads (`workloads.py`) on one system, in a new process with a new cluster
 (`serve.py`). A round is a turn of every system for every group, so what is compared was measured within
-minutes. Each workload is done first with a small part of its size, which is not counted, and then again
-and again for `--repeat` seconds: a machine's speed may change by a half within a tenth of a second, which
-is all that a quick system takes, and averages out in what a slow one does. A system that has spent
-`--budget` seconds with a workload does not get it again in later rounds; one that takes longer than
-`--limit`, or by its first part would take twice as long, is ended and has no figure.
+minutes. Each workload is done first with a small part of its size, which is not counted. All this is
+repeated for `--repeat` seconds: a machine's speed may change by a half within a tenth of a second, which is
+all that a quick system takes, and averages out in what a slow one does. A system that has spent `--budget`
+seconds with a workload does not get it again in later rounds; one that takes longer than `--limit`, or by
+its first part would take twice as long, is ended and has no figure.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Turn:
     def take(self, names: list[str], number: int) -> None:
         try:
             for name in names:
-                if is_asked_for(self._system, name) and not self._is_enough(name):
+                if is_asked_for(self._system, name) and not self._has_had(
+                    name, self._options.budget
+                ):
                     self._measure(name, number)
             if self._process is not None:
                 self._process.close()
@@ -79,23 +81,23 @@ class Turn:
         finally:
             self._kill()
 
-    def _is_enough(self, name: str) -> bool:
+    def _has_had(self, name: str, seconds: float) -> bool:
+        """Whether it has been measured for so long, in all turns, or cannot be."""
         cell = self._results.cell(self._system, name)
-        return bool(cell.cannot) or cell.seconds >= self._options.budget
+        return bool(cell.cannot) or cell.seconds >= seconds
 
     def _measure(self, name: str, number: int) -> None:
         """Once, and if it is quick, again."""
         end = self._results.cell(self._system, name).seconds + self._options.repeat
         for repeat in range(MAX_REPEATS if WORKLOADS[name].repeats else 1):
             self._measure_once(name, number, repeat)
-            cell = self._results.cell(self._system, name)
-            if cell.cannot or cell.seconds >= end:
+            if self._has_had(name, end):
                 break
 
     def _measure_once(self, name: str, number: int, repeat: int) -> None:
         size = max(2, int(WORKLOADS[name].size * self._options.scale))
-        # Numbers that no other workload of this turn uses.
         warm_up = max(2, int(size * WARM_UP))
+        # Numbers that nothing before in this turn has used.
         start = (list(WORKLOADS).index(name) + 1) * 10_000_000 + repeat * (size + warm_up)
         try:
             process = self._started()
