@@ -17,9 +17,9 @@ from distributed.messages import (
     Run,
     Submit,
     Welcome,
-    WorkerHello,
 )
 from distributed.transport import Context, Dealer
+from tests.core.env import item, worker_hello
 
 MAX_TURNS = 1_000
 
@@ -69,37 +69,16 @@ def bench() -> Iterator[Bench]:
     bench.broker.run()
 
 
-def worker_hello(name: str, nthreads: int) -> WorkerHello:
-    return WorkerHello(
-        worker=name,
-        epoch="",
-        name=name,
-        address=f"tcp://{name}:1",
-        nthreads=nthreads,
-        memory_limit=0,
-        resources={},
-        pid=1,
-        nanny="",
-        protocol=PROTOCOL,
-        python=PYTHON,
-        holds=(),
-        assigned=(),
-    )
-
-
 def submit(*keys: str) -> Submit:
-    items = [(key, b"", None, order) for order, key in enumerate(keys)]
-    return Submit({"f": b"f"}, (("f", None, True, items),), False)
+    return Submit({"f": b"f"}, (("f", None, True, [item(key) for key in keys]),), False)
 
 
 @pytest.mark.parametrize(("keys", "stays_awake"), [(("x",), True), (("x", "y"), False)])
 def test_it_stays_awake_once_for_whoever_waits_for_a_single_task(
     bench: Bench, keys: tuple[str, ...], stays_awake: bool
 ) -> None:
-    hello = ClientHello(
-        client="c", epoch="", worker="", protocol=PROTOCOL, python=PYTHON, wants=(), locks=()
-    )
-    client, worker = bench.dial(hello), bench.dial(worker_hello("w", 2))
+    client = bench.dial(ClientHello("c", "", PROTOCOL, PYTHON, (), (), ""))
+    worker = bench.dial(worker_hello("w")._replace(nthreads=2))
     for _ in range(2):
         bench.broker._turn()
     bench.awake.clear()

@@ -120,18 +120,12 @@ class Env:
         peer = peer or id
         self.send(
             peer,
-            WorkerHello(
-                worker=id,
+            worker_hello(id)._replace(
                 epoch=epoch,
-                name=id,
                 address=address(at or id),
                 nthreads=nthreads,
-                memory_limit=0,
                 resources=resources or {},
-                pid=1,
                 nanny=nanny,
-                protocol=PROTOCOL,
-                python=PYTHON,
                 holds=holds,
                 assigned=tuple(a if isinstance(a, tuple) else (a, "") for a in assigned),
             ),
@@ -210,6 +204,25 @@ class Env:
         assert lifecycle.tasks == {}
         assert self.core.locks.table == {}
         assert not any(worker.holds for worker in self.core.members.workers.values())
+
+
+def worker_hello(id: str) -> WorkerHello:
+    """Of a worker of that name with one thread, that has nothing yet."""
+    return WorkerHello(
+        worker=id,
+        epoch="",
+        name=id,
+        address=address(id),
+        nthreads=1,
+        memory_limit=0,
+        resources={},
+        pid=1,
+        nanny="",
+        protocol=PROTOCOL,
+        python=PYTHON,
+        holds=(),
+        assigned=(),
+    )
 
 
 def item(key: str, *dependencies: str) -> tuple[Any, ...]:
