@@ -53,7 +53,7 @@ def task_options(
     retries: int,
     priority: float,
     resources: Mapping[str, float] | None = None,
-    timeout: float | None = None,
+    time_limit: float | None = None,
 ) -> dict[str, Any] | None:
     """What goes on the wire; None if nothing was asked for. Raises TypeError or ValueError."""
     retries, priority = operator.index(retries), float(priority)
@@ -61,8 +61,8 @@ def task_options(
         raise ValueError(f"retries are a number from 0 to {MAX_RETRIES:,}, not {retries}")
     if not isfinite(priority):
         raise ValueError(f"a priority is a finite number, not {priority}")
-    if timeout is not None and not 0 < (timeout := float(timeout)) < inf:
-        raise ValueError(f"a timeout is a positive number of seconds, not {timeout}")
+    if time_limit is not None and not 0 < (time_limit := float(time_limit)) < inf:
+        raise ValueError(f"a time limit is a positive number of seconds, not {time_limit}")
     options: dict[str, Any] = {}
     names = worker_names(workers)
     if names is not None:
@@ -77,8 +77,8 @@ def task_options(
         options["priority"] = priority
     if resources is not None and (checked := check_resources(resources)):
         options["resources"] = checked
-    if timeout is not None:
-        options["timeout"] = timeout
+    if time_limit is not None:
+        options["time_limit"] = time_limit
     return options or None
 
 

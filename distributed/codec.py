@@ -194,7 +194,7 @@ def check_options(options: dict[str, Any]) -> None:
 
     `priority` (larger runs earlier), `retries`, `workers` (names, addresses or hosts that may run
     it), `loose` (they are a wish, not a condition), `resources` ({name: amount} of what a worker must
-    have free to run it), `timeout` (seconds that each attempt may take).
+    have free to run it), `time_limit` (seconds that each attempt may take).
     """
     for name, value in options.items():
         if name not in _OPTION_TYPES:
@@ -203,7 +203,7 @@ def check_options(options: dict[str, Any]) -> None:
             raise ProtocolError(f"option {name} with a {type(value).__name__}")
     if not abs(options.get("priority", 0)) < inf:
         raise ProtocolError("a priority that is not a finite number")
-    if not 0 < options.get("timeout", 1) < inf:
+    if not 0 < options.get("time_limit", 1) < inf:
         raise ProtocolError("a time limit that is not a positive number")
     _strings(options.get("workers", ()))
     _amounts(options.get("resources", {}))
@@ -215,7 +215,7 @@ _OPTION_TYPES: dict[str, Any] = {
     "workers": (tuple, list),
     "loose": bool,
     "resources": dict,
-    "timeout": (int, float),
+    "time_limit": (int, float),
 }
 
 

@@ -131,6 +131,7 @@ class Executor(Inspection):
     def submit(
         self,
         func: Callable[..., Any],
+        /,
         *args: Any,
         key: Any = None,
         pure: bool = True,
@@ -139,7 +140,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        timeout: float | None = None,
+        time_limit: float | None = None,
         **kwargs: Any,
     ) -> Future:
         """Run `func(*args, **kwargs)` on a worker; returns a future at once.
@@ -149,16 +150,18 @@ class Executor(Inspection):
         addresses or hosts) restricts where it runs; with `allow_other_workers` that is only a wish.
         A task that raises is run again `retries` times. A larger `priority` runs earlier. `resources`,
         as in {'GPU': 1}, are what a worker must have free, and what the task takes of it until it ends.
-        `timeout` is how many seconds it may run: beyond, it fails with a TimeoutError, unless there are
+        `time_limit` is how many seconds it may run: beyond, it fails with a TimeoutError, unless there are
         retries left, and the process of its worker ends, for a thread cannot be interrupted. What else
         ran there runs elsewhere.
 
         Raises TypeError if `func` is not callable, SerializationError (a TypeError) if an argument
         cannot be pickled, CancelledError if a future among them was cancelled, TypeError or ValueError
-        for resources or a timeout that are not positive numbers.
+        for resources or a time limit that are not positive numbers.
         """
         function = function_of(func)
-        options = task_options(workers, allow_other_workers, retries, priority, resources, timeout)
+        options = task_options(
+            workers, allow_other_workers, retries, priority, resources, time_limit
+        )
         item = call_item(function, args, kwargs, key, pure)
         borrowed = borrow_for(self, [item], (args, kwargs)) if item[2] else None
         future = Future(self._connection.call(function, options, item), self)
@@ -168,6 +171,7 @@ class Executor(Inspection):
     def map(
         self,
         func: Callable[..., Any],
+        /,
         *iterables: Iterable[Any],
         key: str | Sequence[Any] | None = None,
         pure: bool = True,
@@ -176,7 +180,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        timeout: float | None = None,
+        time_limit: float | None = None,
         **kwargs: Any,
     ) -> list[Future]:
         """Run `func` on each of the items; as many futures as the shortest iterable has items.
@@ -191,7 +195,7 @@ class Executor(Inspection):
         left = {} if folded is not func else kwargs
         calls = enumerate(zip(*iterables, strict=False))
         placed = per_call(workers)
-        others = (allow_other_workers, retries, priority, resources, timeout)
+        others = (allow_other_workers, retries, priority, resources, time_limit)
         shared = None if placed else task_options(workers, *others)
         futures: list[Future] = []
         with SeldomCollected():
@@ -227,7 +231,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        timeout: float | None = None,
+        time_limit: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Compute keys of a dask graph and return their values, in the shape of `keys`.
@@ -243,7 +247,7 @@ class Executor(Inspection):
         ...     e.get({"x": 1, "y": (sum, ["x", 2])}, ["x", ["y"]])
         [1, [3]]
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
+        given = _given(workers, allow_other_workers, retries, priority, resources, time_limit)
         work = plan(dsk)
         if not sync:
             return shape(keys, submit_graph(self, work, keys, given).__getitem__)
@@ -276,7 +280,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        timeout: float | None = None,
+        time_limit: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections: a future for one, a list of futures for a list or for
@@ -291,7 +295,7 @@ class Executor(Inspection):
         ...     e.compute(dask.delayed(pow)(2, 10)).result()
         1024
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
+        given = _given(workers, allow_other_workers, retries, priority, resources, time_limit)
         results, single = _several(collections)
         results = [wrap_nested(item) for item in results]
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
@@ -315,7 +319,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        timeout: float | None = None,
+        time_limit: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections, and keep all their parts on the workers: collections of the
@@ -330,7 +334,7 @@ class Executor(Inspection):
         ...     b.sum().compute()
         10
         """
-        given = _given(workers, allow_other_workers, retries, priority, resources, timeout)
+        given = _given(workers, allow_other_workers, retries, priority, resources, time_limit)
         results, single = _several(collections)
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
         work, persisted = plan_persist([results[place] for place in places], optimize_graph)
@@ -426,7 +430,7 @@ class Executor(Inspection):
         self._connection.ask(Restart, timeout)
 
     def run(
-        self, func: Callable[..., Any], *args: Any, workers: Workers = None, **kwargs: Any
+        self, func: Callable[..., Any], /, *args: Any, workers: Workers = None, **kwargs: Any
     ) -> dict[str, Any]:
         """Run `func(*args, **kwargs)` on every worker now, beside its tasks: {address: result}.
 
@@ -523,7 +527,7 @@ def _given(
     retries: int,
     priority: float,
     resources: Mapping[str, float] | None,
-    timeout: float | None,
+    time_limit: float | None,
 ) -> dict[str, Any]:
     return {
         "workers": workers,
@@ -531,7 +535,7 @@ def _given(
         "retries": retries,
         "priority": priority,
         "resources": resources,
-        "timeout": timeout,
+        "time_limit": time_limit,
     }
 
 

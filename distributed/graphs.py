@@ -350,7 +350,7 @@ def _fuse(
 
 def _may_be_one(first: Options | None, second: Options | None) -> bool:
     """Whether two tasks with these options may become one. Two time limits are not one."""
-    return first == second and not (first and "timeout" in first)
+    return first == second and not (first and "time_limit" in first)
 
 
 def _tasks_only(

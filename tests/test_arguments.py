@@ -76,7 +76,7 @@ def test_numbers_of_any_kind_and_nothing_that_cannot_be_sent() -> None:
         "retries": 2,
         "priority": 1.5,
     }
-    assert task_options(None, False, 0, 0, None, np.float32(1.5)) == {"timeout": 1.5}
+    assert task_options(None, False, 0, 0, None, np.float32(1.5)) == {"time_limit": 1.5}
     for options in (
         (None, False, 2.0, 0),
         (None, False, 0, "high"),

@@ -27,7 +27,7 @@ from distributed.messages import (
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
     "ClientHello": ("C", "epoch", PROTOCOL, PYTHON, ("x",), (("l", 1, True, False),), "W"),
-    "Submit": ({"f": b""}, (("f", {"workers": ("a",), "resources": {"GPU": 1.0}, "timeout": 2.5}, True,
+    "Submit": ({"f": b""}, (("f", {"workers": ("a",), "resources": {"GPU": 1.0}, "time_limit": 2.5}, True,
                              (("x", b"", ("y",), 0),)),), False),
     "Scatter": (1, (("x", 8),), ("w",)),
     "Replicate": (1, ("x",), None),
@@ -113,8 +113,8 @@ def test_a_field_of_the_wrong_type_is_refused(kind: Any) -> None:
         example(messages.ClientHello)._replace(locks=(("l", 1, 1, False),)),
         Submit({}, (("f", None, True, (("x", b"", ("y", "x"), 0),)),), False),
         Submit({}, (("f", {"priority": float("nan")}, True, ()),), False),
-        Submit({}, (("f", {"timeout": 0}, True, ()),), False),
-        Submit({}, (("f", {"timeout": float("inf")}, True, ()),), False),
+        Submit({}, (("f", {"time_limit": 0}, True, ()),), False),
+        Submit({}, (("f", {"time_limit": float("inf")}, True, ()),), False),
         example(messages.WorkerHello)._replace(nthreads=0),
         example(messages.WorkerHello)._replace(nthreads=1 << 40),
         example(messages.WorkerHello)._replace(holds=(("x",),)),

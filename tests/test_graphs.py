@@ -766,7 +766,7 @@ def test_what_is_kept_is_not_fused_with_its_user() -> None:
 
 def test_tasks_with_a_time_limit_stay_apart() -> None:
     dsk = {"x": (inc, 1), "y": (inc, "x"), "z": (inc, "y")}
-    for options, count in (({"retries": 1}, 1), ({"retries": 1, "timeout": 2.0}, 3)):
+    for options, count in (({"retries": 1}, 1), ({"retries": 1, "time_limit": 2.0}, 3)):
         found = graph_calls(dsk, "z", options=lambda key, o=options: o)  # type: ignore[misc]
         assert sum(len(group[3]) for calls in found.calls for group in calls.groups) == count
 

@@ -106,7 +106,7 @@ class Evictions:
                     task
                     for assignment, began in worker.started.items()
                     if isinstance(task := worker.assigned.get(assignment), Task)
-                    and 0 < task.options.timeout <= now - began
+                    and 0 < task.options.time_limit <= now - began
                 ]
                 if overdue:
                     self._time_out(worker, overdue)
@@ -161,6 +161,6 @@ class Evictions:
 
 def _over_time(task: Task, worker: Worker) -> str:
     return (
-        f"{task.key} ran for longer than its time limit of {task.options.timeout:g} s on "
+        f"{task.key} ran for longer than its time limit of {task.options.time_limit:g} s on "
         f"{worker.named}, whose process was ended for that"
     )

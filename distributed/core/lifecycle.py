@@ -588,7 +588,7 @@ def _options(options: dict[str, Any] | None) -> Options:
         retries=options.get("retries", 0),
         workers=tuple(options.get("workers", ())),
         loose=options.get("loose", False),
-        timeout=options.get("timeout", 0),
+        time_limit=options.get("time_limit", 0),
         resources=needs_of(options.get("resources", {})),
     )
 

@@ -295,7 +295,7 @@ class Queues:
         self.open[worker] = None
         inputs = _inputs(task, worker) if task.dependencies else None
         item = (assignment, task.key, task.arguments, inputs, bool(task.wanters))
-        timed = task.options.timeout > 0
+        timed = task.options.time_limit > 0
         last = worker.out[-1] if worker.out else None
         if type(last) is Run and last.function == function.id and last.timed is timed:
             last.items.append(item)  # type: ignore[union-attr]

@@ -77,7 +77,7 @@ class Options(NamedTuple):
     workers: tuple[str, ...] = ()
     loose: bool = False
     resources: Needs = ()
-    timeout: float = 0  # seconds that an attempt may take, from its start; 0: no limit
+    time_limit: float = 0  # seconds that an attempt may take, from its start; 0: no limit
     # What the caller asked for, if these are stricter; see `stuck.py`.
     asked: Options | None = None
 

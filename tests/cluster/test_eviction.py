@@ -117,7 +117,7 @@ def test_a_task_over_its_time_fails_and_its_neighbour_does_not(
     path = tmp_path / "neighbour"
     neighbour = one_worker.submit(note_and_block, str(path), gate)
     wait_until(lambda: begun(path) == 1)
-    future = one_worker.submit(hold_the_interpreter, str(tmp_path / "begun"), timeout=0.5)
+    future = one_worker.submit(hold_the_interpreter, str(tmp_path / "begun"), time_limit=0.5)
     with pytest.raises(TimeoutError, match=r"hold_the_interpreter.* time limit of 0.5 s on .*tcp:"):
         future.result(timeout=20)
     assert future.status == "error"
@@ -129,7 +129,7 @@ def test_a_task_over_its_time_fails_and_its_neighbour_does_not(
 def test_a_task_over_its_time_is_retried(one_worker: Executor, tmp_path: Path) -> None:
     path = tmp_path / "begun"
     gate = tmp_path / "gate"
-    future = one_worker.submit(note_and_block, str(path), str(gate), timeout=0.5, retries=2)
+    future = one_worker.submit(note_and_block, str(path), str(gate), time_limit=0.5, retries=2)
     wait_until(lambda: begun(path) == 2, 30, "the second attempt")
     gate.touch()
     assert future.result(timeout=20) == str(gate)
@@ -137,7 +137,7 @@ def test_a_task_over_its_time_is_retried(one_worker: Executor, tmp_path: Path) -
 
 def test_what_is_in_time_costs_nothing(executor: Executor) -> None:
     before = pids(executor)
-    assert executor.gather(executor.map(pow, range(100), [2] * 100, timeout=30)) == [
+    assert executor.gather(executor.map(pow, range(100), [2] * 100, time_limit=30)) == [
         n**2 for n in range(100)
     ]
     assert pids(executor) == before
@@ -146,8 +146,8 @@ def test_what_is_in_time_costs_nothing(executor: Executor) -> None:
 def test_time_limits_of_collections(one_worker: Executor) -> None:
     lazy = dask.delayed(sleep)
     with pytest.raises(TimeoutError, match=r"time limit of 0\.5 s"):
-        one_worker.compute(lazy(60), timeout=0.5).result(timeout=20)
-    with dask.annotate(timeout=0.5):
+        one_worker.compute(lazy(60), time_limit=0.5).result(timeout=20)
+    with dask.annotate(time_limit=0.5):
         annotated = lazy(60, pure=False)
     with pytest.raises(TimeoutError, match=r"time limit of 0\.5 s"):
         one_worker.compute(annotated, optimize_graph=False).result(timeout=20)
@@ -156,4 +156,4 @@ def test_time_limits_of_collections(one_worker: Executor) -> None:
 def test_each_task_of_a_chain_has_its_own_time(one_worker: Executor) -> None:
     lazy = dask.delayed(sleep)
     chain = lazy(lazy(lazy(lazy(0.5))))
-    assert one_worker.compute(chain, timeout=1.5, sync=True) == 0.5
+    assert one_worker.compute(chain, time_limit=1.5, sync=True) == 0.5

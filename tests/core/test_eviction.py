@@ -54,7 +54,7 @@ def kills(env: Env) -> list[str]:
 
 
 def limit(seconds: float, **others: Any) -> dict[str, Any]:
-    return {"timeout": seconds, **others}
+    return {"time_limit": seconds, **others}
 
 
 def submit_pair(env: Env, options: dict[str, Any] | None = None) -> None:

@@ -257,7 +257,7 @@ class World:
                 needed |= {int(key[1:]) for key in dependencies(n)}
         options: dict[str, Any] = {"retries": choice % 2, "priority": choice % 3}
         if choice % 3 == 0:
-            options["timeout"] = 0.5
+            options["time_limit"] = 0.5
         if self.scarce or choice % 4 == 1:
             options["resources"] = NEEDS[choice % 3]
         if choice % 5 == 0:

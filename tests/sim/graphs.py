@@ -78,7 +78,7 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
         return random.random() < share
 
     long = chance(temper.long)
-    timeout = random.choice(TIME_LIMITS) if chance(temper.limited) else 0
+    time_limit = random.choice(TIME_LIMITS) if chance(temper.limited) else 0
     retries = random.choice((0, 0, 0, 2))
     stuck = chance(temper.stuck)
     return Spec(
@@ -93,12 +93,12 @@ def draw_spec(random: Random, temper: Temper, key: str, inputs: tuple[str, ...])
         priority=random.randint(-1, 1) if chance(temper.urgent) else 0,
         raises=chance(temper.raising),
         # Retries that are used up by a time limit would be missed.
-        flaky=random.randint(1, 2) if chance(temper.flaky) and not timeout else 0,
+        flaky=random.randint(1, 2) if chance(temper.flaky) and not time_limit else 0,
         poison=chance(temper.poison),
         secedes=chance(temper.seceding),
         stuck=stuck,
         resources=dict(random.choice(NEEDS)) if chance(temper.needy) else {},
-        timeout=timeout,
+        time_limit=time_limit,
     )
 
 

@@ -94,7 +94,7 @@ class Ledger:
 
     def _over_time(self, future: Future, what: Any) -> bool:
         """It, or what it needs, has a time limit. Any task may take long: its worker may be slow."""
-        return any(spec.timeout for spec in self.book.ancestry(future.key))
+        return any(spec.time_limit for spec in self.book.ancestry(future.key))
 
     def _lost(self, future: Future, what: Any) -> bool:
         """It, or what it needs, was scattered or came from another client, so that it could not be

@@ -38,7 +38,7 @@ class Spec(NamedTuple):
     scattered: bool = False
     stuck: bool = False  # its value cannot leave its worker
     resources: dict[str, float] = {}  # noqa: RUF012 - of a tuple, which nobody changes
-    timeout: float = 0  # it may not run for longer; 0: no limit
+    time_limit: float = 0  # it may not run for longer; 0: no limit
 
     @property
     def arguments(self) -> bytes:

@@ -236,7 +236,7 @@ def _groups(specs: list[Spec], wanted: frozenset[str]) -> list[Any]:
         options = {
             "retries": spec.retries,
             "priority": spec.priority,
-            "timeout": spec.timeout,
+            "time_limit": spec.time_limit,
             "resources": spec.resources,
         }
         found = {name: value for name, value in options.items() if value} or None

@@ -1,0 +1,56 @@
+"""What of a call reaches the function, and what is ours."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from distributed import Executor
+
+# The names that the parameters of a function in some library have, and that `submit` once kept.
+NAMES = ("timeout", "self", "func", "fn", "function", "args", "kwargs", "item", "options", "name")
+
+
+def named(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, kwargs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_argument_of_any_name_reaches_the_function(executor: Executor, name: str) -> None:
+    expected = ((1,), {name: 30})
+    assert executor.submit(named, 1, **{name: 30}).result() == expected
+    assert executor.gather(executor.map(named, [1, 1], **{name: 30})) == [expected, expected]
+    assert set(map(str, executor.run(named, 1, **{name: 30}).values())) == {str(expected)}
+    future = executor.submit(int, 30)
+    assert executor.submit(named, 1, **{name: future}).result() == expected
+    assert executor.gather(executor.map(named, [1], **{name: future})) == [expected]
+
+
+def test_a_timeout_of_the_function_is_no_limit_of_the_task(executor: Executor) -> None:
+    slept = executor.submit(sleep_for, 0.5, timeout=0.01)
+    assert slept.result(timeout=20) == 0.01
+
+
+def sleep_for(seconds: float, timeout: float) -> float:
+    from time import sleep
+
+    sleep(seconds)  # on a worker
+    return timeout
+
+
+def test_submit_and_map_keep_no_names_but_those_that_are_documented() -> None:
+    ours = {
+        "key",
+        "pure",
+        "workers",
+        "allow_other_workers",
+        "retries",
+        "priority",
+        "resources",
+        "time_limit",
+    }
+    for method in (Executor.submit, Executor.map):
+        parameters = inspect.signature(method).parameters.values()
+        assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == ours
