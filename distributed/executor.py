@@ -65,7 +65,8 @@ class Executor(Inspection):
     `address` is 'host:port', 'tcp://host:port', (host, port), or a LocalCluster; or give the
     `scheduler_file` that `dscheduler --scheduler-file` wrote. Without either, a LocalCluster of
     `n_workers` processes with `threads_per_worker` threads each is started, sized to the machine, and
-    closed with the executor.
+    closed with the executor. `cluster` is the LocalCluster that it was given or has started, and lives as
+    long as the executor; None where there is none.
 
     Raises SchedulerGone (an OSError) that names the address if no scheduler answers within `timeout`
     seconds. Later, one that dies may come back at its address; without one for `scheduler_timeout` seconds,
@@ -97,22 +98,22 @@ class Executor(Inspection):
         self._process = os.getpid()
         # Futures of graphs by their keys, as long as somebody else has them.
         self._kept: WeakValueDictionary[Any, Future] = WeakValueDictionary()
-        self._cluster: LocalCluster | None = None
-        if address is None and scheduler_file is None:
+        self._owns_cluster = address is None and scheduler_file is None
+        if self._owns_cluster:
             from distributed.local import LocalCluster
 
-            self._cluster = LocalCluster(n_workers, threads_per_worker, memory_limit=memory_limit)
-            address = self._cluster.scheduler_address
+            address = LocalCluster(n_workers, threads_per_worker, memory_limit=memory_limit)
         elif n_workers is not None or threads_per_worker is not None:
             raise ValueError(
                 "n_workers and threads_per_worker are for a cluster that is started here"
             )
+        # Kept, for a cluster that nobody refers to ends.
+        self.cluster: LocalCluster | None = _cluster_of(address)
         try:
             self._address = _address(address, scheduler_file)
             self._connection = Connection(self._address, timeout, _worker, scheduler_timeout)
         except BaseException:
-            if self._cluster is not None:
-                self._cluster.close()
+            self._close_own_cluster()
             raise
         remember(self)
 
@@ -462,8 +463,11 @@ class Executor(Inspection):
         if dask.config.get("scheduler", None) in (self, self.get):
             dask.config.set(scheduler=None)
         self._connection.close()
-        if self._cluster is not None:
-            self._cluster.close()
+        self._close_own_cluster()
+
+    def _close_own_cluster(self) -> None:
+        if self._owns_cluster and self.cluster is not None:
+            self.cluster.close()
 
     def shutdown(self) -> None:
         """End the whole cluster, scheduler and workers, and disconnect."""
@@ -493,14 +497,25 @@ class Executor(Inspection):
 
 
 class _Clients(type):
-    """Every Executor counts as a Client: libraries ask for that, and then take our locks, for instance."""
+    """Every Executor counts as a Client: libraries ask for that, and then take our locks, for instance.
+    It does not count as an instance of a class that is derived from Client."""
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, Executor)
+        return type.__instancecheck__(Executor if cls is Client else cls, instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return type.__subclasscheck__(Executor if cls is Client else cls, subclass)
 
 
 class Client(Executor, metaclass=_Clients):
     """The Executor under the name that it has elsewhere today."""
+
+
+def _cluster_of(given: Any) -> LocalCluster | None:
+    """The cluster that an Executor was given in place of an address; None if it was an address."""
+    if isinstance(given, Executor):
+        return given.cluster
+    return given if hasattr(given, "scheduler_address") else None
 
 
 def _address(given: Any, scheduler_file: str | os.PathLike[str] | None) -> Address:

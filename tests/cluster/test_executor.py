@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import operator
 import os
 import sys
@@ -78,6 +79,50 @@ def test_addresses_of_all_kinds(cluster: LocalCluster) -> None:
         with Executor(address) as executor:
             assert executor.scheduler_address == url
             assert executor.submit(inc, 1).result() == 2
+
+
+def test_a_cluster_lives_as_long_as_the_client_that_was_given_it() -> None:
+    with Client(LocalCluster(n_workers=1)) as client:
+        gc.collect()
+        assert client.submit(inc, 1).result(timeout=20) == 2
+        assert isinstance(client.cluster, LocalCluster)
+        with Executor(client) as other:
+            assert other.cluster is client.cluster
+    assert client.cluster is not None  # closing the client does not close what it was given
+    with Executor(client.cluster) as again:
+        assert again.submit(inc, 1).result(timeout=20) == 2
+    again.cluster.close()
+
+
+def test_the_cluster_of_a_client(cluster: LocalCluster, executor: Executor) -> None:
+    assert executor.cluster is cluster
+    with Executor(cluster.scheduler_address) as other:
+        assert other.cluster is None
+    with pytest.raises(SchedulerGone):
+        Executor(("127.0.0.1", 9), timeout=0.2)
+
+
+class Mine(Client):
+    pass
+
+
+class OfAnExecutor(Executor):
+    pass
+
+
+def test_every_executor_is_a_client_and_only_its_own_are_of_a_class_of_yours(
+    cluster: LocalCluster, executor: Executor
+) -> None:
+    with Client(cluster) as client, Mine(cluster) as mine, OfAnExecutor(cluster) as derived:
+        everybody = (executor, client, mine, derived)
+        assert all(isinstance(one, Client) and issubclass(type(one), Client) for one in everybody)
+        assert all(isinstance(one, Executor) for one in everybody)
+        assert [isinstance(one, Mine) for one in everybody] == [False, False, True, False]
+        assert [isinstance(one, OfAnExecutor) for one in everybody] == [False, False, False, True]
+        assert [issubclass(type(one), Mine) for one in everybody] == [False, False, True, False]
+        assert mine.submit(inc, 1).result() == 2
+        assert repr(mine).startswith("<Mine: ")
+    assert not isinstance(1, Client) and not issubclass(int, Client)
 
 
 def test_without_a_scheduler_the_error_names_the_address_in_time() -> None:
