@@ -38,7 +38,7 @@ from distributed.messages import Broadcast, Replicate, Restart, Scatter, Stop, U
 from distributed.recipes import fold_kwargs, fresh_key, function_of
 from distributed.registry import default_client, remember
 from distributed.serialize import dumps, pickle_bytes, unpickle
-from distributed.shapes import find_futures, rebuild, shape
+from distributed.shapes import check_gathered, find_futures, is_named_tuple, rebuild, shape
 from distributed.tracebacks import load_exception
 from distributed.transport import Address, parse_address
 
@@ -304,7 +304,9 @@ class Executor(Inspection):
         found: dict[Any, Any]
         if sync:
             found = self._values(work, keys, given)
-            results = [item if is_dask_collection(item) else self.gather(item) for item in results]
+            results = [
+                item if is_dask_collection(item) else self._gather(item, True) for item in results
+            ]
         else:
             found = submit_graph(self, work, keys, given)
         for place, key in zip(places, keys, strict=True):
@@ -348,31 +350,42 @@ class Executor(Inspection):
 
     def gather(self, futures: Any, errors: str = "raise") -> Any:
         """Wait for the futures and fetch their results, in the shape in which they came: a future, or
-        nested lists, tuples, dicts and sets of them.
+        nested lists, tuples, dicts and sets of them, also of derived classes; deques, object arrays,
+        Series. A list for an iterator, and for the `values()` or `items()` of a dict. What is not a future
+        stays as it is.
 
         With `errors='skip'` those that failed are left out. Otherwise the first exception is raised.
+
+        Raises TypeError for a dask collection, and for other objects that can be iterated.
         """
         if errors not in ("raise", "skip"):
             raise ValueError(f"errors is 'raise' or 'skip', not {errors!r}")
+        check_gathered(futures)
+        if isinstance(futures, Iterator):
+            futures = list(futures)
+        return self._gather(futures, errors == "raise")
+
+    def _gather(self, nested: Any, strict: bool) -> Any:
         found: dict[Future, None] = {}
-        find_futures(futures, found)
-        values = collect(self._connection, list(found), errors == "raise")
-        return rebuild(futures, values)
+        find_futures(nested, found)
+        return rebuild(nested, collect(self._connection, list(found), strict))
 
     def scatter(
         self, data: Any, workers: Workers = None, broadcast: bool = False, hash: bool = True
     ) -> Any:
         """Send data to workers; futures for it, that read 'finished', in the shape of the data: a list
-        for a list, a dict for a dict (whose keys become the futures'), one future for anything else.
+        for a list, a range or an iterator, a tuple for a tuple (also a named one), a set for a set, a dict
+        for a dict (whose keys become the futures'). One future for anything else, as for an object of a
+        class that is derived from list or dict.
 
         It is spread over `workers` (default: all) by their threads; with `broadcast` each of them gets
         a copy. Equal data has an equal key unless `hash=False`.
         """
-        if isinstance(data, (list, tuple, set, frozenset)):
+        if type(data) in (list, tuple, set, frozenset) or is_named_tuple(data):
             items = [(_data_key(value, frames, hash), frames) for value, frames in _frames(data)]
             futures = self._scatter(items, worker_names(workers), broadcast)
-            return type(data)(futures)
-        if isinstance(data, Mapping):
+            return data._make(futures) if is_named_tuple(data) else type(data)(futures)
+        if type(data) is dict:
             items = [
                 (wire_key(key, _digest(frames)), frames)
                 for key, (_, frames) in zip(data, _frames(data.values()), strict=True)
@@ -380,7 +393,7 @@ class Executor(Inspection):
             return dict(
                 zip(data, self._scatter(items, worker_names(workers), broadcast), strict=True)
             )
-        if isinstance(data, Iterator):
+        if isinstance(data, (range, Iterator)):
             return self.scatter(list(data), workers, broadcast, hash)
         return self.scatter([data], workers, broadcast, hash)[0]
 

@@ -6,7 +6,7 @@ import concurrent.futures
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,9 +25,10 @@ from distributed.errors import (
     TimeoutError,
 )
 from distributed.graphs import handles_within
-from distributed.keys import shown_key, shown_text
+from distributed.keys import is_text, shown_key, shown_text, wire_key
 from distributed.packing import Handle, note_hidden_handle
 from distributed.serialize import unpickle
+from distributed.shapes import items_in
 from distributed.tasks import current_task
 from distributed.tracebacks import load_exception
 from distributed.waiting import Waiting
@@ -50,6 +51,9 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
     Made by `Executor.submit` and its siblings. The data stays on the cluster while there is a future
     for it: dropping the last one (`del`, leaving the scope) frees it.
 
+    `Future(key, client)` is another future for a key that this client has futures of, or for the key
+    of a call that another client has made and has not named. Without a client it is of the default one.
+
     A future may be an argument of further calls, and may be pickled into tasks.
     """
 
@@ -60,9 +64,14 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
     __hash__ = object.__hash__
     __str__ = object.__str__
 
-    def __init__(self, entry: Entry, executor: Executor) -> None:
-        self._entry = entry
-        self.executor = executor
+    def __init__(self, key: Any, client: Executor | None = None) -> None:
+        if type(key) is not Entry:
+            from distributed.registry import default_client
+
+            client = default_client() if client is None else client
+            key = _entry_of(key, client)
+        self._entry: Entry = key
+        self.executor: Executor = client  # type: ignore[assignment]
 
     @property
     def wire(self) -> str:  # type: ignore[override]
@@ -184,6 +193,28 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
             self._connection.drop(entry)
 
 
+def _entry_of(key: Any, client: Executor) -> Entry:
+    """That of a key as users write it.
+
+    Raises TypeError if it is no key, ValueError if this client has futures of several tasks with that key,
+    or none and it can only be a name that somebody has given.
+    """
+    from distributed.executor import Executor
+
+    if not isinstance(client, Executor):
+        raise TypeError(f"a future belongs to an Executor, not to {client!r:.100}")
+    wire_key(key, "")  # it is a key
+    wires = client._connection.names().get(key, [])
+    if len(wires) > 1:
+        raise ValueError(
+            f"this client has futures of {len(wires)} different tasks with the key {key!r}"
+        )
+    if not wires and not (isinstance(key, str) and is_text(key)):
+        raise ValueError(f"this client has no future with the key {key!r:.100}")
+    (entry,) = client._connection.adopt(wires or [key], announce=True)
+    return entry
+
+
 def _revive(key: str, scheduler_address: str) -> Future:
     """A future that was unpickled: it belongs to the client of this process for that scheduler."""
     from distributed.registry import executor_for
@@ -212,7 +243,7 @@ class DoneAndNotDone(NamedTuple):
 def futures_of(collections: Any) -> list[Future]:
     """The futures in dask collections: the parts of those that were persisted.
 
-    Takes a collection, a future, or nested lists, tuples, sets and dicts of them.
+    Takes a collection, a future, or containers of them as in `Executor.gather`.
     """
     found: dict[Future, None] = {}
     stack = [collections]
@@ -224,25 +255,24 @@ def futures_of(collections: Any) -> list[Future]:
             nodes = item.__dask_graph__().values()
             handles = (handle for node in nodes for handle in handles_within(node))
             found.update((handle, None) for handle in handles if isinstance(handle, Future))
-        elif isinstance(item, Mapping):
-            stack += reversed(item.values())
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            stack += reversed(list(item))
+        else:
+            stack += reversed(list(items_in(item) or ()))
     return list(found)
 
 
 def flat_futures(given: Any, caller: str) -> list[Future]:
-    """Those in a future, a dask collection, or a dict or an iterable of these. Raises TypeError that
-    names the caller for anything else."""
+    """Those in a future, a dask collection, or a container or another iterable of these. Raises TypeError
+    that names the caller for anything else."""
     if isinstance(given, Future):
         return [given]
     if is_dask_collection(given):
         return futures_of(given)
-    if isinstance(given, Mapping):
-        return flat_futures(given.values(), caller)
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+    items = items_in(given)
+    if items is None and isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+        items = given
+    if items is None:
         raise TypeError(f"{caller}() takes futures, not {type(given).__name__}: {given!r:.100}")
-    return [future for item in given for future in flat_futures(item, caller)]
+    return [future for item in items for future in flat_futures(item, caller)]
 
 
 def wait(
@@ -288,12 +318,12 @@ class as_completed(Iterator[Any]):
 
     `with_results`: pairs (future, result); the exception of a failed one is raised by the iterator,
     which then goes on. More futures may be added while it runs. `timeout` is the longest wait, in
-    seconds, for each next one.
+    seconds, for each next one. It takes what `wait` takes, so persisted collections too.
     """
 
     def __init__(
         self,
-        futures: Iterable[Future] = (),
+        futures: Any = (),
         with_results: bool = False,
         timeout: float | None = None,
     ) -> None:
@@ -305,14 +335,14 @@ class as_completed(Iterator[Any]):
         self._taken = 0  # of `_waiting.done`
         self.update(futures)
 
-    def add(self, future: Future) -> None:
-        """One more to wait for."""
-        self.update([future])
+    def add(self, future: Any) -> None:
+        """One more to wait for, or those of a collection."""
+        self.update(future)
 
-    def update(self, futures: Iterable[Future]) -> None:
+    def update(self, futures: Any) -> None:
         """More to wait for."""
         fresh: dict[Connection, list[Entry]] = {}
-        for future in futures:
+        for future in flat_futures(futures, "as_completed"):
             waiting = self._futures.setdefault(future._entry, [])
             if not waiting:
                 fresh.setdefault(future._connection, []).append(future._entry)

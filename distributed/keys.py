@@ -24,12 +24,12 @@ def wire_key(key: Any, digest: str) -> str:
     """
     if type(key) is not str:
         key = _plain_key(key)
-    if type(key) is str and not key.startswith(_MARK) and (key.isascii() or _is_text(key)):
+    if type(key) is str and not key.startswith(_MARK) and (key.isascii() or is_text(key)):
         return f"{key}{_MARK}{digest}"
     return f"{_MARK}{marshal.dumps(key, 0).hex()}{_MARK}{digest}"
 
 
-def _is_text(key: str) -> bool:
+def is_text(key: str) -> bool:
     """Whether it can be sent as it is: half a surrogate pair cannot."""
     try:
         key.encode()

@@ -9,15 +9,19 @@ import sys
 import threading
 import time
 import traceback
+import types
 import zipfile
+from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 
 from distributed import (
     CancelledError,
@@ -25,12 +29,14 @@ from distributed import (
     Executor,
     Future,
     LocalCluster,
+    LostData,
     RemoteError,
     SchedulerGone,
     SerializationError,
     TimeoutError,
     as_completed,
     fire_and_forget,
+    futures_of,
     wait,
 )
 from tests.support import block, wait_until
@@ -61,6 +67,11 @@ class Adder:
 
     def add(self, x: int) -> int:
         return x + self.n
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
 
 
 class Box:
@@ -349,6 +360,82 @@ def test_gather_keeps_the_shape(executor: Executor) -> None:
     assert executor.gather([f[0], f[0]]) == [1, 1]
 
 
+def test_gather_takes_whatever_holds_futures(executor: Executor) -> None:
+    named = dict(zip("ab", executor.map(inc, range(2)), strict=True))
+    assert executor.gather(named.values()) == [1, 2]
+    assert executor.gather(named.items()) == [("a", 1), ("b", 2)]
+    assert executor.gather(deque(named.values())) == deque([1, 2])
+    assert executor.gather(f for f in named.values()) == [1, 2]
+    assert executor.gather(map(named.get, "ba")) == [2, 1]
+    assert executor.gather(pd.Series(named)).to_dict() == {"a": 1, "b": 2}
+    assert executor.gather(np.array(list(named.values()), dtype=object)).tolist() == [1, 2]
+    assert sorted(executor.gather(as_completed(named.values()))) == [1, 2]
+    with pytest.raises(TypeError, match=r"its compute\(\) returns the value"):
+        executor.gather(da.ones(3).persist())
+
+
+def test_siblings_of_gather_take_the_same(executor: Executor) -> None:
+    named = dict(zip("ab", executor.map(inc, range(2)), strict=True))
+    futures = list(named.values())
+    assert wait(named.items()).done == set(futures)
+    assert set(as_completed(deque(futures))) == set(futures)
+    assert set(as_completed(named)) == set(futures)
+    assert set(executor.who_has(pd.Series(named))) == {future.key for future in futures}
+    with pytest.raises(TypeError, match=r"as_completed\(\) takes futures, not int: 5"):
+        as_completed([5])
+    with pytest.raises(TypeError, match=r"cancel\(\) takes futures, not str"):
+        executor.cancel(futures[0].key)
+    executor.cancel(np.array(futures, dtype=object))
+    assert {future.status for future in futures} == {"cancelled"}
+
+
+def test_as_completed_takes_persisted_collections(executor: Executor) -> None:
+    array = da.ones(6, chunks=2).persist()
+    parts = set(futures_of(array))
+    assert len(parts) == 3
+    assert set(as_completed(array)) == parts
+    assert set(as_completed([array, executor.submit(inc, 1)])) > parts
+    going = as_completed()
+    going.add(array)
+    assert going.count() == 3
+    going.update([da.zeros(4, chunks=2).persist(), executor.submit(inc, 2)])
+    assert going.count() == 6
+    assert len(list(going)) == 6
+    assert wait(array).done == parts
+
+
+def test_a_future_that_is_made_of_its_key(cluster: LocalCluster, executor: Executor) -> None:
+    future = executor.submit(np.ones, 1000)
+    again = Future(future.key, executor)
+    assert again.key == future.key
+    del future
+    assert again.result().sum() == 1000
+    assert Future(again.key).executor is executor  # the default
+    assert executor.submit(np.sum, again).result() == 1000
+    for key in ("mine", ("x", 0)):
+        named = executor.submit(inc, 1, key=key)
+        assert Future(key, executor).result() == 2
+        other = executor.submit(inc, 2, key=key)
+        with pytest.raises(ValueError, match="2 different tasks with the key"):
+            Future(key, executor)
+        del named
+        assert Future(key, executor).result() == other.result() == 3
+    with Executor(cluster) as other_client:
+        assert Future(again.key, other_client).result().sum() == 1000
+
+
+def test_a_future_that_cannot_be_made_of_a_key(executor: Executor) -> None:
+    with pytest.raises(LostData, match="nothing-of-that-name"):
+        Future("nothing-of-that-name", executor).result(timeout=20)
+    for key in (("x", 99), None, "\ud800"):
+        with pytest.raises(ValueError, match="has no future with the key"):
+            Future(key, executor)
+    with pytest.raises(TypeError, match="a key is a string"):
+        Future([1], executor)
+    with pytest.raises(TypeError, match="a future belongs to an Executor"):
+        Future("x", "127.0.0.1:8786")  # type: ignore[arg-type]
+
+
 def test_gather_raises_or_skips(executor: Executor) -> None:
     good, bad = executor.submit(inc, 1), executor.submit(div, 1, 0)
     with pytest.raises(ZeroDivisionError):
@@ -397,6 +484,31 @@ def test_scatter_keeps_the_shape(executor: Executor) -> None:
     assert single.type is pd.DataFrame
     assert executor.submit(len, single).result() == 1
     assert executor.gather(executor.scatter((1, 2))) == (1, 2)
+    assert executor.gather(executor.scatter({1, 2})) == {1, 2}
+    assert executor.gather(executor.scatter(range(2))) == [0, 1]
+    assert executor.gather(executor.scatter(Point(1, 2))) == Point(1, 2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OrderedDict(a=1),
+        Counter("aab"),
+        defaultdict(int, a=1),
+        UserDict(a=1),
+        UserList([1]),
+        deque([1]),
+        types.MappingProxyType({"a": 1}),
+        xarray.Dataset({"a": ("x", [1.0, 2.0])}),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_only_plain_containers_are_scattered_in_parts(executor: Executor, data: Any) -> None:
+    future = executor.scatter(data)
+    assert isinstance(future, Future)
+    result = future.result()
+    assert type(result) is type(data)
+    assert result.equals(data) if isinstance(data, xarray.Dataset) else result == data
 
 
 def test_equal_data_has_an_equal_key(executor: Executor) -> None:
