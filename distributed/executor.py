@@ -144,7 +144,8 @@ class Executor(Inspection):
         time_limit: float | None = None,
         **kwargs: Any,
     ) -> Future:
-        """Run `func(*args, **kwargs)` on a worker; returns a future at once.
+        """Run `func(*args, **kwargs)` on a worker; returns a future at once. If it returns a coroutine, as
+        `async def` functions do, the worker awaits that.
 
         Futures anywhere in the arguments are replaced by their data on the worker. Calls of equal
         functions with equal arguments share one result, unless `pure=False`. `workers` (names,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from dask.base import is_dask_collection
 from distributed.connection import Connection
 from distributed.core.client import Await, CallOff, Desist
 from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry
+from distributed.coroutines import check_may_block
 from distributed.errors import (
     CancelledError,
     KilledWorker,
@@ -148,6 +150,33 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
             self._entry.ending = "the future was released"
             self._connection.drop(entry)
 
+    def __await__(self) -> Generator[Any, None, Any]:
+        """As `result`, in a coroutine: the event loop goes on meanwhile."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Any:
+        import asyncio  # of a session that awaits nothing, it would be a tenth of the time of its start
+
+        while not self.done():
+            _secede()
+            await self._ended()
+        if self._entry.status is FINISHED and self._entry.inline is None:
+            return await asyncio.to_thread(self.result)  # it is fetched
+        return self.result()
+
+    async def _ended(self) -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits there
+                loop.call_soon_threadsafe(ended.set)
+
+        self._connection.call_back(self._entry, wake)
+        await ended.wait()
+
     def add_done_callback(self, function: Callable[[Future], object]) -> None:
         """Call `function(future)` once it has ended, in a thread for callbacks; at once if it has."""
         self._connection.call_back(self._entry, lambda: function(self))
@@ -223,7 +252,15 @@ def _revive(key: str, scheduler_address: str) -> Future:
 
 
 def leave_slot() -> None:
-    """Called before a thread blocks: if it is a task's, another task takes its place meanwhile."""
+    """Called before a thread blocks: if it is a task's, another task takes its place meanwhile.
+
+    Raises RuntimeError in a worker's event loop.
+    """
+    check_may_block()
+    _secede()
+
+
+def _secede() -> None:
     current = current_task()
     if current is not None:
         current[0].secede(current[1])

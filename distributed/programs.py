@@ -27,11 +27,13 @@ from dask._task_spec import (
     _identity_cast,
 )
 
+from distributed.coroutines import AWAITED
 from distributed.iterators import fresh, repeatable
 from distributed.keys import PLAIN
 from distributed.packing import Handle
 from distributed.recipes import Function, function_of
 from distributed.serialize import pickle_function
+from distributed.tasks import completed
 
 
 class Nested(NamedTuple):
@@ -89,6 +91,8 @@ class Program:
             given = [_value(part, operands, results) for part in args]
             named = {name: _value(part, operands, results) for name, part in kwargs}
             value = func(*given, **named)
+            if type(value) in AWAITED:
+                value = completed(value)
             results.append(repeatable(value) if again else value)
             del given, named, value  # or they would keep what dies here alive
             for number in dead:

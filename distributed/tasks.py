@@ -12,11 +12,14 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableSequence
+from contextvars import ContextVar, copy_context
 from time import perf_counter_ns
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from distributed.core.jobs import Job
 from distributed.core.worker import Raised
+from distributed.coroutines import AWAITED
 from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable
 from distributed.keys import shown_key
@@ -26,6 +29,7 @@ from distributed.serialize import nbytes, pickle_bytes, unpickle
 from distributed.tracebacks import dump_exception
 
 if TYPE_CHECKING:
+    from distributed.eventloop import EventLoop
     from distributed.worker import Worker
 
 # A result up to this size travels with the message that the task has finished, if a client wants it.
@@ -36,17 +40,43 @@ JOIN_SECONDS = 0.2
 
 logger = logging.getLogger("distributed.worker")
 
-_thread = threading.local()
+_thread = threading.local()  # `state`, a TaskThread
 
 
 # How a task ended: its value and its report, an item of `Completed`; or no value, and what it has raised.
 Result = tuple[Any, "tuple[int, int, int, bytes | None, bytes | None] | Raised"]
 
 
-def current_task() -> tuple[Worker, int] | None:
-    """The worker and the assignment of the task that this thread runs."""
-    found: tuple[Worker, int] | None = getattr(_thread, "current", None)
-    return found
+Current = tuple["Worker", int]  # and the assignment of a task
+
+
+class TaskThread:
+    """What a thread of tasks is at."""
+
+    __slots__ = ("current", "seceded")
+
+    def __init__(self) -> None:
+        self.current: Current | None = None
+        self.seceded = False
+
+
+# In a coroutine, and in what it starts: its task, and the thread that waits for it.
+_awaited: ContextVar[tuple[Current, TaskThread] | None] = ContextVar("awaited", default=None)
+
+
+def current_task() -> Current | None:
+    """The worker and the assignment of the task that this thread, or this coroutine, runs."""
+    state: TaskThread | None = getattr(_thread, "state", None)
+    if state is not None:
+        return state.current
+    awaited = _awaited.get()
+    return None if awaited is None else awaited[0]
+
+
+def completed(value: Any) -> Any:
+    """The result of a call by a task that has returned one of `AWAITED`."""
+    current: Current = _thread.state.current
+    return current[0].complete(value)
 
 
 # The workers that run in this process: mostly none or one.
@@ -84,6 +114,9 @@ class TaskThreads:
         self._functions: dict[str, Any] = {}  # unpickled
         self._types: dict[type, bytes | None] = {}  # pickled
         self._threads: list[threading.Thread] = []
+        self._event_loop: EventLoop | None = None
+        self._event_loop_lock = threading.Lock()
+        self._stopped = False
 
     # Called by the loop
 
@@ -130,18 +163,56 @@ class TaskThreads:
         self._pending.clear()
         for _ in self._threads:
             self._queue.put(None)
+        with self._event_loop_lock:
+            self._stopped = True
+            event_loop = self._event_loop
+        if event_loop is not None:
+            event_loop.close(JOIN_SECONDS)
         for thread in self._threads:
             thread.join(JOIN_SECONDS / len(self._threads))
 
-    # Called by a thread of a task
+    # Called by a thread of a task, or by its coroutine
 
     def secede(self) -> bool:
-        """Let another thread take the place of this one, once; false if that has happened before."""
-        if _thread.seceded:
+        """Let another thread take the place of the task's, once; false if that has happened before, or if
+        the task has ended and left this coroutine behind."""
+        state: TaskThread | None = getattr(_thread, "state", None)
+        awaited = _awaited.get()
+        if state is None and awaited is not None and awaited[0] is awaited[1].current:
+            state = awaited[1]
+        if state is None or state.seceded:
             return False
-        _thread.seceded = True
+        state.seceded = True
         self._start_one()
         return True
+
+    def complete(self, value: Any) -> Any:
+        """The result of a call that has returned one of `AWAITED`: this thread waits for it.
+
+        Raises TypeError for an asynchronous generator.
+        """
+        while type(value) in AWAITED:
+            if isinstance(value, AsyncGeneratorType):
+                raise TypeError(
+                    f"{value.__qualname__} is an asynchronous generator, and what it yields cannot be read "
+                    "elsewhere: return [item async for item in ...] from an async function"
+                )
+            context = copy_context()
+            state: TaskThread | None = getattr(_thread, "state", None)
+            if state is not None and state.current is not None:
+                context.run(_awaited.set, (state.current, state))
+            value = self._started_event_loop().run(value, context)
+        return value
+
+    def _started_event_loop(self) -> EventLoop:
+        with self._event_loop_lock:
+            if self._stopped:
+                raise RuntimeError("the worker ends")
+            if self._event_loop is None:
+                from distributed.eventloop import EventLoop
+
+                self._event_loop = EventLoop()
+            return self._event_loop
 
     def _run(self) -> None:
         slot = self._running.take()
@@ -151,23 +222,23 @@ class TaskThreads:
             self._running.give_back(slot)
 
     def _run_tasks(self, running: MutableSequence[int], slot: int) -> None:
-        _thread.seceded = False
+        state = _thread.state = TaskThread()
         pending, get, append, wake = self._pending, self._queue.get, self.results.append, self._wake
         began = self._began
-        while not _thread.seceded:
+        while not state.seceded:
             assignment = get()
             if assignment is None:
                 return
             job = pending.pop(assignment, None)
             if job is None:
                 continue  # taken back
-            _thread.current = (self._worker, assignment)
+            state.current = (self._worker, assignment)
             began[assignment] = perf_counter_ns()
             running[slot] = assignment
             append(self._call(job))
             running[slot] = 0
             del began[assignment]
-            _thread.current = None
+            state.current = None
             job = None
             wake()
 
@@ -181,7 +252,10 @@ class TaskThreads:
             if job.timed:
                 self._worker.announce(assignment)
             start = perf_counter_ns()
-            value = repeatable(function(*args, **kwargs))
+            value = function(*args, **kwargs)
+            if type(value) in AWAITED:
+                value = self.complete(value)
+            value = repeatable(value)
             microseconds = (perf_counter_ns() - start) // 1000
             size = nbytes(value)
             inline, kind = self._describe(value, size) if job.wanted else (None, None)

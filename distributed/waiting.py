@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from distributed.core.entries import Waiter
+from distributed.coroutines import check_may_block
 from distributed.errands import Errands, run_errands
 
 logger = logging.getLogger("distributed.executor")
@@ -30,7 +31,11 @@ class Waiting(Waiter):
             self._lock.release()
 
     def sleep(self, timeout: float | None) -> bool:
-        """Until `wake`; false if that did not come in time."""
+        """Until `wake`; false if that did not come in time.
+
+        Raises RuntimeError in the event loop of a worker.
+        """
+        check_may_block()
         patience = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
         return self._lock.acquire(True, patience)
 

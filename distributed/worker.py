@@ -42,6 +42,7 @@ from distributed.core.worker import (
     Unsendable,
     WorkerCore,
 )
+from distributed.coroutines import AWAITED
 from distributed.errands import Errands, run_errands
 from distributed.errors import ProtocolError, SchedulerGone
 from distributed.iterators import repeatable
@@ -227,6 +228,10 @@ class Worker:
         """A task of this thread is about to wait for others: give its place to another task."""
         if self._threads.secede():
             self._post(lambda: self._events.append(Seceding(assignment)))
+
+    def complete(self, value: Any) -> Any:
+        """The result of a call that has returned a coroutine, see `TaskThreads.complete`."""
+        return self._threads.complete(value)
 
     def look(self, describe: Callable[[WorkerCore], Any]) -> Any:
         """What the function says of the core, between two events. Raises queue.Empty if the loop stands."""
@@ -524,7 +529,10 @@ class Worker:
     def _answer(self, message: Call) -> None:
         try:
             func, args, kwargs = unpickle(message.call)
-            answer = Answer(message.request, True, pickle_bytes(func(*args, **kwargs)))
+            value = func(*args, **kwargs)
+            if type(value) in AWAITED:
+                value = self.complete(value)
+            answer = Answer(message.request, True, pickle_bytes(value))
         except BaseException as error:
             answer = Answer(message.request, False, dump_exception(error))
         self._post(lambda: self._events.append(Answered(answer)))
