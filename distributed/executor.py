@@ -28,6 +28,7 @@ from distributed.computing import submit_graph
 from distributed.connection import SCHEDULER_GONE_SECONDS, Connection
 from distributed.core.client import CallOff, Calls
 from distributed.core.entries import Item
+from distributed.coroutines import check_may_block
 from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future, flat_futures, leave_slot, wait_for
@@ -367,6 +368,7 @@ class Executor(Inspection):
         return self._gather(futures, errors == "raise")
 
     def _gather(self, nested: Any, strict: bool) -> Any:
+        check_may_block()  # also if all of them happen to be done
         found: dict[Future, None] = {}
         find_futures(nested, found)
         return rebuild(nested, collect(self._connection, list(found), strict))

@@ -190,7 +190,7 @@ def test_a_session_awaits_futures_too(executor: Executor) -> None:
 
 
 def wait_for_result() -> Any:
-    return get_client().submit(inc, 1).result()
+    return get_client().submit(inc, 1, pure=False).result()
 
 
 def wait_for_many() -> Any:
