@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from math import inf, isfinite
-from typing import Any
+from typing import Any, NoReturn
 
 from distributed.core.entries import Item
 from distributed.keys import wire_key
@@ -80,6 +80,18 @@ def task_options(
     if time_limit is not None:
         options["time_limit"] = time_limit
     return options or None
+
+
+def refuse_options(fifo_timeout: Any) -> NoReturn:
+    """For options of dask.distributed that have been given and are not here: they must not reach the user's
+    function in silence."""
+    if fifo_timeout is not None:
+        raise NotImplementedError(
+            "there is no fifo_timeout: priority= says which calls go before others"
+        )
+    raise NotImplementedError(
+        "there are no actors: keep state in a value that tasks take and return, or outside the cluster"
+    )
 
 
 def worker_names(workers: Any) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -19,6 +20,7 @@ from distributed.arguments import (
     nth_key,
     nth_workers,
     per_call,
+    refuse_options,
     task_options,
     worker_names,
 )
@@ -143,6 +145,9 @@ class Executor(Inspection):
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
         time_limit: float | None = None,
+        actor: bool = False,
+        actors: bool = False,
+        fifo_timeout: Any = None,
         **kwargs: Any,
     ) -> Future:
         """Run `func(*args, **kwargs)` on a worker; returns a future at once. If it returns a coroutine, as
@@ -159,8 +164,11 @@ class Executor(Inspection):
 
         Raises TypeError if `func` is not callable, SerializationError (a TypeError) if an argument
         cannot be pickled, CancelledError if a future among them was cancelled, TypeError or ValueError
-        for resources or a time limit that are not positive numbers.
+        for resources or a time limit that are not positive numbers. NotImplementedError for `actor`,
+        `actors` and `fifo_timeout`, which are options of dask.distributed.
         """
+        if actor or actors or fifo_timeout is not None:
+            refuse_options(fifo_timeout)
         function = function_of(func)
         options = task_options(
             workers, allow_other_workers, retries, priority, resources, time_limit
@@ -184,13 +192,22 @@ class Executor(Inspection):
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
         time_limit: float | None = None,
+        batch_size: int | None = None,
+        actor: bool = False,
+        actors: bool = False,
+        fifo_timeout: Any = None,
         **kwargs: Any,
     ) -> list[Future]:
         """Run `func` on each of the items; as many futures as the shortest iterable has items.
 
         As `submit` for each. Keyword arguments are the same for all calls. `key` may be a list of
-        keys, or a prefix for them; `workers` may be a list with one set of workers for each call.
+        keys, or a prefix for them; `workers` may be a list with one set of workers for each call. A message
+        has `batch_size` of the calls, by default 2000.
         """
+        if actor or actors or fifo_timeout is not None:
+            refuse_options(fifo_timeout)
+        if batch_size is not None and operator.index(batch_size) < 1:
+            raise ValueError(f"a batch_size is at least 1, not {batch_size}")
         if not iterables:
             raise ValueError("map() needs at least one iterable beside the function")
         folded = fold_kwargs(func, kwargs)
@@ -202,7 +219,7 @@ class Executor(Inspection):
         shared = None if placed else task_options(workers, *others)
         futures: list[Future] = []
         with SeldomCollected():
-            while chunk := list(islice(calls, MAP_TASKS)):
+            while chunk := list(islice(calls, batch_size or MAP_TASKS)):
                 groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
                 for index, args in chunk:
                     item = call_item(function, args, left, nth_key(key, index), pure, index)

@@ -40,7 +40,7 @@ def sleep_for(seconds: float, timeout: float) -> float:
     return timeout
 
 
-def test_submit_and_map_keep_no_names_but_those_that_are_documented() -> None:
+def test_submit_and_map_keep_no_names_but_those_of_dask_and_one() -> None:
     ours = {
         "key",
         "pure",
@@ -50,7 +50,29 @@ def test_submit_and_map_keep_no_names_but_those_that_are_documented() -> None:
         "priority",
         "resources",
         "time_limit",
+        "actor",
+        "actors",
+        "fifo_timeout",
     }
-    for method in (Executor.submit, Executor.map):
+    cases: list[tuple[Any, set[str]]] = [(Executor.submit, set()), (Executor.map, {"batch_size"})]
+    for method, others in cases:
         parameters = inspect.signature(method).parameters.values()
-        assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == ours
+        assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == ours | others
+
+
+@pytest.mark.parametrize("option", [{"actor": True}, {"actors": True}, {"fifo_timeout": "1s"}])
+def test_options_that_are_not_here_are_refused(executor: Executor, option: dict[str, Any]) -> None:
+    with pytest.raises(NotImplementedError, match=r"there (are|is) no (actors|fifo_timeout): "):
+        executor.submit(named, **option)
+    with pytest.raises(NotImplementedError, match=r"there (are|is) no (actors|fifo_timeout): "):
+        executor.map(named, [1], **option)
+
+
+def test_map_in_batches(executor: Executor) -> None:
+    futures = executor.map(abs, range(-7, 0), batch_size=3, actor=False)
+    assert executor.gather(futures) == [7, 6, 5, 4, 3, 2, 1]
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="a batch_size is at least 1"):
+            executor.map(abs, [1], batch_size=wrong)
+    with pytest.raises(TypeError):
+        executor.map(abs, [1], batch_size="many")
