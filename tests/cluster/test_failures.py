@@ -266,7 +266,7 @@ def test_without_a_scheduler_waiting_ends_with_a_reason(tmp_path: Path) -> None:
 
 def test_shutdown_ends_every_process() -> None:
     executor = Executor(n_workers=1)
-    pids = [executor._cluster.scheduler_pid, *executor.run(os.getpid).values()]  # type: ignore[union-attr]
+    pids = [executor.cluster.scheduler_pid, *executor.run(os.getpid).values()]  # type: ignore[union-attr]
     executor.shutdown()
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 5)
 
@@ -275,7 +275,7 @@ def test_processes_end_with_the_session_that_started_them() -> None:
     """Even if it is killed."""
     script = (
         "import os; from distributed import Executor; e = Executor(n_workers=1);"
-        "print(e._cluster.scheduler_pid, *e.run(os.getpid).values(), flush=True);"
+        "print(e.cluster.scheduler_pid, *e.run(os.getpid).values(), flush=True);"
         "os.kill(os.getpid(), 9)"
     )
     command = [sys.executable, "-c", script]
