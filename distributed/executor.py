@@ -40,10 +40,11 @@ from distributed.keys import wire_key
 from distributed.messages import Broadcast, Replicate, Restart, Scatter, Stop, Upload
 from distributed.recipes import fold_kwargs, fresh_key, function_of
 from distributed.registry import default_client, remember
-from distributed.serialize import dumps, pickle_bytes, unpickle
+from distributed.serialize import dumps, pickle_bytes
 from distributed.shapes import check_gathered, find_futures, is_named_tuple, rebuild, shape
 from distributed.tracebacks import load_exception
 from distributed.transport import Address, parse_address
+from distributed.unpickling import unpickle
 
 if TYPE_CHECKING:
     from distributed.local import LocalCluster

@@ -29,10 +29,10 @@ from distributed.errors import (
 from distributed.graphs import handles_within
 from distributed.keys import is_text, shown_key, shown_text, wire_key
 from distributed.packing import Handle, note_hidden_handle
-from distributed.serialize import unpickle
 from distributed.shapes import items_in
 from distributed.tasks import current_task
 from distributed.tracebacks import load_exception
+from distributed.unpickling import unpickle
 from distributed.waiting import Waiting
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from distributed.core.client import Unreachable
 from distributed.core.entries import FINISHED, PENDING, Entry
 from distributed.errors import LostData, SerializationError
 from distributed.futures import Future, leave_slot, wait_for
-from distributed.serialize import loads, unpickle
+from distributed.unpickling import unpickle, unpickle_frames
 
 # How often data is asked for that its holder turns out not to have, before that is reported. Each time
 # in between it has been computed again.
@@ -79,7 +79,7 @@ def _fetch(
         if frames is None:
             missing.add(entry.key)
         else:
-            values[entry] = loads(frames)
+            values[entry] = unpickle_frames(frames)
     if missing:
         connection.handle(Unreachable([(key, at[key]) for key in missing]))
     return missing

@@ -19,9 +19,10 @@ from distributed.errors import DistributedError, TimeoutError
 from distributed.futures import Future, flat_futures
 from distributed.keys import shown_key, shown_text
 from distributed.messages import Ask, Broadcast
-from distributed.serialize import pickle_bytes, unpickle
+from distributed.serialize import pickle_bytes
 from distributed.tasks import workers_here
 from distributed.tracebacks import load_exception
+from distributed.unpickling import unpickle
 
 # A scheduler, or a worker that is to describe itself, that has not answered by then may be stopped:
 # whoever looks for the reason of a hang must not hang.

@@ -10,13 +10,16 @@ import operator
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pickle import STACK_GLOBAL
 from typing import Any, NamedTuple
 
 from distributed.errors import SerializationError
+from distributed.file_handles import by_path
 from distributed.iterators import fresh
 from distributed.keys import PLAIN
 from distributed.serialize import dumps, pickle_bytes
 from distributed.transport import Frame
+from distributed.unpickling import unpickle, unpickle_frames
 
 # Arguments travel through the scheduler, to which they are a burden. Data that may travel by itself does
 # so from this size on; for less the two more messages would cost more than they save.
@@ -152,6 +155,8 @@ def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, N
             elif isinstance(arg, CONTAINERS) and holds_handles(arg):
                 group[place] = replace(arg)
             else:
+                if type(arg).__name__ == "memmap":
+                    group[place] = by_path(arg)
                 continue
             changed.append(place)
     return _form(new_args, new_kwargs, changed)
@@ -232,9 +237,10 @@ def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
     >>> unpack_call(blob, {})
     ((1, [2]), {'x': 3})
     """
-    packed = pickle.loads(blob)
+    # Most arguments name nothing, and this is a part of every call.
+    packed = unpickle(blob) if STACK_GLOBAL in blob else pickle.loads(blob)
     if type(packed) is WithData:
-        packed = pickle.loads(packed.head, buffers=[data[wire] for wire in packed.wires])
+        packed = unpickle_frames([packed.head, *[data[wire] for wire in packed.wires]])
     if type(packed) is tuple:
         return packed, {}
     args, kwargs, ones, lists, mixed = packed

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import marshal
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from graphlib import TopologicalSorter
 from hashlib import blake2b
@@ -28,6 +28,7 @@ from dask._task_spec import (
 )
 
 from distributed.coroutines import AWAITED
+from distributed.function_state import Composed
 from distributed.iterators import fresh, repeatable
 from distributed.keys import PLAIN
 from distributed.packing import Handle
@@ -76,7 +77,7 @@ class Step(NamedTuple):
     again: bool = False
 
 
-class Program:
+class Program(Composed):
     """Call it with the operands."""
 
     __slots__ = ("result", "steps")
@@ -99,8 +100,23 @@ class Program:
                 results[number] = None
         return _value(self.result, operands, results)
 
+    def held(self) -> Iterator[Any]:
+        for step in self.steps:
+            yield step.func
+            yield from _held((*step.args, *[part for _, part in step.kwargs]))
+        yield from _held((self.result,))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Program, (self.steps, self.result)
+
+
+def _held(parts: Iterable[Part]) -> Iterator[Any]:
+    for part in parts:
+        if type(part) is Constant:
+            yield part.value
+        elif type(part) is Nested:
+            yield part.kind
+            yield from _held(part.parts)
 
 
 def _value(part: Part, operands: tuple[Any, ...], results: list[Any]) -> Any:

@@ -24,6 +24,7 @@ from dask.base import tokenize
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN
 from distributed.packing import CONTAINERS, Handle, are_plain, holds_handles
+from distributed.references import found_by_name, names_in
 from distributed.serialize import pickle_bytes, pickle_function
 
 # In names of functions, as part of a key: a hash follows after a dash.
@@ -91,7 +92,7 @@ def _identify(func: Callable[..., Any]) -> str:
 
 def _state_of(func: Any) -> tuple[Any, ...] | None:
     """All that the pickle of the function depends on; None if that could change unseen."""
-    if type(func) is types.FunctionType and _found_by_name(func):
+    if type(func) is types.FunctionType and found_by_name(func):
         return func.__code__, func.__defaults__  # as `_add_state` would say, for most functions
     if type(func) not in (types.FunctionType, types.BuiltinFunctionType, type):
         return None
@@ -107,7 +108,7 @@ def _add_state(value: Any, state: list[Any], seen: set[int]) -> bool:
         return True
     seen.add(id(value))
     state += (value.__code__, value.__defaults__)
-    if _found_by_name(value):
+    if found_by_name(value):
         return True
     if value.__dict__:
         return False
@@ -123,7 +124,7 @@ def _is_constant(value: Any) -> bool:
     kind = type(value)
     if kind is types.BuiltinFunctionType:
         return value.__self__ is None or type(value.__self__) is types.ModuleType
-    return kind in PLAIN or kind is types.ModuleType or (kind is type and _found_by_name(value))
+    return kind in PLAIN or kind is types.ModuleType or (kind is type and found_by_name(value))
 
 
 def _captured(func: types.FunctionType) -> list[tuple[str, Any]]:
@@ -136,7 +137,7 @@ def _captured(func: types.FunctionType) -> list[tuple[str, Any]]:
     if func.__closure__:
         values += map(_content, func.__code__.co_freevars, func.__closure__)
     known = func.__globals__
-    values += [(name, known[name]) for name in _names_in(func.__code__) if name in known]
+    values += [(name, known[name]) for name in names_in(func.__code__) if name in known]
     return values
 
 
@@ -145,24 +146,6 @@ def _content(name: str, cell: types.CellType) -> tuple[str, Any]:
         return name, cell.cell_contents
     except ValueError:
         return f"no {name}", None  # assigned later
-
-
-def _names_in(code: types.CodeType) -> list[str]:
-    names = list(code.co_names)
-    for constant in code.co_consts:
-        if type(constant) is types.CodeType:
-            names += _names_in(constant)
-    return names
-
-
-def _found_by_name(value: Any) -> bool:
-    """Whether pickle stores a function or a class as a mere reference."""
-    if value.__module__ == "__main__":
-        return False
-    found: Any = sys.modules.get(value.__module__)
-    for part in value.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is value
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
@@ -275,7 +258,7 @@ def _canonical_items(items: Any, memo: dict[int, Any]) -> list[Any]:
 
 
 def _function_parts(func: types.FunctionType, memo: dict[int, Any]) -> tuple[Any, ...]:
-    if _found_by_name(func):
+    if found_by_name(func):
         # Its code too: a function that was edited since is another one.
         return "name", func.__module__, func.__qualname__, _digest(_code_parts(func))
     parts = [(name, _canonical(value, memo)) for name, value in _captured(func)]

@@ -12,13 +12,15 @@ import pickle
 import sys
 import types
 from collections import ChainMap, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import cloudpickle
 
 from distributed.errors import SerializationError
+from distributed.file_handles import by_path
+from distributed.reducers import reduce
 from distributed.transport import Frame
 
 # Smaller buffers are copied into the pickle: a frame of its own costs more than the copy.
@@ -28,7 +30,13 @@ OUT_OF_BAND_BYTES = 64 << 10
 _FLAT = frozenset({int, float, complex, bool, str, bytes, bytearray, type(None)})
 
 _dumps = pickle.dumps
-unpickle = pickle.loads
+
+
+class BufferedPickle(NamedTuple):
+    """A pickle and the large buffers that it refers to."""
+
+    head: bytes
+    buffers: tuple[Frame | pickle.PickleBuffer, ...]
 
 
 def dumps(value: Any, out_of_band: int = OUT_OF_BAND_BYTES) -> list[Frame]:
@@ -36,11 +44,15 @@ def dumps(value: Any, out_of_band: int = OUT_OF_BAND_BYTES) -> list[Frame]:
 
     Raises SerializationError that names the type and the cause.
 
-    >>> loads(dumps({"a": 1}))
-    {'a': 1}
+    >>> len(dumps({"a": 1})), len(dumps(pickle.PickleBuffer(bytearray(1 << 20))))
+    (1, 2)
     """
     if type(value) in _FLAT:
         return [_dumps(value, 5)]
+    return _with_buffers(value, out_of_band, _Pickler)
+
+
+def _with_buffers(value: Any, out_of_band: int, pickler: type[cloudpickle.Pickler]) -> list[Frame]:
     buffers: list[memoryview] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -54,43 +66,52 @@ def dumps(value: Any, out_of_band: int = OUT_OF_BAND_BYTES) -> list[Frame]:
         buffers.append(view)
         return False
 
-    return [_pickle(value, keep, buffers.clear), *buffers]
-
-
-def loads(frames: Sequence[Frame]) -> Any:
-    """The object. Its large buffers are those of the frames, not copies; whether they may be written
-    to depends on those."""
-    return pickle.loads(frames[0], buffers=frames[1:])
+    return [_pickle(value, keep, buffers.clear, pickler), *buffers]
 
 
 def pickle_bytes(value: Any) -> bytes:
     """The object as one bytes object. Raises SerializationError.
 
-    >>> unpickle(pickle_bytes([1, 2]))
+    >>> pickle.loads(pickle_bytes([1, 2]))
     [1, 2]
     """
     if type(value) in _FLAT:
         return _dumps(value, 5)
-    return _pickle(value, None, _nothing)
+    return _pickle(value, None, _nothing, _Pickler)
 
 
 def _pickle(
-    value: Any, keep: Callable[[pickle.PickleBuffer], bool] | None, again: Callable[[], object]
+    value: Any,
+    keep: Callable[[pickle.PickleBuffer], bool] | None,
+    again: Callable[[], object],
+    pickler: type[cloudpickle.Pickler],
 ) -> bytes:
+    if type(value).__name__ == "memmap":
+        value = by_path(value)
     try:
         head = _dumps(value, 5, buffer_callback=keep)
-        if b"__main__" not in head:
+        if b"__main__" not in head and not (_registered() and _names_registered(head)):
             return head
     except Exception:
         pass  # cloudpickle knows more; if it fails too, its reason is told
     again()
+    file = io.BytesIO()
     try:
-        pickled: bytes = cloudpickle.dumps(value, 5, buffer_callback=keep)
-        return pickled
+        pickler(file, 5, buffer_callback=keep).dump(value)
     except Exception as error:
+        reason = str(error) if isinstance(error, SerializationError) else repr(error)
         name = type(value).__qualname__
         article = "an" if name[0] in "AEIOUaeiou" else "a"
-        raise SerializationError(f"{article} {name} cannot be pickled: {error!r}") from error
+        raise SerializationError(f"{article} {name} cannot be pickled: {reason}") from error
+    return file.getvalue()
+
+
+_registered = cloudpickle.list_registry_pickle_by_value
+
+
+def _names_registered(head: bytes) -> bool:
+    """Whether the pickle may name something of a module that is registered to travel by value."""
+    return any(name.encode() in head for name in _registered())
 
 
 def _nothing() -> None:
@@ -99,22 +120,22 @@ def _nothing() -> None:
 
 def pickle_function(func: Callable[..., Any]) -> bytes:
     """As `pickle_bytes`, but code that travels by value keeps the name of its file, so that
-    tracebacks show its lines.
+    tracebacks show its lines. What is unpickled is a BufferedPickle if there are large buffers in it.
 
     Not for digests: a notebook's cells have other file names in each session.
     """
-    try:
-        head = _dumps(func, 5)
-        if b"__main__" not in head:
-            return head
-    except Exception:
-        pass  # see `_pickle`
-    file = io.BytesIO()
-    try:
-        _FunctionPickler(file, 5).dump(func)
-    except Exception as error:
-        raise SerializationError(f"it cannot be pickled: {error!r}") from error
-    return file.getvalue()
+    head, *buffers = _with_buffers(func, OUT_OF_BAND_BYTES, _FunctionPickler)
+    if not buffers:
+        return bytes(head)
+    return _dumps(BufferedPickle(bytes(head), tuple(map(pickle.PickleBuffer, buffers))), 5)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Knows more than cloudpickle."""
+
+    def reducer_override(self, value: Any) -> Any:
+        reduced = reduce(value)
+        return super().reducer_override(value) if reduced is NotImplemented else reduced
 
 
 def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
@@ -122,7 +143,7 @@ def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
     return make, tuple(code.co_filename if a == "<dynamic-code>" else a for a in arguments)
 
 
-class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _FunctionPickler(_Pickler):
     dispatch_table: ClassVar[Any] = ChainMap(
         {types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
     )

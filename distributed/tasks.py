@@ -23,9 +23,10 @@ from distributed.coroutines import AWAITED
 from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable
 from distributed.keys import shown_key
+from distributed.loaded_functions import LoadedFunctions
 from distributed.packing import unpack_call
 from distributed.running import Running
-from distributed.serialize import nbytes, pickle_bytes, unpickle
+from distributed.serialize import nbytes, pickle_bytes
 from distributed.tracebacks import dump_exception
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ class TaskThreads:
         self._running = running
         self._pending: dict[int, Job] = {}
         self._queue: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._blobs: dict[str, bytes] = {}
-        self._functions: dict[str, Any] = {}  # unpickled
+        self.functions = LoadedFunctions()
+        self._ready = self.functions.ready
         self._types: dict[type, bytes | None] = {}  # pickled
         self._threads: list[threading.Thread] = []
         self._event_loop: EventLoop | None = None
@@ -146,17 +147,6 @@ class TaskThreads:
         return [
             (number, (now - start) // 1_000_000) for number, start in tuple(self._began.items())
         ]
-
-    def learn(self, function: str, blob: bytes) -> None:
-        self._blobs[function] = blob
-
-    def unlearn(self, function: str) -> None:
-        self._blobs.pop(function, None)
-        self._functions.pop(function, None)
-
-    def load_again(self) -> None:
-        """Unpickle all functions afresh when they are called next."""
-        self._functions.clear()
 
     def stop(self) -> None:
         """The threads end, those that run a task after it. Does not wait long."""
@@ -245,9 +235,9 @@ class TaskThreads:
     def _call(self, job: Job) -> Result:
         assignment = job.assignment
         try:
-            function = self._functions.get(job.function)
+            function = self._ready.get(job.function)
             if function is None:
-                function = self._load(job.function)
+                function = self.functions.load(job.function)
             args, kwargs = self._arguments(job)
             if job.timed:
                 self._worker.announce(assignment)
@@ -279,10 +269,6 @@ class TaskThreads:
                 raise SerializationError(
                     f"the input {shown_key(key)} cannot be read on this worker: {value.error!r}"
                 ) from value.error
-
-    def _load(self, id: str) -> Any:
-        function = self._functions[id] = unpickle(self._blobs[id])
-        return function
 
     def _describe(self, value: Any, size: int) -> tuple[bytes | None, bytes | None]:
         """The value pickled, if that is small; otherwise its type."""

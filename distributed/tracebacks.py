@@ -6,20 +6,16 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Iterator
-from pathlib import Path
-from types import FrameType, FunctionType, TracebackType
 from typing import Any
 
 from distributed.errors import RemoteError
-from distributed.serialize import pickle_bytes, unpickle
+from distributed.serialize import pickle_bytes
+from distributed.traceback_lines import lines_of, traceback_of
+from distributed.unpickling import unpickle
 
 # Longer texts are cut: an exception whose message quotes a whole array helps nobody.
 MAX_TEXT = 10_000
-# Of a traceback that is deeper, the first and the last lines are kept.
-MAX_LINES = 60
 # A pickled exception above this is replaced by its type and its text.
 MAX_BYTES = 100_000
 # Notes, and exceptions of a group: more are not kept.
@@ -27,14 +23,8 @@ MAX_PARTS = 100
 # Causes of causes of causes: more are not followed.
 MAX_CAUSES = 20
 
-# Lines between the worker's thread and the user's function are not the user's business.
-_OURS = str(Path(__file__).parent) + os.sep
-_DASK = str(Path("dask") / "_task_spec.py")
-
 # (class or function, arguments, state)
 Recipe = tuple[Any, tuple[Any, ...], Any]
-# (file, function, line)
-Line = tuple[str, str, int]
 
 
 def dump_exception(exception: BaseException) -> bytes:
@@ -78,7 +68,7 @@ def _describe(exception: BaseException, seen: dict[int, None]) -> dict[str, Any]
         "type": type(exception).__name__,
         "text": _text(exception),
         "pickle": _pickle(exception),
-        "lines": _lines(exception.__traceback__),
+        "lines": lines_of(exception.__traceback__),
         "notes": _notes(exception),
         "group": [_describe_other(part, seen) for part in _parts(exception)],
         "cause": _describe_other(exception.__cause__, seen),
@@ -175,24 +165,6 @@ def _make(blob: bytes) -> BaseException:
     return exception
 
 
-def _lines(traceback: TracebackType | None) -> list[Line]:
-    lines: list[Line] = []
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if lines or not _is_internal(code.co_filename):
-            lines.append((code.co_filename, code.co_name, traceback.tb_lineno))
-        traceback = traceback.tb_next
-    if len(lines) > MAX_LINES:
-        half = MAX_LINES // 2
-        gap = (f"<{len(lines) - 2 * half} lines are not shown>", "...", 0)
-        lines = [*lines[:half], gap, *lines[-half:]]
-    return lines
-
-
-def _is_internal(filename: str) -> bool:
-    return filename.startswith(_OURS) or filename.endswith(_DASK)
-
-
 def _restore(described: dict[str, Any]) -> BaseException:
     exception = _unpickle(described)
     if described["notes"]:
@@ -207,7 +179,7 @@ def _attach(exception: BaseException, described: dict[str, Any]) -> None:
         if its is not None:
             _attach(part, its)
     if described["lines"]:
-        exception.__traceback__ = _traceback(described["lines"])
+        exception.__traceback__ = traceback_of(described["lines"])
     if described["cause"] is not None:
         exception.__cause__ = _restore(described["cause"])
     if described["context"] is not None:
@@ -222,33 +194,3 @@ def _unpickle(described: dict[str, Any]) -> BaseException:
         except Exception:
             pass  # its class is not there in this process
     return RemoteError(described["type"], described["text"])
-
-
-def _traceback(lines: list[Line]) -> TracebackType | None:
-    found: TracebackType | None = None
-    for filename, name, number in reversed(lines):
-        found = TracebackType(found, _frame(filename, name, number), 0, number)
-    return found
-
-
-def _never_run() -> Iterator[None]:
-    yield
-
-
-def _frame(filename: str, name: str, number: int) -> FrameType:
-    """A frame of a function of that name and place.
-
-    Of a generator that has not begun, for those have no caller. The frame of a call would keep all its
-    callers and their variables alive: the exception among them, in a cycle, and futures with their data.
-    """
-    code = _never_run.__code__.replace(
-        co_filename=filename, co_name=name, co_firstlineno=number, **_qualified(name)
-    )
-    function = FunctionType(code, {"__file__": filename, "__name__": name})
-    frame: FrameType = function().gi_frame
-    return frame
-
-
-def _qualified(name: str) -> dict[str, Any]:
-    """Python 3.10 has no qualified names in codes."""
-    return {"co_qualname": name} if hasattr(_never_run.__code__, "co_qualname") else {}

@@ -6,6 +6,8 @@ import importlib
 import sys
 from pathlib import Path
 
+from distributed.unpickling import look_again
+
 
 def install_file(directory: str, name: str, content: bytes) -> None:
     """Make the module (.py) or the archive of modules (.zip, .egg) importable, in place of an earlier
@@ -23,6 +25,7 @@ def install_file(directory: str, name: str, content: bytes) -> None:
         sys.path.insert(0, place)
     for module in _modules_of(path, is_module):
         del sys.modules[module]
+    look_again()
     # Compiled code of the earlier one may look as new as this file.
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
         compiled.unlink()

@@ -67,7 +67,7 @@ from distributed.messages import (
 )
 from distributed.registry import get_client, get_worker
 from distributed.running import Running
-from distributed.serialize import dumps, loads, nbytes, pickle_bytes, unpickle
+from distributed.serialize import dumps, nbytes, pickle_bytes
 from distributed.tasks import JOIN_SECONDS, TaskThreads, Unreadable, workers_here
 from distributed.tracebacks import dump_exception
 from distributed.transfer import Fetcher, Server
@@ -82,6 +82,7 @@ from distributed.transport import (
     Poller,
     Router,
 )
+from distributed.unpickling import unpickle, unpickle_frames
 from distributed.uploads import install_file
 
 if TYPE_CHECKING:
@@ -412,11 +413,11 @@ class Worker:
             self._values.pop(key, None)
 
     def _learn(self, effect: Learn) -> None:
-        self._threads.learn(effect.function, effect.blob)
+        self._threads.functions.learn(effect.function, effect.blob)
 
     def _unload(self, effect: Unload) -> None:
         for function in effect.functions:
-            self._threads.unlearn(function)
+            self._threads.functions.unlearn(function)
 
     # Results of tasks
 
@@ -481,7 +482,7 @@ class Worker:
         for key, frames, assignment in items:
             running[slot] = assignment
             try:
-                value = repeatable(loads(frames))
+                value = repeatable(unpickle_frames(frames))
             except BaseException as error:
                 # The task that wants it fails with this, where it looks the value up.
                 value = Unreadable(key, error)
@@ -550,7 +551,7 @@ class Worker:
         install_file(self._directory, name, content)
         self._files[name] = content
         # Functions that were unpickled before refer to what the file replaces.
-        self._threads.load_again()
+        self._threads.functions.load_again()
 
     # The end
 

@@ -29,8 +29,8 @@ from distributed.graphs import GraphCalls
 from distributed.iterators import repeatable
 from distributed.keys import shown_key
 from distributed.packing import Handle, unpack_call
-from distributed.serialize import unpickle
 from distributed.transport import Frame
+from distributed.unpickling import unpickle
 
 
 class Promise(Handle):

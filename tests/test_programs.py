@@ -16,7 +16,7 @@ from dask._task_spec import Alias, DataNode, Dict, GraphNode, List, Set, Task, T
 from distributed.packing import Handle, Ref
 from distributed.programs import Compiler, Constant, Nested, Program, Step, references
 from distributed.recipes import function_of
-from distributed.serialize import unpickle
+from distributed.unpickling import unpickle
 
 X, Y = TaskRef("x"), TaskRef("y")
 

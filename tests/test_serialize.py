@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.errors import SerializationError
-from distributed.serialize import OUT_OF_BAND_BYTES, dumps, loads, nbytes, pickle_bytes, unpickle
+from distributed.serialize import OUT_OF_BAND_BYTES, dumps, nbytes, pickle_bytes
+from distributed.unpickling import unpickle, unpickle_frames
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -25,7 +26,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_values_come_back_as_they_were(value: Any) -> None:
-    assert loads(dumps(value)) == value
+    assert unpickle_frames(dumps(value)) == value
     assert unpickle(pickle_bytes(value)) == value
 
 
@@ -35,7 +36,7 @@ def test_large_arrays_are_not_copied() -> None:
     assert len(frames) == 2
     assert len(frames[0]) < 1000
     assert np.shares_memory(np.frombuffer(frames[1], dtype=array.dtype), array)
-    restored, small = loads([frames[0], bytearray(frames[1])])
+    restored, small = unpickle_frames([frames[0], bytearray(frames[1])])
     assert restored.flags.writeable
     assert (restored == array).all()
     assert (small == array[:10]).all()
@@ -43,14 +44,14 @@ def test_large_arrays_are_not_copied() -> None:
 
 def test_arrays_that_are_not_contiguous_travel_too() -> None:
     array = np.arange(OUT_OF_BAND_BYTES).reshape(64, -1).T[::2]
-    assert (loads(dumps(array)) == array).all()
+    assert (unpickle_frames(dumps(array)) == array).all()
 
 
 def test_an_array_may_be_written_to_if_its_buffer_may() -> None:
     frames = dumps(np.zeros(OUT_OF_BAND_BYTES))
-    assert not loads([frames[0], bytes(frames[1])]).flags.writeable
+    assert not unpickle_frames([frames[0], bytes(frames[1])]).flags.writeable
     buffer = bytearray(frames[1])
-    array = loads([frames[0], memoryview(buffer)])
+    array = unpickle_frames([frames[0], memoryview(buffer)])
     array[0] = 1
     assert np.frombuffer(buffer)[0] == 1
 
@@ -60,7 +61,7 @@ def test_buffers_of_a_failed_attempt_are_not_sent() -> None:
     array = np.zeros(OUT_OF_BAND_BYTES)
     frames = dumps([array, lambda: 3])
     assert len(frames) == 2
-    restored, func = loads(frames)
+    restored, func = unpickle_frames(frames)
     assert (restored == array).all()
     assert func() == 3
 
@@ -69,14 +70,14 @@ def test_tables_are_frames_of_their_own() -> None:
     table = pd.DataFrame({"x": np.arange(OUT_OF_BAND_BYTES)})
     frames = dumps(table)
     assert len(frames) > 1
-    assert loads(frames).equals(table)
+    assert unpickle_frames(frames).equals(table)
 
 
 def test_what_main_defines_travels_by_value() -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     exec("class Here:\n    x = 5\ndef f(): return Here.x", names)
     assert unpickle(pickle_bytes(names["f"]))() == 5
-    assert loads(dumps(names["Here"]())).x == 5
+    assert unpickle_frames(dumps(names["Here"]())).x == 5
 
 
 def test_functions_without_a_name_travel_by_value() -> None:

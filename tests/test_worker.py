@@ -19,8 +19,9 @@ from distributed.messages import (
     Welcome,
     WorkerHello,
 )
-from distributed.serialize import pickle_bytes, unpickle
+from distributed.serialize import pickle_bytes
 from distributed.transport import Context, Router
+from distributed.unpickling import unpickle
 from distributed.worker import Worker
 from tests.support import wait_until
 
