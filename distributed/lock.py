@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import Any
+from weakref import WeakValueDictionary
 
 from distributed.connection import Connection
 from distributed.core.client import Conceding
@@ -13,6 +15,7 @@ from distributed.errors import CancelledError, DistributedError, SchedulerGone
 from distributed.executor import Executor
 from distributed.messages import IsLocked
 from distributed.registry import get_client
+from distributed.tasks import current_task
 
 
 class Lock:
@@ -24,8 +27,12 @@ class Lock:
 
     A lock object that is dropped while it is held stays held, until its client ends.
 
-    It may be pickled into tasks: what arrives is another lock of the same name, which is not held. The
-    locks go to those who wait in the order in which they asked. A lock is free again when its holder
+    It may be pickled into tasks: what arrives is another lock of the same name, which is not held. All that
+    arrive in a process under one name are one object, so code that puts its locks in the order of their
+    `id` finds the same order in each task. Each task, and each thread that runs none, holds that object for
+    itself, and has the client that it would get by `get_client()`.
+
+    The locks go to those who wait in the order in which they asked. A lock is free again when its holder
     releases it, or ends: a process that dies, or cannot be reached, loses what it held after some
     seconds. It is not reentrant: who asks again for a lock that he holds waits for himself.
 
@@ -53,7 +60,9 @@ class Lock:
         name.encode()  # what fails here would fail later, in a thread that cannot tell the caller
         self.name = name
         self._client = client
-        self._held: Contender | None = None
+        self._arrived = False
+        # The contenders that have the lock, and their connections, by who may release it.
+        self._held: dict[Any, tuple[Contender, Connection]] = {}
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Wait for the lock; true once it is held by this object, false after `timeout` seconds, or with
@@ -75,9 +84,10 @@ class Lock:
         # A task that waits here keeps its slot, other than one that waits for futures. The next task
         # in its place would come to wait for the lock as well, and the next, and all of them would sit
         # there with their inputs in memory: a whole array, chunk by chunk.
-        contender = self._connection().contend(self.name, blocking, timeout)
+        connection = self._connection()
+        contender = connection.contend(self.name, blocking, timeout)
         if contender.status is HOLDING:
-            self._held = contender
+            self._held[self._holder()] = contender, connection
             return True
         if contender.status is CANCELLED:
             raise CancelledError(f"waiting for the lock {self.name} ended: {contender.reason}")
@@ -88,10 +98,11 @@ class Lock:
         return False
 
     def release(self) -> None:
-        """Let go of the lock: the next who waits gets it. Any thread may do that.
+        """Let go of the lock: the next who waits gets it. Any thread may do that; only of a lock that was
+        pickled into this process the task or the thread that holds it.
 
-        Raises RuntimeError if this object does not hold it: it never did, or it has lost the lock with
-        the connection to the scheduler.
+        Raises RuntimeError if this object does not hold it, or it is not held by this task or thread: it
+        never was, or the lock was lost with the connection to the scheduler.
 
         >>> with Executor(n_workers=1, threads_per_worker=1) as e:
         ...     lock = Lock("printer")
@@ -101,11 +112,12 @@ class Lock:
         True
         False
         """
-        held, self._held = self._held, None
-        if held is None or held.status is not HOLDING:
+        held, connection = self._held.pop(self._holder(), (None, None))
+        if held is None or connection is None or held.status is not HOLDING:
+            who = "this task or thread" if self._arrived else "this object"
             reason = "" if held is None else f" any more: {held.reason}"
-            raise RuntimeError(f"the lock {self.name} is not held by this object{reason}")
-        self._connection().handle(Conceding(held))
+            raise RuntimeError(f"the lock {self.name} is not held by {who}{reason}")
+        connection.handle(Conceding(held))
 
     def locked(self) -> bool:
         """Whether anybody holds the lock; the scheduler is asked.
@@ -120,7 +132,12 @@ class Lock:
         locked: bool = self._connection().ask(lambda request: IsLocked(request, self.name))
         return locked
 
+    def _holder(self) -> Any:
+        return current_task() or threading.get_ident() if self._arrived else None
+
     def _connection(self) -> Connection:
+        if self._arrived:
+            return get_client()._connection
         if self._client is None:
             self._client = get_client()
         return self._client._connection
@@ -133,8 +150,22 @@ class Lock:
         self.release()
 
     def __repr__(self) -> str:
-        held = self._held is not None and self._held.status is HOLDING
+        held = any(contender.status is HOLDING for contender, _ in tuple(self._held.values()))
         return f"<Lock: {self.name}{', held' if held else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Lock, (self.name,)
+        return _arrive, (self.name,)
+
+
+# Those that were pickled into this process, by name.
+_arrived: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+_arriving = threading.Lock()
+
+
+def _arrive(name: str) -> Lock:
+    with _arriving:
+        lock = _arrived.get(name)
+        if lock is None:
+            lock = _arrived[name] = Lock(name)
+            lock._arrived = True
+        return lock

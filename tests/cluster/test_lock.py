@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,65 @@ def test_a_new_scheduler_learns_who_holds_what() -> None:
     finally:
         first.kill()
         first.wait()
+
+
+def same_object(lock: Lock, other: list[Lock], gate: str) -> tuple[int, int, str]:
+    """While another task of this process has the lock as well."""
+    Path(f"{gate}-{os.getpid()}-{threading.get_ident()}").touch()
+    for _ in range(1000):
+        if len(list(Path(gate).parent.glob("gate-*"))) == 2:
+            break
+        time.sleep(0.01)  # on a worker
+    try:
+        with lock:
+            found = id(lock), id(other[0])
+            assert lock.locked() and "held" in repr(lock)
+        lock.release()
+    except RuntimeError as error:
+        return *found, str(error)
+    return 0, 0, ""
+
+
+def test_locks_of_one_name_arrive_in_a_process_as_one_object(tmp_path: Path, name: str) -> None:
+    with Executor(n_workers=1, threads_per_worker=2) as e:
+        lock = Lock(name)
+        gate = str(tmp_path / "gate")
+        futures = [e.submit(same_object, lock, [lock], gate, pure=False) for _ in range(2)]
+        first, second = e.gather(futures)
+        assert first == second and first[0] == first[1]
+        assert first[2] == f"the lock {name} is not held by this task or thread"
+        future = e.submit(Lock, name)
+        assert future.result() is pickle.loads(pickle.dumps(lock))
+
+
+def test_only_the_thread_that_holds_a_lock_that_arrived_releases_it(
+    executor: Executor, name: str
+) -> None:
+    lock = pickle.loads(pickle.dumps(Lock(name)))
+    assert lock.acquire()
+    with ThreadPoolExecutor(1) as other:
+        with pytest.raises(RuntimeError, match="not held by this task or thread"):
+            other.submit(lock.release).result()
+        assert other.submit(lock.acquire, blocking=False).result() is False
+        lock.release()
+        assert other.submit(lock.acquire).result() is True
+        with pytest.raises(RuntimeError, match="not held by this task or thread"):
+            lock.release()
+        other.submit(lock.release).result()
+    assert not lock.locked()
+
+
+def test_a_lock_that_arrived_belongs_to_the_executor_of_the_moment(
+    executor: Executor, name: str
+) -> None:
+    lock = pickle.loads(pickle.dumps(Lock(name, executor)))
+    assert lock.acquire()
+    with Executor(n_workers=1, threads_per_worker=1):
+        assert not lock.locked()  # it is another one, in another cluster
+    assert lock.locked()
+    lock.release()
+
+
+def test_locks_that_arrived_are_not_kept(name: str) -> None:
+    lock = weakref.ref(pickle.loads(pickle.dumps(Lock(name))))
+    assert lock() is None
