@@ -8,6 +8,7 @@ import a module of it would import all of it.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec, module_from_spec
 
@@ -22,12 +23,25 @@ def dscheduler() -> None:
 
 def dworker() -> None:
     """Run workers; see distributed/cli.py."""
+    _leave_out_the_session()
     # Without a nanny tasks run in this very process.
-    if "--no-nanny" not in sys.argv:
-        _leave_out_the_session()
+    if "--no-nanny" in sys.argv:
+        _start_as_worker()
+        del sys.modules["distributed"]
     from distributed import cli
 
     cli.dworker()
+
+
+def _start_as_worker() -> None:
+    """Start this program once more with the environment of a worker: some of it counts only from the
+    start of a process."""
+    from distributed.environment import worker_environment
+
+    missing = worker_environment(os.environ)
+    if missing:
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, **missing})
 
 
 def _leave_out_the_session() -> None:

@@ -19,10 +19,17 @@ from typing import Any, NoReturn
 import click
 
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
+from distributed.environment import worker_environment
 from distributed.errors import SchedulerGone
 from distributed.logs import set_up_logging
 from distributed.machine import count_cpus, parse_memory_limit
-from distributed.processes import end_with_parent, leave, on_signals
+from distributed.processes import (
+    end_with_parent,
+    leave,
+    on_signals,
+    run_exit_functions,
+    take_standard_input,
+)
 from distributed.resources import parse_resources
 from distributed.transport import Address, is_loopback, parse_address, reachable_host
 from distributed.version import __version__
@@ -215,16 +222,23 @@ def dworker(
 
 
 def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
-    from distributed.nanny import STARTED, announce, cannot_start, make_worker
+    from distributed.nanny import EXIT_SECONDS, STARTED, announce, cannot_start, make_worker
     from distributed.worker import START_AGAIN
 
+    os.close(take_standard_input())
+    missing = worker_environment(os.environ)
+    if missing:
+        settings = " ".join(f"{name}={value}" for name, value in missing.items())
+        logger.warning("tasks run without the usual environment of a worker: %s", settings)
     try:
         worker = make_worker(scheduler, options)
     except OSError as error:
         _fail(cannot_start(error))
     on_signals(worker.stop, worker.wake_descriptor)
     announce(STARTED, worker.address.place)
-    if worker.run() == START_AGAIN:
+    ending = worker.run()
+    run_exit_functions(EXIT_SECONDS)
+    if ending == START_AGAIN:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     leave(0)
     raise AssertionError("leave() does not return")

@@ -15,7 +15,8 @@ from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.errors import DistributedError, TimeoutError
 from distributed.machine import count_cpus
 from distributed.nanny import REGISTERED, STARTED, pause_after, python_like_ours
-from distributed.processes import Child, describe_exit, pass_on
+from distributed.output import pass_on
+from distributed.processes import Child, describe_exit
 from distributed.resources import as_option, check_resources
 
 # A scheduler or a worker that has not started by then never will, unless the machine is very slow.
@@ -49,13 +50,13 @@ class _Place:
     def _start(self) -> None:
         self._started_at = time.monotonic()
         command = python_like_ours(self._command, *self.arguments, "--with-parent")
-        self.child = Child(command, self._on_line, self._on_exit)
+        self.child = Child(command, self._on_text, self._on_exit)
 
-    def _on_line(self, line: str, is_error: bool) -> None:
-        if is_error or not line.startswith((_STARTED, STARTED, REGISTERED)):
-            pass_on(line, is_error)  # a task has printed it
+    def _on_text(self, text: str, is_error: bool) -> None:
+        if is_error or not text.startswith((_STARTED, STARTED, REGISTERED)):
+            pass_on(text, is_error, self)  # a task has printed it
         elif not self.keep:
-            self.lines.put(line)
+            self.lines.put(text)
 
     def _on_exit(self, child: Child) -> None:
         self.lines.put(None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import gc
-import io
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from distributed.codec import decode, encode
+from distributed.environment import worker_environment
 from distributed.errors import ProtocolError, SchedulerGone
 from distributed.messages import (
     PROTOCOL,
@@ -42,6 +42,7 @@ from distributed.messages import (
     NannyHello,
     Refused,
 )
+from distributed.output import pass_on, print_promptly
 from distributed.processes import (
     Child,
     describe_exit,
@@ -49,8 +50,9 @@ from distributed.processes import (
     kill_group,
     leave,
     on_signals,
-    pass_on,
     python_command,
+    run_exit_functions,
+    take_standard_input,
 )
 from distributed.running import Running
 from distributed.transport import CONNECTED, DISCONNECTED, Address, Context, Dealer, Poller
@@ -69,6 +71,8 @@ FIRST_PAUSE, LAST_PAUSE = 0.5, 30.0
 # Workers that are asked to end get so long before they are killed. A task cannot be interrupted, so
 # more would only make people wait.
 GRACE_SECONDS = 1.0
+# What tasks have registered with `atexit` may take this long of it.
+EXIT_SECONDS = 0.5
 # Of each of the last lines of a worker that died, so much is told to whoever asks why: enough for a
 # message, little enough to travel with the failure of everything that depends on what it did.
 TOLD_CHARACTERS = 500
@@ -238,8 +242,9 @@ class Nanny:
         )
         ward.child = Child(
             command,
-            lambda line, is_error: self._on_line(ward, line, is_error),
+            lambda text, is_error: self._on_text(ward, text, is_error),
             lambda child: self._post(lambda: self._on_exit(ward, child)),
+            worker_environment(os.environ),
         )
         ward.process = psutil.Process(ward.child.pid)
 
@@ -247,13 +252,13 @@ class Nanny:
         self._posted.append(act)
         self._poller.wake()
 
-    def _on_line(self, ward: _Ward, line: str, is_error: bool) -> None:
-        if not is_error and line.startswith(GAVE_UP):
-            ward.failure = line.removeprefix(GAVE_UP)
+    def _on_text(self, ward: _Ward, text: str, is_error: bool) -> None:
+        if not is_error and text.startswith(GAVE_UP):
+            ward.failure = text.removeprefix(GAVE_UP).rstrip("\n")
             return  # `run` raises it
-        if not is_error and line.startswith(REGISTERED):
+        if not is_error and text.startswith(REGISTERED):
             ward.registered = True
-        pass_on(line, is_error)
+        pass_on(text, is_error, ward)
 
     def _on_exit(self, ward: _Ward, child: Child) -> None:
         if ward.child is not child:
@@ -419,6 +424,7 @@ def run_worker() -> None:
     from distributed.worker import DISMISSED, START_AGAIN, STOPPED
 
     _end_with_nanny()
+    print_promptly()
     config = json.loads(sys.argv.pop())
     options = WorkerOptions(**config["options"])
     set_up_logging(options.log_level)
@@ -430,6 +436,7 @@ def run_worker() -> None:
         announce(STARTED, worker.address.place)
         ending = worker.run()
     except SchedulerGone as error:
+        run_exit_functions(EXIT_SECONDS)
         print(f"{GAVE_UP}{error}", flush=True)
         leave(NO_SCHEDULER)
     except OSError as error:
@@ -437,6 +444,7 @@ def run_worker() -> None:
         print(f"{GAVE_UP}{cannot_start(error)}", flush=True)
         leave(NO_SCHEDULER)
     else:
+        run_exit_functions(EXIT_SECONDS)
         leave({START_AGAIN: AGAIN, DISMISSED: ORDERLY, STOPPED: 0}[ending])
 
 
@@ -452,16 +460,13 @@ def cannot_start(error: OSError) -> str:
 
 def _end_with_nanny() -> None:
     """End when standard input does. The kernel sees to it: a thread of ours could not, while a task
-    keeps the interpreter lock.
-
-    Nobody else is to read from there: a task that asks for input is told that there is none.
-    """
-    sys.stdin = io.StringIO()
+    keeps the interpreter lock."""
     if not hasattr(fcntl, "F_SETSIG"):  # elsewhere than on Linux
         end_with_parent()
         return
-    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([0], [], [], 0)[0]:
+    lifeline = take_standard_input()
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:
         os._exit(1)  # it had ended before

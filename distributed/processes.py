@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -12,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
+from distributed.output import read_output
+
 # Of the output of a process, so much is remembered for the day when it dies.
 TAIL_LINES = 20
-# A line that is longer is passed on, and remembered, in pieces.
-LINE_BYTES = 16 << 10
 # The end of a process is told at most so long after it, whether all its output has been read or not: the
 # tasks that it ran wait for that.
 LAST_WORDS_SECONDS = 0.25
@@ -24,14 +25,15 @@ LAST_WORDS_SECONDS = 0.25
 class Child:
     """Runs a command. It is told that we are gone by the end of its standard input.
 
-    `on_line(line, is_error)` is called for each line of its output, `on_exit(self)` once it has ended,
-    what it had started has been killed, and its output been seen; both in threads of their own.
+    `on_text(text, is_error)` is called with its output: whole lines with their newlines, and lines that
+    have not ended when there is a pause. `on_exit(self)` is called once it has ended, what it had started
+    has been killed, and its output has been seen. Both are called in threads of their own.
     """
 
     def __init__(
         self,
         command: Sequence[str],
-        on_line: Callable[[str, bool], object],
+        on_text: Callable[[str, bool], object],
         on_exit: Callable[[Child], object],
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -46,7 +48,7 @@ class Child:
             start_new_session=True,
         )
         assert self.process.stdout is not None and self.process.stderr is not None
-        self._on_line = on_line
+        self._on_text = on_text
         self._on_exit = on_exit
         readers = [
             _start_thread(self._read, self.process.stdout, False),
@@ -77,11 +79,7 @@ class Child:
         return not self._waiter.is_alive()
 
     def _read(self, pipe: IO[bytes], is_error: bool) -> None:
-        with pipe:
-            while line := pipe.readline(LINE_BYTES):
-                text = line.decode(errors="replace").rstrip("\n")
-                self.tail.append(text)
-                self._on_line(text, is_error)
+        read_output(pipe, lambda text: self._on_text(text, is_error), self.tail)
 
     def _wait(self, readers: list[threading.Thread]) -> None:
         self.process.wait()
@@ -104,17 +102,6 @@ def kill_group(pid: int) -> None:
         pass  # all have ended by themselves
 
 
-def pass_on(line: str, is_error: bool) -> None:
-    """Print a line of a child's output where it belongs, whole: several threads do this."""
-    stream = sys.stderr if is_error else sys.stdout
-    with _printing:
-        stream.write(f"{line}\n")
-        stream.flush()
-
-
-_printing = threading.Lock()
-
-
 def _start_thread(target: Callable[..., object], *args: object) -> threading.Thread:
     thread = threading.Thread(target=target, args=args, name="child", daemon=True)
     thread.start()
@@ -126,12 +113,22 @@ def python_command(statement: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", statement, *arguments]
 
 
+def take_standard_input() -> int:
+    """The descriptor of what was standard input; no program that is started here inherits it. Standard
+    input is empty from now on: a task that reads it, or a program that a task starts, does not wait."""
+    taken = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return taken
+
+
 def end_with_parent() -> None:
     """End this process as soon as its standard input does: then whoever started it is gone."""
+    lifeline = take_standard_input()
 
     def watch() -> None:
-        # Not through sys.stdin, whose lock the end of the interpreter would wait for.
-        while os.read(0, 4096):
+        while os.read(lifeline, 4096):
             pass
         # As if somebody had asked for it, so that nothing is left behind.
         os.kill(os.getpid(), signal.SIGTERM)
@@ -145,6 +142,12 @@ def on_signals(stop: Callable[[], object], wake_descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())
     signal.set_wakeup_fd(wake_descriptor, warn_on_full_buffer=False)
+
+
+def run_exit_functions(seconds: float) -> None:
+    """Call what is registered with `atexit`, as the end of an interpreter does; wait at most this long."""
+    caller = _start_thread(atexit._run_exitfuncs)
+    caller.join(seconds)
 
 
 def leave(status: int) -> None:

@@ -187,9 +187,9 @@ class Cluster:
             print("The processes said:", *self.lines, sep="\n")
 
     def _run(self, command: str, *arguments: str) -> Child:
-        def on_line(line: str, is_error: bool) -> None:
+        def on_text(text: str, is_error: bool) -> None:
             if is_error:
-                self.lines.append(f"{command} {child.pid}: {line:.500}")
+                self.lines.append(f"{command} {child.pid}: {text.rstrip():.500}")
 
         child = Child(
             python_like_ours(
@@ -197,7 +197,7 @@ class Cluster:
                 *arguments,
                 "--with-parent",
             ),
-            on_line,
+            on_text,
             lambda child: None,
         )
         return child

@@ -1,0 +1,133 @@
+"""What child processes print, on its way to where we print."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import select
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import IO, BinaryIO
+
+# A line that has not ended is passed on, as far as it goes, when nothing has followed for this many
+# seconds. So a progress bar moves, and what is printed by several calls, or read in several parts, comes
+# together.
+PAUSE_SECONDS = 0.05
+# A line that is longer is passed on in several parts.
+LINE_CHARACTERS = 16 << 20
+READ_BYTES = 1 << 16
+# Of each line this much is remembered for the day when the process dies.
+TAIL_CHARACTERS = 16 << 10
+
+
+class LineAssembler:
+    """Puts the bytes of a stream together to lines of text."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._parts: list[str] = []
+        self.size = 0  # characters of the line that has not ended
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that these bytes complete, each with its newline."""
+        *ends, rest = self._decode(data).split("\n")
+        lines = [f"{end}\n" for end in ends]
+        if lines:
+            lines[0] = self.take() + lines[0]
+        if rest:
+            self._parts.append(rest)
+            self.size += len(rest)
+        return lines
+
+    def take(self) -> str:
+        """The line that has not ended, as far as it goes. What follows of it comes without this."""
+        text = "".join(self._parts)
+        self._parts.clear()
+        self.size = 0
+        return text
+
+
+def read_output(pipe: IO[bytes], on_text: Callable[[str], object], tail: deque[str]) -> None:
+    """Call `on_text` with all that comes through the pipe until it is closed: whole lines with their
+    newlines, and lines that have not ended when there is a pause. The lines go into `tail` as well."""
+    lines = LineAssembler()
+    beginning = ""  # of the line that has not ended: what was passed on of it
+
+    def emit(text: str) -> None:
+        nonlocal beginning
+        on_text(text)
+        line = (beginning + text)[:TAIL_CHARACTERS]
+        if text.endswith("\n"):
+            tail.append(line.rstrip("\n"))
+            line = ""
+        beginning = line
+
+    descriptor = pipe.fileno()
+    with pipe:
+        while True:
+            if lines.size and not select.select([descriptor], [], [], PAUSE_SECONDS)[0]:
+                emit(lines.take())
+            data = os.read(descriptor, READ_BYTES)
+            for line in lines.feed(data):
+                emit(line)
+            if lines.size >= LINE_CHARACTERS or (lines.size and not data):
+                emit(lines.take())
+            if not data:
+                break
+    if beginning:
+        tail.append(beginning)
+
+
+def pass_on(text: str, is_error: bool, source: object) -> None:
+    """Print output of a child where it belongs. A line of one `source` is not continued by another: that
+    begins a new line."""
+    stream = sys.stderr if is_error else sys.stdout
+    with _printing:
+        if _unfinished.get(is_error, source) is not source:
+            stream.write("\n")
+        stream.write(text)
+        stream.flush()
+        _unfinished.pop(is_error, None)
+        if not text.endswith("\n"):
+            _unfinished[is_error] = source
+
+
+_printing = threading.Lock()
+_unfinished: dict[bool, object] = {}  # whose line has not ended, on standard error and output
+
+
+class PromptOutput(io.TextIOWrapper):
+    """A text stream that writes lines at once, and the beginning of a line soon.
+
+    A pipe would get nothing before its buffer is full, and a progress bar that `print(end="")` draws would
+    not move before its line ends.
+    """
+
+    def __init__(self, buffer: BinaryIO, encoding: str, errors: str | None) -> None:
+        super().__init__(buffer, encoding, errors, line_buffering=True)
+        self._begun = threading.Event()
+        threading.Thread(target=self._flush_soon, name="output", daemon=True).start()
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        if not text.endswith("\n"):
+            self._begun.set()
+        return count
+
+    def _flush_soon(self) -> None:
+        pause = threading.Event()
+        while self._begun.wait():
+            self._begun.clear()
+            pause.wait(PAUSE_SECONDS)
+            self.flush()
+
+
+def print_promptly() -> None:
+    """Let standard output be written as soon as it is on a terminal, although it goes to a pipe."""
+    stream = sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and not stream.write_through:
+        encoding, errors = stream.encoding, stream.errors
+        sys.stdout = sys.__stdout__ = PromptOutput(stream.detach(), encoding, errors)
