@@ -7,7 +7,7 @@ import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -298,10 +298,12 @@ def futures_of(collections: Any) -> list[Future]:
 
 
 def flat_futures(given: Any, caller: str) -> list[Future]:
-    """Those in a future, a dask collection, or a container or another iterable of these. Raises TypeError
-    that names the caller for anything else."""
+    """Those in a future, a dask collection, or a container or another iterable of these; of a mapping its
+    keys, if they are futures. Raises TypeError that names the caller for anything else."""
     if isinstance(given, Future):
         return [given]
+    if isinstance(given, Mapping) and given and all(isinstance(key, Future) for key in given):
+        return list(given)
     if is_dask_collection(given):
         return futures_of(given)
     items = items_in(given)

@@ -380,6 +380,8 @@ def test_siblings_of_gather_take_the_same(executor: Executor) -> None:
     assert wait(named.items()).done == set(futures)
     assert set(as_completed(deque(futures))) == set(futures)
     assert set(as_completed(named)) == set(futures)
+    names = {future: name for name, future in named.items()}
+    assert set(as_completed(names)) == set(futures)
     assert set(executor.who_has(pd.Series(named))) == {future.key for future in futures}
     with pytest.raises(TypeError, match=r"as_completed\(\) takes futures, not int: 5"):
         as_completed([5])
