@@ -222,7 +222,7 @@ def dworker(
 
 
 def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
-    from distributed.nanny import EXIT_SECONDS, STARTED, announce, cannot_start, make_worker
+    from distributed.nanny import EXIT_SECONDS, announce_worker, cannot_start, make_worker
     from distributed.worker import START_AGAIN
 
     os.close(take_standard_input())
@@ -235,7 +235,7 @@ def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
     except OSError as error:
         _fail(cannot_start(error))
     on_signals(worker.stop, worker.wake_descriptor)
-    announce(STARTED, worker.address.place)
+    announce_worker(worker.address)
     ending = worker.run()
     run_exit_functions(EXIT_SECONDS)
     if ending == START_AGAIN:

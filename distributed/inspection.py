@@ -212,4 +212,4 @@ def _named(thing: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_workers() -> dict[str, dict[str, Any]]:
     """Runs on a worker, beside its tasks."""
-    return {worker.address.url: worker.look(describe_worker_core) for worker in tuple(workers_here)}
+    return {worker.address: worker.look(describe_worker_core) for worker in tuple(workers_here)}

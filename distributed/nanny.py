@@ -7,6 +7,7 @@ a task does to its worker.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import json
@@ -23,7 +24,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
@@ -56,6 +57,9 @@ from distributed.processes import (
 )
 from distributed.running import Running
 from distributed.transport import CONNECTED, DISCONNECTED, Address, Context, Dealer, Poller
+
+if TYPE_CHECKING:
+    from distributed.worker import Worker
 
 # How worker processes end that mean to. Everything else, 0 too, is a death.
 ORDERLY, AGAIN, NO_SCHEDULER = 80, 81, 82
@@ -101,6 +105,7 @@ class _Ward:
 
     def __init__(self, name: str | None) -> None:
         self.name = name
+        self.port = 0  # of its last process
         self.worker = ""  # the id of the process's worker
         self.directory = ""  # where it may keep files
         self.child: Child | None = None
@@ -235,6 +240,7 @@ class Nanny:
             "nanny": self.id,
             "id": ward.worker,
             "running": running,
+            "last_port": ward.port,
             "options": options._asdict(),
         }
         command = python_like_ours(
@@ -256,6 +262,8 @@ class Nanny:
         if not is_error and text.startswith(GAVE_UP):
             ward.failure = text.removeprefix(GAVE_UP).rstrip("\n")
             return  # `run` raises it
+        if not is_error and not ward.registered and text.startswith(STARTED):
+            ward.port = int(text.rpartition(":")[2])
         if not is_error and text.startswith(REGISTERED):
             ward.registered = True
         pass_on(text, is_error, ward)
@@ -391,13 +399,18 @@ def announce(what: str, place: str) -> None:
     print(f"{what:<30} {place}", flush=True)
 
 
+def announce_worker(address: str) -> None:
+    """Say on the terminal where the worker is."""
+    announce(STARTED, address.removeprefix("tcp://"))
+
+
 def make_worker(
     scheduler: Address,
     options: WorkerOptions,
     id: str | None = None,
     nanny: str = "",
     running: str | None = None,
-) -> Any:
+) -> Worker:
     """The worker, with what it prints."""
     from distributed.worker import Worker
 
@@ -431,9 +444,9 @@ def run_worker() -> None:
     gc.freeze()  # all that has been imported stays
     scheduler = Address(*config["scheduler"])
     try:
-        worker = make_worker(scheduler, options, config["id"], config["nanny"], config["running"])
+        worker = _worker_on_its_port(scheduler, options, config)
         on_signals(worker.stop, worker.wake_descriptor)
-        announce(STARTED, worker.address.place)
+        announce_worker(worker.address)
         ending = worker.run()
     except SchedulerGone as error:
         run_exit_functions(EXIT_SECONDS)
@@ -446,6 +459,22 @@ def run_worker() -> None:
     else:
         run_exit_functions(EXIT_SECONDS)
         leave({START_AGAIN: AGAIN, DISMISSED: ORDERLY, STOPPED: 0}[ending])
+
+
+def _worker_on_its_port(
+    scheduler: Address, options: WorkerOptions, config: dict[str, Any]
+) -> Worker:
+    """On the port of its predecessor, so that what is pinned to that address finds it. If that was taken
+    meanwhile, on another one."""
+    arguments = config["id"], config["nanny"], config["running"]
+    if config["last_port"] and not options.port:
+        try:
+            return make_worker(scheduler, options._replace(port=config["last_port"]), *arguments)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            logger.warning("%s; this worker has a new address", error.strerror)
+    return make_worker(scheduler, options, *arguments)
 
 
 def cannot_start(error: OSError) -> str:

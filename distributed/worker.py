@@ -151,8 +151,8 @@ class Worker:
         except OSError:
             self._context.term()
             raise
-        self.address = self._router.address
-        self.name = name or self.address.url
+        self.address = self._router.address.url
+        self.name = name or self.address
         self._directory = tempfile.mkdtemp(prefix="worker-", dir=local_directory)
         self._poller = Poller()
         self._poller.add(self._router)
@@ -164,7 +164,7 @@ class Worker:
         # needs is there before the task is given to a thread.
         self._values: dict[str, Any] = {}
         self._threads = TaskThreads(self, self._values, self._poller.wake, self._running)
-        self._core = WorkerCore(self.address.url, self._threads.take_back)
+        self._core = WorkerCore(self.address, self._threads.take_back)
         # What other threads have for the loop: functions to call there.
         self._posted: deque[Callable[[], object]] = deque()
         self._events: list[Any] = []
@@ -330,7 +330,7 @@ class Worker:
             worker=self.id,
             epoch=self._epoch,
             name=self.name,
-            address=self.address.url,
+            address=self.address,
             nthreads=self.nthreads,
             memory_limit=self._memory_limit,
             resources=self._resources,

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from distributed import Executor, KilledWorker, LocalCluster, SchedulerGone, wait
+from distributed import Executor, KilledWorker, LocalCluster, SchedulerGone, get_worker, wait
 from tests.support import block, wait_until
 
 # The shortest that a scheduler takes.
@@ -56,6 +56,63 @@ def leave() -> None:
 
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def large_and_pid() -> tuple[bytes, int]:
+    return bytes(100_000), os.getpid()
+
+
+def address_once(path: str) -> str:
+    """Where this runs; the first process that comes here dies."""
+    if not noted(path):
+        note(path)
+        kill()
+    return get_worker().address
+
+
+def test_a_worker_that_is_started_again_keeps_its_address(tmp_path: Path) -> None:
+    with LocalCluster(n_workers=2) as cluster, Executor(cluster) as executor:
+        addresses = set(executor.ncores())
+        address = min(addresses)
+        held = executor.submit(large_and_pid, workers=address)
+        before = held.result()
+        path = str(tmp_path / "log")
+        assert executor.submit(address_once, path, workers=address).result(30) == address
+        assert held.result(30) != before  # made again where it is pinned
+        executor.restart()
+        assert set(executor.ncores()) == addresses
+        assert executor.submit(os.getpid, workers=[address]).result(30)
+
+
+def test_where_its_port_is_taken_it_says_that_it_has_another(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with LocalCluster(n_workers=1) as cluster, Executor(cluster) as executor:
+        (address,) = executor.ncores()
+        port = int(address.rpartition(":")[2])
+        future = executor.submit(hold_port_and_die, port, str(tmp_path / "log"))
+        wait_until(lambda: set(executor.ncores()) not in ({address}, set()), 30, "another address")
+        wait_until(lambda: "has a new address" in capfd.readouterr().err, 10, "a warning")
+        future.result(30)
+
+
+def hold_port_and_die(port: int, path: str) -> None:
+    """Leave a process behind that takes the port as soon as this one has let go of it."""
+    code = (
+        "import socket, sys\n"
+        "s = socket.socket()\n"
+        "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+        "while True:\n"
+        "    try:\n"
+        "        s.bind(('127.0.0.1', int(sys.argv[1]))); break\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "s.listen(); sys.stdin.read(); __import__('time').sleep(20)"
+    )
+    if not noted(path):
+        note(path)
+        subprocess.Popen([sys.executable, "-c", code, str(port)], start_new_session=True)
+        kill()
 
 
 def crash() -> None:
