@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 from collections.abc import Callable
 from typing import Any
 
 from distributed.errors import SerializationError
+
+_STAYS = "an open file stays in its process: give the task its path, and open it there"
 
 
 def reduce_handle(value: Any) -> Any:
@@ -57,7 +60,10 @@ def _reduce_netcdf(value: Any) -> Any:
         settings, group, name = None, value, None
     else:
         return NotImplemented
-    if not group.isopen():
+    root = group
+    while root.parent is not None:
+        root = root.parent
+    if not root.isopen():
         raise SerializationError("its netCDF file has been closed: open it again")
     path = _path_of("the netCDF dataset", group.filepath())
     return _open_netcdf, (path, group.path, name, settings)
@@ -76,6 +82,20 @@ def _open_netcdf(path: str, group: str, name: str | None, settings: Any) -> Any:
     variable.set_auto_scale(scale)
     variable.set_always_mask(always_mask)
     return variable
+
+
+def _reduce_file(value: Any) -> Any:
+    if isinstance(value, (io.BufferedIOBase, io.FileIO)) and not isinstance(value, io.BytesIO):
+        raise SerializationError(_STAYS)
+    return NotImplemented
+
+
+def _reduce_pyarrow(value: Any) -> Any:
+    import pyarrow
+
+    if isinstance(value, pyarrow.NativeFile) or type(value).__name__ == "ParquetFile":
+        raise SerializationError(_STAYS)
+    return NotImplemented
 
 
 class MappedFile:
@@ -137,6 +157,8 @@ def _map(
 
 
 _REDUCERS: dict[str, Callable[[Any], Any]] = {
+    "_io": _reduce_file,
     "h5py": _reduce_h5py,
     "netCDF4": _reduce_netcdf,
+    "pyarrow": _reduce_pyarrow,
 }

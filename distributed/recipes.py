@@ -20,6 +20,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from dask.base import tokenize
+from dask.hashing import hash_buffer_hex
 
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN
@@ -238,7 +239,23 @@ def _canonical_parts(kind: type, value: Any, memo: dict[int, Any]) -> Any:
         return special(value, memo)
     if kind in CONTAINERS or (isinstance(value, CONTAINERS) and holds_handles(value)):
         return kind.__module__, kind.__qualname__, _digest_container(value, memo)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and kind in (numpy.ndarray, numpy.memmap, numpy.matrix):
+        return _array_parts(value, memo)
     return "token", _token(value)
+
+
+def _array_parts(array: Any, memo: dict[int, Any]) -> tuple[Any, ...]:
+    """Not dask's token, which is the same for a square array and its transpose, for records whose fields
+    have other names, for texts that are parted elsewhere, and for mapped files of one content."""
+    if array.dtype.hasobject:
+        order, content = "C", _digest(_canonical_items(array.ravel().tolist(), memo)).hex()
+    else:
+        order = "C" if array.flags.c_contiguous or not array.flags.f_contiguous else "F"
+        plain = array.T if order == "F" else array
+        content = hash_buffer_hex(plain.ravel().view("u1"))
+    kind = type(array).__qualname__
+    return "array", kind, repr(array.dtype), array.shape, order, content
 
 
 def _digest_container(value: Any, memo: dict[int, Any]) -> bytes:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
 import types
+import typing
 from collections.abc import Callable
 from pickle import PickleBuffer
 from typing import Any
+
+import cloudpickle
 
 from distributed.file_handles import reduce_handle
 from distributed.references import found_by_name
@@ -78,14 +82,36 @@ def _has_name(func: Any) -> bool:
         return False
 
 
+# Classes that travel by value.
+
+
+def with_slots(cls: type, reduced: Reduced) -> Reduced:
+    """What cloudpickle says of a class, with its slots. It leaves these out, so that objects of the class
+    have a dict on a worker, and cannot be unpickled where the class has slots."""
+    slots = vars(cls).get("__slots__")
+    if slots is None or type(reduced) is not tuple or reduced[0] is not _MAKE_CLASS:
+        return reduced
+    make, (metaclass, name, bases, namespace, *others), *state = reduced
+    if typing.NamedTuple not in bases:  # which allows no slots to be named
+        namespace = {**namespace, "__slots__": slots}
+    return make, (metaclass, name, bases, namespace, *others), *state
+
+
+class _Example:
+    pass
+
+
+_Example.__module__ = "__main__"
+_MAKE_CLASS = cloudpickle.Pickler(io.BytesIO()).reducer_override(_Example)[0]
+
+
 # Objects of Python itself.
 
 
 def _reduce_view(view: memoryview) -> Reduced:
-    shape = view.shape if view.ndim != 1 else None
-    if not view.c_contiguous:
-        view = memoryview(view.tobytes()).cast("B").cast(view.format, view.shape)
-    return _view, (PickleBuffer(view.cast("B")), view.format, shape, view.readonly)
+    form, shape, readonly = view.format, view.shape, view.readonly
+    flat = view.cast("B") if view.c_contiguous else bytearray(view.tobytes())
+    return _view, (PickleBuffer(flat), form, shape if view.ndim != 1 else None, readonly)
 
 
 def _view(buffer: Any, form: str, shape: tuple[int, ...] | None, readonly: bool) -> memoryview:

@@ -20,7 +20,7 @@ import cloudpickle
 
 from distributed.errors import SerializationError
 from distributed.file_handles import by_path
-from distributed.reducers import reduce
+from distributed.reducers import reduce, with_slots
 from distributed.transport import Frame
 
 # Smaller buffers are copied into the pickle: a frame of its own costs more than the copy.
@@ -135,7 +135,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, value: Any) -> Any:
         reduced = reduce(value)
-        return super().reducer_override(value) if reduced is NotImplemented else reduced
+        if reduced is not NotImplemented:
+            return reduced
+        reduced = super().reducer_override(value)
+        return with_slots(value, reduced) if isinstance(value, type) else reduced
 
 
 def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:

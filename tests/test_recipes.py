@@ -412,3 +412,35 @@ def test_keyword_arguments_are_folded_unless_they_hold_futures() -> None:
     assert fold_kwargs(inc, {"x": 2})() == 3
     assert holds_handles({"a": [(Promise("x"),)]})
     assert not holds_handles({"a": [(1,)]})
+
+
+def square() -> Any:
+    return np.arange(4).reshape(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (square(), square().T),
+        (np.array(["a-b", "c"], object), np.array(["a", "b-c"], object)),
+        (np.zeros(2, [("a", "i4"), ("b", "i4")]), np.zeros(2, [("c", "i4"), ("d", "i4")])),
+        (np.zeros(2, "i4"), np.zeros(2, ">i4")),
+        (np.zeros(2, "i4"), np.zeros((2, 1), "i4")),
+        (np.array([0]), np.array([0], "M8[D]")),
+        (np.array(1), np.array(True)),
+        (np.zeros(3), np.zeros(3, object)),
+    ],
+)
+def test_arrays_that_are_not_the_same_make_calls_that_are_not(one: Any, other: Any) -> None:
+    function = function_of(len)
+    keys = [call_key(function, (array,), {}) for array in (one, other, one.copy(order="K"))]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_maps_of_files_of_one_content_make_other_calls(tmp_path: Any) -> None:
+    np.arange(4.0).tofile(tmp_path / "file")
+    maps = [
+        np.memmap(tmp_path / "file", kind, "r", shape=shape)
+        for kind, shape in [(float, (4,)), (float, (2, 2)), ("i8", (4,))]
+    ]
+    assert len({call_key(function_of(len), (array,), {}) for array in maps}) == 3
