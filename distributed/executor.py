@@ -479,12 +479,17 @@ class Executor(Inspection):
         return _results(answers)
 
     def upload_file(self, path: str | os.PathLike[str]) -> None:
-        """Give a module (.py) or a package (.zip, .egg) to all workers, also to those that join later.
-        A second upload replaces the first."""
+        """Give a file to all workers, also to those that join later. A second upload replaces the first.
+
+        Modules (.py) and packages (.zip, .egg) can be imported there. Any other file is data: a task finds
+        it in the directory `get_worker().local_directory`.
+
+        Raises SyntaxError for a module that has one, and OSError if the file cannot be read.
+        """
         file = Path(path)
-        if file.suffix not in (".py", ".zip", ".egg"):
-            raise ValueError(f"{file}: only .py, .zip and .egg files can be imported by workers")
         content = file.read_bytes()
+        if file.suffix == ".py":
+            compile(content, str(file), "exec", dont_inherit=True)
         _results(self._connection.ask(lambda request: Upload(request, file.name, content)))
 
     # The end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import os
 import queue
@@ -10,6 +11,10 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
+from typing import Any
+
+import dask
+from dask.config import serialize
 
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.errors import DistributedError, TimeoutError
@@ -41,6 +46,7 @@ class _Place:
         self.arguments = arguments
         self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.keep = False
+        self._environment = {"DASK_INTERNAL_INHERIT_CONFIG": serialize(plain(dask.config.config))}
         self._command = f"from distributed_commands import {command}; {command}()"
         self._lock = threading.Lock()  # held to start a process
         self._ending = threading.Event()
@@ -50,7 +56,7 @@ class _Place:
     def _start(self) -> None:
         self._started_at = time.monotonic()
         command = python_like_ours(self._command, *self.arguments, "--with-parent")
-        self.child = Child(command, self._on_text, self._on_exit)
+        self.child = Child(command, self._on_text, self._on_exit, self._environment)
 
     def _on_text(self, text: str, is_error: bool) -> None:
         if is_error or not text.startswith((_STARTED, STARTED, REGISTERED)):
@@ -91,9 +97,10 @@ class LocalCluster:
 
     Without numbers: as many single-threaded workers as there are cores. Each has the `resources`, as in
     {'GPU': 1}. The processes are those that the commands `dscheduler` and `dworker` run; they see the
-    modules that this process sees. They end with `close`, and also when this process ends in whatever way;
-    if one dies before, another takes its place. `worker_timeout` and `client_timeout` are options of the
-    scheduler: how many seconds those may be silent.
+    modules that this process sees, and dask's configuration as it is here now (the values that JSON
+    knows). They end with `close`, and also when this process ends in whatever way; if one dies before,
+    another takes its place. `worker_timeout` and `client_timeout` are options of the scheduler: how many
+    seconds those may be silent.
 
     Raises TimeoutError or DistributedError, with the last lines of output, if they do not start within
     `timeout` seconds.
@@ -218,6 +225,25 @@ _clusters: weakref.WeakSet[LocalCluster] = weakref.WeakSet()
 def _close_all() -> None:
     for cluster in tuple(_clusters):
         cluster.close()
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of dask's configuration can be told to another process: all that JSON can express.
+
+    >>> plain({"a": {"b": 1, "c": print}, "scheduler": print})
+    {'a': {'b': 1}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found[name] = plain(value)
+            continue
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            continue
+        found[name] = value
+    return found
 
 
 def _said(child: Child) -> str:

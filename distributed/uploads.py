@@ -1,30 +1,39 @@
-"""Files that users upload: modules and packages, made importable on a worker."""
+"""Files that users upload: modules and packages, made importable on a worker, and data."""
 
 from __future__ import annotations
 
 import importlib
+import io
 import sys
+import zipfile
 from pathlib import Path
 
 from distributed.unpickling import look_again
 
+ARCHIVES = (".zip", ".egg")
+
 
 def install_file(directory: str, name: str, content: bytes) -> None:
-    """Make the module (.py) or the archive of modules (.zip, .egg) importable, in place of an earlier
-    one of the same name. Nothing is imported here: that runs a user's code.
+    """Put the file into the directory. A module (.py), or the modules of an archive (.zip, .egg), can be
+    imported from now on, in place of what had their names. Nothing is imported here: that would run code of
+    a user.
 
-    Raises ValueError if the name is not that of such a file.
+    Raises ValueError if the name is not that of a file.
     """
-    if Path(name).name != name or Path(name).suffix not in (".py", ".zip", ".egg"):
-        raise ValueError(f"{name!r} is not the name of a .py, .zip or .egg file")
+    if not name or Path(name).name != name or name == "..":
+        raise ValueError(f"{name!r} is not the name of a file")
     path = Path(directory) / name
+    names = _names_of(path, content)
     path.write_bytes(content)
-    is_module = path.suffix == ".py"
-    place = directory if is_module else str(path)
-    if place not in sys.path:
-        sys.path.insert(0, place)
-    for module in _modules_of(path, is_module):
-        del sys.modules[module]
+    if not names:
+        return  # data
+    place = directory if path.suffix == ".py" else str(path)
+    if place in sys.path:
+        sys.path.remove(place)
+    sys.path.insert(0, place)  # before archives of earlier versions
+    for module in tuple(sys.modules):
+        if module.partition(".")[0] in names:
+            del sys.modules[module]
     look_again()
     # Compiled code of the earlier one may look as new as this file.
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
@@ -33,13 +42,16 @@ def install_file(directory: str, name: str, content: bytes) -> None:
     importlib.invalidate_caches()
 
 
-def _modules_of(path: Path, is_module: bool) -> list[str]:
-    """Those that have been imported from the file."""
-    if is_module:
-        return [path.stem] if path.stem in sys.modules else []
-    inside = str(path) + "/"
-    return [
-        name
-        for name, module in tuple(sys.modules.items())
-        if (getattr(module, "__file__", None) or "").startswith(inside)
-    ]
+def _names_of(path: Path, content: bytes) -> set[str]:
+    """What can be imported from the file, without what follows a dot."""
+    if path.suffix == ".py":
+        return {path.stem}
+    if path.suffix not in ARCHIVES:
+        return set()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.namelist()
+    except zipfile.BadZipFile:
+        return set()  # data that is called so
+    tops = {member.partition("/")[0] for member in members if member.endswith((".py", ".pyc"))}
+    return {top.partition(".")[0] for top in tops}

@@ -115,7 +115,8 @@ class Worker:
     """A worker that serves its data at `host:port` (0: any free port) as soon as it exists.
 
     `scheduler` is where it registers once it runs. `nthreads` tasks run at a time. Without a scheduler
-    for `death_timeout` seconds it gives up. `on_registered` is called each time that it has registered.
+    for `death_timeout` seconds it gives up. `local_directory` is where files that users upload are put;
+    it goes with the worker. `on_registered` is called each time that it has registered.
     `running` is the path of a file in which it notes what it runs, for its nanny; see `running.py`.
     """
 
@@ -153,7 +154,7 @@ class Worker:
             raise
         self.address = self._router.address.url
         self.name = name or self.address
-        self._directory = tempfile.mkdtemp(prefix="worker-", dir=local_directory)
+        self.local_directory = tempfile.mkdtemp(prefix="worker-", dir=local_directory)
         self._poller = Poller()
         self._poller.add(self._router)
         self._dealer = Dealer(self._context, scheduler)
@@ -548,7 +549,7 @@ class Worker:
         self._events.append(Answered(answer))
 
     def _install(self, name: str, content: bytes) -> None:
-        install_file(self._directory, name, content)
+        install_file(self.local_directory, name, content)
         self._files[name] = content
         # Functions that were unpickled before refer to what the file replaces.
         self._threads.functions.load_again()
@@ -567,7 +568,7 @@ class Worker:
         self._router.close()
         self._poller.close()
         self._context.term()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.local_directory, ignore_errors=True)
 
 
 def _frames(value: Any) -> list[Frame] | str:

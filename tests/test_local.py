@@ -12,6 +12,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 
@@ -49,6 +50,13 @@ def test_a_worker_can_be_added() -> None:
     with LocalCluster(n_workers=1) as cluster, Executor(cluster) as executor:
         cluster.add_worker()
         assert cluster.n_workers == len(executor.ncores()) == 2
+
+
+def test_workers_have_the_configuration_of_dask() -> None:
+    with dask.config.set({"mine.number": 7, "mine.function": print}):
+        cluster = LocalCluster(n_workers=1)
+    with cluster, Executor(cluster) as executor:
+        assert executor.submit(dask.config.get, "mine", None).result() == {"number": 7}
 
 
 def test_each_worker_has_the_resources() -> None:
@@ -172,7 +180,8 @@ def test_programs_that_tasks_start_have_the_users_environment(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "task", ["os.read(0, 1)", "__import__('re').match('(a+)+$', 'a' * 60 + 'b')"]
+    "task",
+    ["__import__('threading').Event().wait()", "__import__('re').match('(a+)+$', 'a' * 60 + 'b')"],
 )
 def test_no_process_outlives_a_session_that_was_killed(task: str, tmp_path: Path) -> None:
     """Not even one whose task keeps the interpreter lock."""

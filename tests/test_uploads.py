@@ -44,7 +44,30 @@ def test_an_archive_is_replaced_by_a_newer_one(tmp_path: Path) -> None:
         assert importlib.import_module("zipped_for_test.inner").value == value * 2
 
 
-@pytest.mark.parametrize("name", ["../evil.py", "/etc/evil.py", "data.csv", "", ".."])
-def test_other_files_are_refused(tmp_path: Path, name: str) -> None:
+def test_another_version_of_a_package_takes_its_place(tmp_path: Path) -> None:
+    for version in ("1", "2", "1"):
+        install_file(str(tmp_path), f"package-{version}.egg", archive(version))
+        assert importlib.import_module("zipped_for_test").value == version
+        assert importlib.import_module("zipped_for_test.inner").value == version * 2
+
+
+def test_a_module_takes_the_place_of_a_package(tmp_path: Path) -> None:
+    install_file(str(tmp_path), "package.zip", archive("package"))
+    importlib.import_module("zipped_for_test.inner")
+    install_file(str(tmp_path), "zipped_for_test.py", b"value = 'module'")
+    assert importlib.import_module("zipped_for_test").value == "module"
+
+
+@pytest.mark.parametrize("name", ["data.csv", "config.yaml", "noext", "broken.zip", ".hidden"])
+def test_other_files_are_data(tmp_path: Path, name: str) -> None:
+    before = list(sys.path)
+    for content in (b"first", b"second"):
+        install_file(str(tmp_path), name, content)
+        assert (tmp_path / name).read_bytes() == content
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/etc/evil.py", "a/b.csv", "", "..", "."])
+def test_what_is_no_name_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="is not the name of"):
         install_file(str(tmp_path), name, b"")

@@ -37,6 +37,7 @@ from distributed import (
     as_completed,
     fire_and_forget,
     futures_of,
+    get_worker,
     wait,
 )
 from tests.support import block, wait_until
@@ -816,8 +817,28 @@ def test_uploaded_archives_can_be_imported(executor: Executor, tmp_path: Path) -
         return str(uploaded_package.value)
 
     assert set(executor.run(use).values()) == {"zipped"}
-    with pytest.raises(ValueError, match="can be imported"):
-        executor.upload_file(tmp_path / "data.csv")
+
+
+def test_uploaded_data_is_in_the_directory_of_the_worker(
+    executor: Executor, tmp_path: Path
+) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text("1,2,3")
+    executor.upload_file(data)
+
+    def read() -> str:
+        return Path(get_worker().local_directory, "data.csv").read_text()
+
+    assert executor.submit(read).result() == "1,2,3"
+
+
+def test_a_module_with_a_syntax_error_is_refused(executor: Executor, tmp_path: Path) -> None:
+    module = tmp_path / "broken_module.py"
+    module.write_text("def f(:\n")
+    with pytest.raises(SyntaxError, match="broken_module"):
+        executor.upload_file(module)
+    with pytest.raises(FileNotFoundError):
+        executor.upload_file(tmp_path / "no_such_file.csv")
 
 
 def test_graphs(executor: Executor) -> None:
