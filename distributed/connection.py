@@ -360,8 +360,11 @@ class Connection:
         """
         found: dict[str, list[Frame] | str | None] = {}
 
+        def take(items: list[Any]) -> None:
+            found.update((key, frames) for key, _, frames in items)
+
         def get(address: str, keys: list[str], end: Callable[[str | None], object]) -> None:
-            self._fetcher.get(address, keys, found.update, end)
+            self._fetcher.get(address, keys, take, end)
 
         transfers = [(get, address, keys) for address, keys in places.items()]
         self._transfer(transfers, deadline)

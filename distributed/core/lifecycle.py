@@ -96,7 +96,7 @@ class Lifecycle:
         self.generation += 1
         wanted: list[Task] = []
         for id, options, is_wanted, items in message.groups:
-            tasks = self._learn(client, functions[id], _options(options), items)
+            tasks = self._learn(client, functions[id], _options(options), items, message.again)
             if is_wanted:
                 for task in tasks:
                     self.want(client, task)
@@ -145,7 +145,12 @@ class Lifecycle:
         self.unsettled.update(tasks)
 
     def _learn(
-        self, client: Client, function: Function, options: Options, items: Iterable[Any]
+        self,
+        client: Client,
+        function: Function,
+        options: Options,
+        items: Iterable[Any],
+        again: bool,
     ) -> list[Task]:
         tasks = self.tasks
         generation = self.generation
@@ -154,8 +159,8 @@ class Lifecycle:
         for key, arguments, dependencies, order in items:
             task = tasks.get(key)
             if task is None:
-                task = Task(key, function, arguments, (urgency, generation, order), options)
-                tasks[key] = task
+                priority = (urgency, generation, order)
+                task = self.add(Task(key, function, arguments, priority, options), again)
                 function.tasks += 1
                 if dependencies:
                     self._link(task, dependencies)
@@ -204,9 +209,16 @@ class Lifecycle:
             found.append(dependency)
         task.dependencies = tuple(found)
 
+    def add(self, task: Task, again: bool = False) -> Task:
+        """The task is new here. If it was asked for `again`, it may have data since before our time."""
+        if not (again and self.recovery.is_under_way):
+            task.since = self.queues.next_assignment
+        self.tasks[task.key] = task
+        return task
+
     def _meet(self, key: str) -> Task:
         """A key that somebody speaks of, and that nobody has said how to make."""
-        task = self.tasks[key] = Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS)
+        task = self.add(Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS), again=True)
         if self.recovery.is_under_way:
             self.recovery.expected[task] = None
         else:
@@ -288,6 +300,9 @@ class Lifecycle:
     def _is_brought(self, task: Task) -> bool:
         """Whether its data is here since an earlier life of the scheduler, or can only come from there."""
         holders = self.recovery.unclaimed.pop(task.key, None)
+        if holders is not None and task.since:
+            self._delete(task.key, holders)  # it is asked for anew
+            return False
         if holders is None:
             if task not in self.recovery.expected:
                 return False
@@ -367,7 +382,6 @@ class Lifecycle:
     def take_over(self, task: Task, worker: Worker, nbytes: int) -> None:
         """A result of an active task turns up where it was not being made."""
         if task.state is PROCESSING:
-            worker.outdated.discard(task.key)
             drop_assignment(task)
         self.recovery.expected.pop(task, None)
         self.finish(task, worker, nbytes, None, None)
@@ -413,6 +427,10 @@ class Lifecycle:
                 task.state = RELEASED
             elif task.state is MEMORY:
                 self._free(task)
+            elif task.state is ERRED and task.function is not None:
+                task.state, task.error = RELEASED, None
+            if task.state is RELEASED:
+                self._begin_anew(task)
             if not task.dependents and task not in self.unsettled:
                 stack += self._forget(task)
 
@@ -429,13 +447,25 @@ class Lifecycle:
             dependency.users -= 1
         return task.dependencies
 
+    def _begin_anew(self, task: Task) -> None:
+        """What has been made of it so far counts no more, should it be asked for again."""
+        task.since = self.queues.next_assignment
+        task.retries, task.deaths = task.options.retries, ()
+        if self.departures:
+            self.departures.pop(task, None)
+
     def _free(self, task: Task) -> None:
         for worker in task.holders:
             del worker.holds[task]
-            free(worker, task.key)
+        self._delete(task.key, task.holders)
         task.holders = ()
         task.nbytes = 0
         task.state = RELEASED
+
+    def _delete(self, key: str, holders: Iterable[Worker]) -> None:
+        """Nobody needs what there is of it by now."""
+        for worker in holders:
+            free(worker, key, self.queues.newest)
 
     def _forget(self, task: Task) -> tuple[Task, ...]:
         del self.tasks[task.key]
@@ -526,8 +556,7 @@ class Lifecycle:
         """What has not found its place by now has none."""
         recovery = self.recovery
         for key, holders in recovery.unclaimed.items():
-            for worker in holders:
-                free(worker, key)
+            self._delete(key, holders)
         for key, (worker, assignment) in recovery.at_work.items():
             if not is_void(worker, assignment, key):
                 append(worker, Drop, assignment)

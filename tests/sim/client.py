@@ -198,7 +198,7 @@ class Client(Process):
             lambda: self._fetcher.get(
                 address,
                 [key],
-                found.update,
+                lambda items: found.update((name, frames) for name, _, frames in items),
                 lambda error: self.soon(lambda: end(address, found.get(key))),
             )
         )
