@@ -30,7 +30,7 @@ from distributed.core.client import CallOff, Calls
 from distributed.core.entries import Item
 from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
-from distributed.futures import Future, flat_futures, leave_slot, wait_for
+from distributed.futures import Future, flat_futures, leave_slot, raise_alone, wait_for
 from distributed.gathering import collect
 from distributed.inspection import Inspection
 from distributed.keys import wire_key
@@ -269,6 +269,7 @@ class Executor(Inspection):
                 # If one has failed, the others are not needed; and its traceback refers to all of them.
                 for future in futures.values():
                     future.release()
+                self._connection.release()
         raise AssertionError("the last attempt returns or raises")
 
     def compute(
@@ -363,12 +364,18 @@ class Executor(Inspection):
         check_gathered(futures)
         if isinstance(futures, Iterator):
             futures = list(futures)
-        return self._gather(futures, errors == "raise")
+        passed_on = [futures]
+        del futures
+        return self._gather(passed_on.pop(), errors == "raise")
 
     def _gather(self, nested: Any, strict: bool) -> Any:
         found: dict[Future, None] = {}
         find_futures(nested, found)
-        return rebuild(nested, collect(self._connection, list(found), strict))
+        values, failure = collect(self._connection, list(found), strict)
+        if failure is not None:
+            del nested, found  # a traceback that is kept must not keep the results
+            raise_alone(failure)
+        return rebuild(nested, values)
 
     def scatter(
         self, data: Any, workers: Workers = None, broadcast: bool = False, hash: bool = True

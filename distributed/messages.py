@@ -272,9 +272,9 @@ class Heartbeat(NamedTuple):
 
 
 class WorkerHello(NamedTuple):
-    """`holds` is `(key, nbytes, version)` of all it stores, `assigned` the `(assignment, key)` of what it was given
-    and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}. `epoch` is
-    that of the last `Welcome`, or empty."""
+    """`holds` is `(key, nbytes, version)` of all it stores, `assigned` the `(assignment, key)` of what it
+    was given and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}.
+    `epoch` is that of the last `Welcome`, or empty."""
 
     worker: str
     epoch: str
@@ -387,7 +387,8 @@ class Audited(NamedTuple):
 class Run(NamedTuple):
     """Work for one function; `blob` comes the first time. An item is
     `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses, since)`: no
-    version before `since` will do. `timed`: these have a time limit, and start only once `Started` has been said."""
+    version before `since` will do. `timed`: these have a time limit, and start only once `Started` has been
+    said."""
 
     function: str
     blob: bytes | None
@@ -408,8 +409,8 @@ class Retract(NamedTuple):
 
 
 class Free(NamedTuple):
-    """Delete the data of these keys, unless it is of a later version than this. (It may come by a connection
-    of its own, before this.)"""
+    """Delete the data of these keys, unless it is of a later version than this: that may have come by a
+    connection of its own, before this."""
 
     keys: tuple[Any, ...] | list[Any]
     version: int
@@ -521,7 +522,8 @@ class More(NamedTuple):
 MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
-    Welcome, Refused, HelloAgain, Finished, Failed, Ended, Heard, Cleared, Pending, Granted, Denied, Reply, Warn,
+    Welcome, Refused, HelloAgain, Finished, Failed, Ended, Heard, Cleared, Pending, Granted, Denied, Reply,
+    Warn,
     WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Unknown, Returned, Abandoned, Seceded, Started,
     Answer, Files, Heartbeat, Audited,
     Run, Drop, Retract, Free, Unload, Acquire, Audit, Call, PutFile, StartAgain,

@@ -54,8 +54,8 @@ class Fetcher:
         self._by_channel: dict[Channel, _Link] = {}
 
     def get(self, address: str, keys: Sequence[str], on_items: OnItems, on_end: OnEnd) -> None:
-        """`on_items([(key, version, frames)])` with those that have come: None in place of the frames if the
-        worker does not have it, a text if it cannot be sent. When all have come `on_end(None)`;
+        """`on_items([(key, version, frames)])` with those that have come: None in place of the frames if
+        the worker does not have it, a text if it cannot be sent. When all have come `on_end(None)`;
         `on_end(reason)` if the connection fails."""
         link = self._reach(address, on_end)
         if link is not None:
@@ -226,7 +226,8 @@ class _Link:
 class Server:
     """Gives a worker's data to whoever asks, and takes what clients bring.
 
-    `collect(keys, reply)` has to call `reply` with (key, version, frames) items, later, in the loop's thread.
+    `collect(keys, reply)` has to call `reply` with (key, version, frames) items, later, in the thread of
+    the loop.
     `accept(key, assignment, frames)` takes what was brought.
     """
 

@@ -87,6 +87,12 @@ class Calls(NamedTuple):
     complete: tuple[str, ...] = ()
     graph: Hashable = None
 
+    def inputs(self) -> set[str]:
+        """What it needs and does not bring."""
+        items = [item for group in self.groups for item in group[3]]
+        needed = {key for item in items for key in item[2] or ()}
+        return needed.difference(item[0] for item in items)
+
 
 class Sending(NamedTuple):
     """All that there is to tell is about to be sent, calls too."""

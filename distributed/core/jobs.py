@@ -45,7 +45,17 @@ class Job:
 class Input:
     """A key that is wanted here and is not here yet."""
 
-    __slots__ = ("acquired", "addresses", "jobs", "key", "nbytes", "peer", "reason", "since", "tried")
+    __slots__ = (
+        "acquired",
+        "addresses",
+        "jobs",
+        "key",
+        "nbytes",
+        "peer",
+        "reason",
+        "since",
+        "tried",
+    )
 
     def __init__(self, key: str, nbytes: int, addresses: tuple[str, ...], since: int) -> None:
         self.key = key

@@ -207,6 +207,8 @@ class WorkerCore:
         self._claim = claim
         self._users: dict[str, int] = {}  # jobs that need the key here
         self._freed: set[str] = set()  # by the scheduler, but still in use here
+        # What was here already when the scheduler asked for it: the word to delete it may be on its way.
+        self._vouched_for: set[str] = set()
         self._fresh: dict[int, Job] = {}  # about to be given to the threads
         self._audited = 0  # so many of what is held have been told in answers to audits
         self._out: list[Message] = []
@@ -299,9 +301,7 @@ class WorkerCore:
         job.missing = missing
         return not missing
 
-    def _want(
-        self, key: str, nbytes: int, addresses: tuple[str, ...], since: int
-    ) -> Input | None:
+    def _want(self, key: str, nbytes: int, addresses: tuple[str, ...], since: int) -> Input | None:
         """Ask for the data from one of the addresses; None if there is none."""
         if not addresses:
             return None
@@ -355,6 +355,7 @@ class WorkerCore:
         for key, nbytes, addresses, since in message.items:
             if self.version(key) >= since and key in self.held:
                 self._freed.discard(key)
+                self._vouched_for.add(key)
                 self._tell(Holds, (key, *self.held[key]))
                 continue
             found = self.inputs.get(key)
@@ -549,6 +550,9 @@ class WorkerCore:
         for key in message.keys:
             if key not in held or held[key][1] > version:
                 continue
+            if key in self._vouched_for:
+                self._vouched_for.discard(key)
+                self._tell(Unfetchable, (NO_ASSIGNMENT, [(key, self.address)]))
             if key in self._users:
                 self._freed.add(key)
             else:
@@ -556,6 +560,7 @@ class WorkerCore:
 
     def _delete(self, key: str) -> None:
         del self.held[key]
+        self._vouched_for.discard(key)
         last = self._effects[-1] if self._effects else None
         if type(last) is Delete:
             last.keys.append(key)
