@@ -18,14 +18,14 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from distributed.codec import decode, encode, encode_parts
-from distributed.core.client import (
+from distributed.core.client import ClientCore
+from distributed.core.client_events import (
     Abandon,
     Adopt,
     Answered,
     Await,
     Calls,
     Caution,
-    ClientCore,
     Conceding,
     Connected,
     Contending,
@@ -269,8 +269,8 @@ class Connection:
     def drop(self, entry: Entry) -> None:
         """One future less. Takes no lock: garbage is collected at any moment.
 
-        The scheduler is told soon, and before the same key is submitted again: what nobody holds must not be
-        taken for the result."""
+        The scheduler is told soon, and before the same key is submitted again: what nobody holds must not
+        be taken for the result."""
         self._dropped.append(entry)
         # Woken once for so many; if that should be missed, the next release is soon anyway.
         if len(self._dropped) == MAX_DROPPED and not self._closing:

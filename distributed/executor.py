@@ -26,7 +26,7 @@ from distributed.borrowing import borrow_for
 from distributed.collecting import SeldomCollected
 from distributed.computing import submit_graph
 from distributed.connection import SCHEDULER_GONE_SECONDS, Connection
-from distributed.core.client import CallOff, Calls
+from distributed.core.client_events import CallOff, Calls
 from distributed.core.entries import Item
 from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested

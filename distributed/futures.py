@@ -14,7 +14,7 @@ from dask._task_spec import TaskRef
 from dask.base import is_dask_collection
 
 from distributed.connection import Connection
-from distributed.core.client import Await, CallOff, Desist
+from distributed.core.client_events import Await, CallOff, Desist
 from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry
 from distributed.errors import (
     CancelledError,

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from distributed.connection import Connection
-from distributed.core.client import Unreachable
+from distributed.core.client_events import Unreachable
 from distributed.core.entries import FINISHED, PENDING, Entry
 from distributed.errors import LostData, SerializationError
 from distributed.futures import Future, leave_slot, wait_for

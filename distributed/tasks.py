@@ -16,7 +16,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from distributed.core.jobs import Job
-from distributed.core.worker import Raised
+from distributed.core.worker_events import Raised
 from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable
 from distributed.keys import shown_key

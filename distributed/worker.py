@@ -23,7 +23,8 @@ import psutil
 
 from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
-from distributed.core.worker import (
+from distributed.core.worker import WorkerCore
+from distributed.core.worker_events import (
     Answered,
     Asked,
     Completed,
@@ -42,7 +43,6 @@ from distributed.core.worker import (
     Starting,
     Tell,
     Unsendable,
-    WorkerCore,
 )
 from distributed.errands import Errands, run_errands
 from distributed.errors import ProtocolError, SchedulerGone

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from distributed.core.endings import MAX_DEPARTURES, departed, inherited_error, killed
 from distributed.core.outgoing import (
     add_finished,
     append,
@@ -50,9 +51,6 @@ from distributed.messages import (
 # A task fails as killed when this many workers died while they ran it: the machine may be to blame for
 # one, hardly for four.
 MAX_DEATHS = 4
-# Nobody is blamed for the end of a worker that was told to end, by a signal for instance. But a task may do
-# that to its own worker, each time that it runs: after so many it is not run again.
-MAX_DEPARTURES = 20
 
 
 class Lifecycle:
@@ -280,7 +278,7 @@ class Lifecycle:
                 continue  # what was to use it may have failed meanwhile
             if in_recovery and self._is_brought(task):
                 continue
-            error = _inherited_error(task)
+            error = inherited_error(task)
             if error is not None:
                 self.fail(task, error)
                 continue
@@ -330,7 +328,7 @@ class Lifecycle:
     def requeue(self, task: Task) -> None:
         """A task that was processing is to run again, here or elsewhere."""
         task.worker = None
-        error = _inherited_error(task)
+        error = inherited_error(task)
         if error is not None:
             self.fail(task, error)
             return
@@ -534,13 +532,13 @@ class Lifecycle:
                 continue  # failed or let go meanwhile
             task.worker = None
             if len(task.deaths) >= MAX_DEATHS:
-                self.fail(task, ("killed", _killed(task, output)))
+                self.fail(task, ("killed", killed(task, output)))
             else:
                 self.requeue(task)
         for task in guilty:
             # The result of one that is not running was being pickled.
             if len(task.deaths) >= MAX_DEATHS and task.state in ACTIVE:
-                self.fail(task, ("killed", _killed(task, output)))
+                self.fail(task, ("killed", killed(task, output)))
 
     def note_departures(self, tasks: Iterable[Task]) -> None:
         """These were running on a worker that somebody has told to end; perhaps they did it themselves."""
@@ -548,7 +546,7 @@ class Lifecycle:
             if task.state in ACTIVE:
                 self.departures[task] = self.departures.get(task, 0) + 1
                 if self.departures[task] >= MAX_DEPARTURES:
-                    self.fail(task, ("killed", _departed(task)))
+                    self.fail(task, ("killed", departed(task)))
 
     # An earlier life of the scheduler is over
 
@@ -619,36 +617,6 @@ def _options(options: dict[str, Any] | None) -> Options:
         loose=options.get("loose", False),
         time_limit=options.get("time_limit", 0),
         resources=needs_of(options.get("resources", {})),
-    )
-
-
-def _inherited_error(task: Task) -> Error | None:
-    """Why the task cannot be computed, if an input of it, or its own recipe, is gone."""
-    if task.function is None:
-        return ("lost", f"{task.key} was scattered, and every worker that held it is gone")
-    for dependency in task.dependencies:
-        if dependency.state is ERRED:
-            return dependency.error
-    return None
-
-
-def _killed(task: Task, output: str) -> str:
-    lines = [
-        f"{len(task.deaths)} workers died while {task.key} ran there or its result was being pickled; "
-        "it is not run again:"
-    ]
-    lines += [f"  {number}. {death}" for number, death in enumerate(task.deaths, 1)]
-    if output:
-        lines.append("What the last of them said last:")
-        lines += [f"    {line}" for line in output.splitlines()]
-    return "\n".join(lines)
-
-
-def _departed(task: Task) -> str:
-    return (
-        f"{task.key} was running on {MAX_DEPARTURES} workers that were told to end (by SIGTERM, SIGINT or "
-        "their nanny). It does not run again: if it sends such signals itself, let it not; otherwise "
-        "submit it anew"
     )
 
 

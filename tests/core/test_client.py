@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
-from distributed.core.client import (
-    MAX_INLINE_BYTES,
-    RESUBMIT_TASKS,
+from distributed.core.client import MAX_INLINE_BYTES, RESUBMIT_TASKS, ClientCore
+from distributed.core.client_events import (
     Abandon,
     Adopt,
     Answered,
@@ -22,7 +21,6 @@ from distributed.core.client import (
     CallOff,
     Calls,
     Caution,
-    ClientCore,
     Conceding,
     Connected,
     Contending,

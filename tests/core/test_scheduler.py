@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from distributed.core.lifecycle import MAX_DEATHS, MAX_DEPARTURES
+from distributed.core.endings import MAX_DEPARTURES
+from distributed.core.lifecycle import MAX_DEATHS
 from distributed.core.patience import (
     CLIENT_GRACE_SECONDS,
     ON_OPEN_CONNECTION,

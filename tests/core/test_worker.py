@@ -16,6 +16,9 @@ from distributed.core.worker import (
     REQUEST_BYTES,
     REQUEST_KEYS,
     UNDER_WAY_BYTES,
+    WorkerCore,
+)
+from distributed.core.worker_events import (
     Answered,
     Asked,
     Completed,
@@ -33,7 +36,6 @@ from distributed.core.worker import (
     Starting,
     Tell,
     Unsendable,
-    WorkerCore,
 )
 from distributed.messages import (
     AUDIT_KEYS,

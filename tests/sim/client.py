@@ -8,7 +8,8 @@ from typing import Any
 
 from distributed.codec import decode, encode_parts
 from distributed.connection import REPEATABLE
-from distributed.core.client import (
+from distributed.core.client import ClientCore
+from distributed.core.client_events import (
     Abandon,
     Adopt,
     Answered,
@@ -16,7 +17,6 @@ from distributed.core.client import (
     CallOff,
     Calls,
     Caution,
-    ClientCore,
     Connected,
     Dropped,
     Effect,

@@ -12,7 +12,8 @@ from distributed.core.jobs import Job
 from distributed.core.resources import TOLERANCE, added_up, needs_of
 from distributed.core.states import Worker as Known
 from distributed.core.streams import Item
-from distributed.core.worker import (
+from distributed.core.worker import WorkerCore
+from distributed.core.worker_events import (
     Answered,
     Asked,
     Completed,
@@ -31,7 +32,6 @@ from distributed.core.worker import (
     Starting,
     Tell,
     Unsendable,
-    WorkerCore,
 )
 from distributed.messages import (
     PROTOCOL,
