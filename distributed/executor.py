@@ -30,7 +30,7 @@ from distributed.core.client_events import CallOff, Calls
 from distributed.core.entries import Item
 from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
-from distributed.futures import Future, flat_futures, leave_slot, raise_alone, wait_for
+from distributed.futures import Future, flat_futures, leave_slot, wait_for
 from distributed.gathering import collect
 from distributed.inspection import Inspection
 from distributed.keys import wire_key
@@ -373,8 +373,10 @@ class Executor(Inspection):
         find_futures(nested, found)
         values, failure = collect(self._connection, list(found), strict)
         if failure is not None:
-            del nested, found  # a traceback that is kept must not keep the results
-            raise_alone(failure)
+            try:
+                raise failure
+            finally:
+                del nested, found, failure  # a traceback that is kept must not keep the futures
         return rebuild(nested, values)
 
     def scatter(

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask._task_spec import TaskRef
 from dask.base import is_dask_collection
@@ -119,8 +119,10 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
 
         values, failure = collect(self._connection, [self], True, timeout)
         if failure is not None:
-            del self  # a traceback that is kept must not keep the result
-            raise_alone(failure)
+            try:
+                raise failure
+            finally:
+                del self, failure  # a traceback that is kept must not keep the future
         return values[self._entry]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -224,14 +226,6 @@ def _revive(key: str, scheduler_address: str) -> Future:
     from distributed.registry import executor_for
 
     return executor_for(scheduler_address)._adopt([key])[0]
-
-
-def raise_alone(failure: BaseException) -> NoReturn:
-    """Raise it, and leave nothing behind that refers to it."""
-    try:
-        raise failure
-    finally:
-        del failure
 
 
 def leave_slot() -> None:
