@@ -55,8 +55,8 @@ def encode(batch: Iterable[Message]) -> bytes:
     """One frame that holds the messages in order.
 
     >>> from distributed.messages import Goodbye
-    >>> decode(encode([Release(("x",)), Goodbye()]))
-    [Release(keys=('x',)), Goodbye()]
+    >>> decode(encode([Release(("x",), 1), Goodbye()]))
+    [Release(keys=('x',), number=1), Goodbye()]
     """
     frame: bytes = msgpack.Packer().pack([_HEADS[type(message)] + message for message in batch])
     if len(frame) > MAX_BATCH_BYTES:
@@ -87,13 +87,12 @@ def encode_parts(batch: list[Message]) -> list[bytes]:
 def _halves(message: Any) -> list[Message]:
     if type(message) is Submit:
         return _halves_of_submit(message)
-    items = message[-1]
-    if type(items) is not list or len(items) < 2:
+    lists = [name for name in message._fields if type(getattr(message, name)) is list]
+    items = getattr(message, lists[-1]) if lists else ()
+    if len(items) < 2:
         return [message]
     middle = len(items) // 2
-    return [
-        message._replace(**{message._fields[-1]: part}) for part in (items[:middle], items[middle:])
-    ]
+    return [message._replace(**{lists[-1]: part}) for part in (items[:middle], items[middle:])]
 
 
 def _halves_of_submit(message: Submit) -> list[Message]:
@@ -269,9 +268,7 @@ def _check_unfetchable(message: Unfetchable) -> None:
 
 
 def _check_worker_hello(message: WorkerHello) -> None:
-    for key, nbytes in message.holds:
-        _strings((key,))
-        _integers((nbytes,))
+    _items(message, message.holds, str, int, int)
     for assignment, key in message.assigned:
         _integers((assignment,))
         _strings((key,))
@@ -292,7 +289,7 @@ def _check_audited(message: Audited) -> None:
     _items(message, message.running, int, int)
     _items(message, message.fetching, str, str)
     _strings(message.absent)
-    _items(message, message.holds, str, int)
+    _items(message, message.holds, str, int, int)
 
 
 def _check_keys(message: Any) -> None:
@@ -344,7 +341,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Audited: _check_audited,
     Done: _check_done,
     Errors: _shaped(int, bytes),
-    Holds: _shaped(str, int),
+    Holds: _shaped(str, int, int),
     Stuck: _shaped(str, str),
     Unfetchable: _check_unfetchable,
     Unknown: lambda message: _strings(message.functions),

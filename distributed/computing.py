@@ -11,7 +11,7 @@ import dask
 from distributed.arguments import option_finder
 from distributed.borrowing import borrow
 from distributed.collecting import GRAPH_OBJECTS, SeldomCollected
-from distributed.core.client import Calls
+from distributed.core.client_events import Calls
 from distributed.expressions import Plan
 from distributed.futures import Future
 from distributed.graphs import GraphCalls

@@ -14,18 +14,18 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from distributed.codec import decode, encode, encode_parts
-from distributed.core.client import (
+from distributed.core.client import ClientCore
+from distributed.core.client_events import (
     Abandon,
     Adopt,
     Answered,
     Await,
     Calls,
     Caution,
-    ClientCore,
     Conceding,
     Connected,
     Contending,
@@ -195,6 +195,8 @@ class Connection:
         """Submit one call."""
         self.check_open()
         with self._lock:
+            if self._dropped and item[0] in self.core.entries:
+                self._release(kept=item[2] or ())
             entry = self.core.call(function.id, function.blob, options, item)
         self._hand_over()
         return entry
@@ -206,6 +208,8 @@ class Connection:
         with self._lock:
             if calls.graph in self.core.called_off:
                 raise CancelledError(self.core.called_off[calls.graph])
+            if self._dropped:
+                self._release(kept=calls.inputs())
             self._decide(calls)
             entries = self.core.entries
             wanted = [group[3] for group in calls.groups if group[2]]
@@ -263,11 +267,20 @@ class Connection:
         return None if since is None else time.monotonic() - since
 
     def drop(self, entry: Entry) -> None:
-        """One future less. Takes no lock: garbage is collected at any moment."""
+        """One future less. Takes no lock: garbage is collected at any moment.
+
+        The scheduler is told soon, and before the same key is submitted again: what nobody holds must not
+        be taken for the result."""
         self._dropped.append(entry)
         # Woken once for so many; if that should be missed, the next release is soon anyway.
         if len(self._dropped) == MAX_DROPPED and not self._closing:
             self._poller.wake()
+
+    def release(self) -> None:
+        """Tell the scheduler now of all futures that have been dropped."""
+        with self._lock:
+            self._release()
+        self._hand_over()
 
     def handle_later(self, event: Any) -> None:
         """As `handle`, but takes no lock."""
@@ -360,8 +373,11 @@ class Connection:
         """
         found: dict[str, list[Frame] | str | None] = {}
 
+        def take(items: list[Any]) -> None:
+            found.update((key, frames) for key, _, frames in items)
+
         def get(address: str, keys: list[str], end: Callable[[str | None], object]) -> None:
-            self._fetcher.get(address, keys, found.update, end)
+            self._fetcher.get(address, keys, take, end)
 
         transfers = [(get, address, keys) for address, keys in places.items()]
         self._transfer(transfers, deadline)
@@ -548,8 +564,12 @@ class Connection:
 
     # Under the lock
 
-    def _release(self) -> None:
+    def _release(self, kept: Collection[str] = ()) -> None:
+        """Let go of what has been dropped, but for these keys."""
         dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
+        if kept:
+            self._dropped.extend(entry for entry in dropped if entry.key in kept)
+            dropped = [entry for entry in dropped if entry.key not in kept]
         if dropped:
             self._decide(Dropped(dropped))
 

@@ -28,7 +28,7 @@ from distributed.borrowing import borrow_for
 from distributed.collecting import SeldomCollected
 from distributed.computing import submit_graph
 from distributed.connection import SCHEDULER_GONE_SECONDS, Connection
-from distributed.core.client import CallOff, Calls
+from distributed.core.client_events import CallOff, Calls
 from distributed.core.entries import Item
 from distributed.coroutines import check_may_block
 from distributed.errors import DistributedError, LostData
@@ -289,6 +289,7 @@ class Executor(Inspection):
                 # If one has failed, the others are not needed; and its traceback refers to all of them.
                 for future in futures.values():
                     future.release()
+                self._connection.release()
         raise AssertionError("the last attempt returns or raises")
 
     def compute(
@@ -383,13 +384,21 @@ class Executor(Inspection):
         check_gathered(futures)
         if isinstance(futures, Iterator):
             futures = list(futures)
-        return self._gather(futures, errors == "raise")
+        passed_on = [futures]
+        del futures
+        return self._gather(passed_on.pop(), errors == "raise")
 
     def _gather(self, nested: Any, strict: bool) -> Any:
         check_may_block()  # also if all of them happen to be done
         found: dict[Future, None] = {}
         find_futures(nested, found)
-        return rebuild(nested, collect(self._connection, list(found), strict))
+        values, failure = collect(self._connection, list(found), strict)
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del nested, found, failure  # a traceback that is kept must not keep the futures
+        return rebuild(nested, values)
 
     def scatter(
         self, data: Any, workers: Workers = None, broadcast: bool = False, hash: bool = True

@@ -15,7 +15,7 @@ from dask._task_spec import TaskRef
 from dask.base import is_dask_collection
 
 from distributed.connection import Connection
-from distributed.core.client import Await, CallOff, Desist
+from distributed.core.client_events import Await, CallOff, Desist
 from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry
 from distributed.coroutines import check_may_block
 from distributed.errors import (
@@ -119,7 +119,13 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
             return unpickle(inline)
         from distributed.gathering import collect
 
-        return collect(self._connection, [self], True, timeout)[self._entry]
+        values, failure = collect(self._connection, [self], True, timeout)
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del self, failure  # a traceback that is kept must not keep the future
+        return values[self._entry]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait until it has ended; the exception that `result` would raise, None if there is none.

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from distributed.connection import Connection
-from distributed.core.client import Unreachable
+from distributed.core.client_events import Unreachable
 from distributed.core.entries import FINISHED, PENDING, Entry
 from distributed.errors import LostData, SerializationError
 from distributed.futures import Future, leave_slot, wait_for
@@ -19,8 +19,11 @@ FETCH_ATTEMPTS = 5
 
 def collect(
     connection: Connection, futures: list[Future], strict: bool, timeout: float | None = None
-) -> dict[Entry, Any]:
-    """The value of each entry. Those that failed raise if `strict`, and are not there if not."""
+) -> tuple[dict[Entry, Any], BaseException | None]:
+    """The value of each entry; those that failed are not there. If `strict`, the first failure.
+
+    It is not raised here: its traceback would keep the futures.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     values: dict[Entry, Any] = {}
     left, failures = futures, 0
@@ -36,7 +39,7 @@ def collect(
                 lost.append(future)
             elif status is not FINISHED:
                 if strict:
-                    raise future.failure()
+                    return values, future.failure()
             elif inline is not None:
                 values[entry] = unpickle(inline)
             elif entry not in values:
@@ -53,7 +56,7 @@ def collect(
             left += lost
         else:
             left = lost
-    return values
+    return values, None
 
 
 def _fetch(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 
-from distributed.core.client import Calls
+from distributed.core.client_events import Calls
 from distributed.core.entries import Item
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN, wire_key

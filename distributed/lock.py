@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from distributed.connection import Connection
-from distributed.core.client import Conceding
+from distributed.core.client_events import Conceding
 from distributed.core.contenders import DENIED, HOLDING, Contender
 from distributed.core.entries import CANCELLED, LOST
 from distributed.errors import CancelledError, DistributedError, SchedulerGone

@@ -9,6 +9,8 @@ Words used throughout:
 key         names a piece of work, and its result. A string made by `recipes.py`.
 assignment  the number that the scheduler gives to one attempt at running a task on one worker.
             It is never used again, so a report that names an old one is recognised as stale.
+version     of data: the number of the assignment that made it, or under which it was scattered. All
+            copies have it. Of two versions of a key the one with the larger number is the newer.
 function    the hex digest of a pickled function. The function itself travels once to each worker.
 request     a number drawn by whoever asks, returned with the answer.
 contender   a number that a client draws for one attempt to get a lock. It is never used again, so a
@@ -55,7 +57,8 @@ class Submit(NamedTuple):
     not wanted by the client itself runs only if something wanted depends on it. `more`: what depends on
     it may come with the next Submit. `ahead` are keys in this message that something to come surely
     depends on: they may run before that is here. `complete` are those of them, in messages before, for
-    which all has come now.
+    which all has come now. `again`: all of it was submitted before, perhaps to an earlier scheduler, and
+    has not been let go of.
     """
 
     functions: dict[str, bytes]
@@ -63,6 +66,7 @@ class Submit(NamedTuple):
     more: bool
     ahead: tuple[Any, ...] = ()
     complete: tuple[Any, ...] = ()
+    again: bool = False
 
 
 class Want(NamedTuple):
@@ -72,9 +76,10 @@ class Want(NamedTuple):
 
 
 class Release(NamedTuple):
-    """The client dropped its last future to each of these."""
+    """The client dropped its last future to each of these. Answered by `Heard` with the number."""
 
     keys: tuple[Any, ...]
+    number: int = 0
 
 
 class Forget(NamedTuple):
@@ -84,10 +89,12 @@ class Forget(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Call the work off, and what waits for it. `force`: also what runs, with the process of its worker."""
+    """Call the work off, and what waits for it. `force`: also what runs, with the process of its worker.
+    Answered by `Heard` with the number."""
 
     keys: tuple[Any, ...]
     force: bool
+    number: int = 0
 
 
 class Missing(NamedTuple):
@@ -209,6 +216,13 @@ class Ended(NamedTuple):
     items: tuple[Any, ...] | list[Any]
 
 
+class Heard(NamedTuple):
+    """The `Release` or the `Cancel` of that number has been taken in, and all before it: what was said of
+    their keys before this is about work that the client has let go of."""
+
+    number: int
+
+
 class Cleared(NamedTuple):
     """All work has been cancelled, everybody's, and all data deleted. A client says it in return: what it
     submitted before that is cancelled as well."""
@@ -258,9 +272,9 @@ class Heartbeat(NamedTuple):
 
 
 class WorkerHello(NamedTuple):
-    """`holds` is `(key, nbytes)` of all it stores, `assigned` the `(assignment, key)` of what it was given
-    and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}. `epoch` is
-    that of the last `Welcome`, or empty."""
+    """`holds` is `(key, nbytes, version)` of all it stores, `assigned` the `(assignment, key)` of what it
+    was given and has not reported, `resources` what it has for tasks that ask for it, as {name: amount}.
+    `epoch` is that of the last `Welcome`, or empty."""
 
     worker: str
     epoch: str
@@ -290,7 +304,7 @@ class Errors(NamedTuple):
 
 
 class Holds(NamedTuple):
-    """Copies of others' results that are now here too: `(key, nbytes)`."""
+    """Copies of others' results that are now here too: `(key, nbytes, version)`."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -357,7 +371,7 @@ class Audited(NamedTuple):
     """Answer to `Audit`. `jobs` is `(assignment, key, dropped, seceded)` of all that the worker was given
     and has not reported, `running` `(assignment, milliseconds)` of what its threads are at, `fetching`
     `(key, address)` of some inputs that are on their way. `absent` are those of the question's keys that
-    it does not hold, `holds` `(key, nbytes)` of some that it does."""
+    it does not hold, `holds` `(key, nbytes, version)` of some that it does."""
 
     number: int
     jobs: tuple[Any, ...] | list[Any]
@@ -372,8 +386,9 @@ class Audited(NamedTuple):
 
 class Run(NamedTuple):
     """Work for one function; `blob` comes the first time. An item is
-    `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses)`. `timed`:
-    these have a time limit, and start only once `Started` has been said."""
+    `(assignment, key, arguments, inputs or None, wanted)`, an input `(key, nbytes, addresses, since)`: no
+    version before `since` will do. `timed`: these have a time limit, and start only once `Started` has been
+    said."""
 
     function: str
     blob: bytes | None
@@ -394,9 +409,11 @@ class Retract(NamedTuple):
 
 
 class Free(NamedTuple):
-    """Delete the data of these keys."""
+    """Delete the data of these keys, unless it is of a later version than this: that may have come by a
+    connection of its own, before this."""
 
     keys: tuple[Any, ...] | list[Any]
+    version: int
 
 
 class Unload(NamedTuple):
@@ -406,7 +423,7 @@ class Unload(NamedTuple):
 
 
 class Acquire(NamedTuple):
-    """Get copies of these from their holders: `(key, nbytes, addresses)`."""
+    """Get copies of these from their holders: `(key, nbytes, addresses, since)`, as for `Run`."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -483,7 +500,7 @@ class Get(NamedTuple):
 class Part(NamedTuple):
     """A piece of the stream of frames of a request, followed by its pieces as frames.
 
-    The first part has the layout: `(key, assignment, content)`. The content is the sizes of the frames;
+    The first part has the layout: `(key, version, content)`. The content is the sizes of the frames;
     for a small object of one frame, that itself; None when the sender does not have the key; or the text
     of why it cannot be sent. `put` tells data that the sender brings of its own accord (scatter) from the
     answer to a `Get`.
@@ -505,7 +522,8 @@ class More(NamedTuple):
 MESSAGES: tuple[Any, ...] = (
     ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
-    Welcome, Refused, HelloAgain, Finished, Failed, Ended, Cleared, Pending, Granted, Denied, Reply, Warn,
+    Welcome, Refused, HelloAgain, Finished, Failed, Ended, Heard, Cleared, Pending, Granted, Denied, Reply,
+    Warn,
     WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Unknown, Returned, Abandoned, Seceded, Started,
     Answer, Files, Heartbeat, Audited,
     Run, Drop, Retract, Free, Unload, Acquire, Audit, Call, PutFile, StartAgain,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from distributed.core.client import Await, Desist
+from distributed.core.client_events import Await, Desist
 from distributed.core.entries import FINISHED, Entry
 from distributed.futures import Future, flat_futures, leave_slot
 from distributed.waiting import Waiting

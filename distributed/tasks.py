@@ -18,7 +18,7 @@ from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from distributed.core.jobs import Job
-from distributed.core.worker import Raised
+from distributed.core.worker_events import Raised
 from distributed.coroutines import AWAITED
 from distributed.errors import SerializationError
 from distributed.iterators import Replay, fresh, repeatable

@@ -40,7 +40,7 @@ SILENCE_SECONDS = 30.0
 logger = logging.getLogger("distributed.transfer")
 
 Frames = list[Frame]
-OnItems = Callable[[dict[str, "Frames | str | None"]], object]
+OnItems = Callable[[list[Item]], object]
 OnEnd = Callable[["str | None"], object]
 
 
@@ -54,9 +54,9 @@ class Fetcher:
         self._by_channel: dict[Channel, _Link] = {}
 
     def get(self, address: str, keys: Sequence[str], on_items: OnItems, on_end: OnEnd) -> None:
-        """`on_items({key: frames})` with those that have come: None in place of the frames if the worker
-        does not have it, a text if it cannot be sent. When all have come `on_end(None)`; `on_end(reason)`
-        if the connection fails."""
+        """`on_items([(key, version, frames)])` with those that have come: None in place of the frames if
+        the worker does not have it, a text if it cannot be sent. When all have come `on_end(None)`;
+        `on_end(reason)` if the connection fails."""
         link = self._reach(address, on_end)
         if link is not None:
             link.get(keys, on_items, on_end)
@@ -202,7 +202,7 @@ class _Link:
     def _take(self, getting: _Getting, part: Part, pieces: Sequence[Any]) -> None:
         items = getting.incoming.feed(part, pieces)
         if items:
-            getting.on_items({key: frames for key, _, frames in items})  # type: ignore[misc]
+            getting.on_items(items)
         if getting.incoming.ended:
             del self.requests[part.request]
             getting.on_end(None)
@@ -226,7 +226,8 @@ class _Link:
 class Server:
     """Gives a worker's data to whoever asks, and takes what clients bring.
 
-    `collect(keys, reply)` has to call `reply` with (key, 0, frames) items, later, in the loop's thread.
+    `collect(keys, reply)` has to call `reply` with (key, version, frames) items, later, in the thread of
+    the loop.
     `accept(key, assignment, frames)` takes what was brought.
     """
 

@@ -16,13 +16,15 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from distributed.codec import decode, encode_parts
 from distributed.core.streams import Item
-from distributed.core.worker import (
+from distributed.core.worker import WorkerCore
+from distributed.core.worker_events import (
     Answered,
     Asked,
     Completed,
@@ -37,10 +39,10 @@ from distributed.core.worker import (
     Received,
     Seceding,
     Serve,
+    Source,
     Starting,
     Tell,
     Unsendable,
-    WorkerCore,
 )
 from distributed.coroutines import AWAITED
 from distributed.errands import Errands, run_errands
@@ -171,7 +173,7 @@ class Worker:
         self._events: list[Any] = []
         self._heeded: list[threading.Event] = []  # to set once the events have been decided on
         self._files: dict[str, bytes] = {}  # that users have uploaded
-        self._arrived: dict[int | str, Any] = {}  # values that the core has not decided on
+        self._arrived: dict[Source, Any] = {}  # values that the core has not decided on
         self._pickling: Errands = queue.SimpleQueue()
         self._unpickling_for = self._running.take()
         self._client: Executor | None = None
@@ -406,7 +408,7 @@ class Worker:
 
     def _keep(self, effect: Keep) -> None:
         arrived, values = self._arrived, self._values
-        for source, key, _ in effect.items:
+        for source, key in effect.items:
             values[key] = arrived.pop(source)
 
     def _delete(self, effect: Delete) -> None:
@@ -449,23 +451,27 @@ class Worker:
             if not left:
                 self._events.append(FetchEnded(request))
 
-        def on_items(items: dict[str, list[Frame] | str | None]) -> None:
+        def on_items(items: list[Item]) -> None:
             nonlocal left
             pickled: list[Pickled] = []
-            for key, frames in items.items():
+            versions: list[int] = []
+            for key, version, frames in items:
                 if isinstance(frames, list):
                     # To read it may end this process: then that is what the task comes to.
                     pickled.append((key, frames, self._core.waiting_for(key)))
+                    versions.append(version)
                 elif isinstance(frames, str):
                     self._events.append(Unsendable(request, key, frames))
             if pickled:
                 left += 1
-                self._pickling.put(lambda: self._unpickle(pickled, arrive))
+                self._pickling.put(lambda: self._unpickle(pickled, partial(arrive, versions)))
 
-        def arrive(values: list[Unpickled]) -> None:
-            for key, value, _ in values:
-                self._arrived[key] = value
-            self._events.append(Fetched(request, [(key, size) for key, _, size in values]))
+        def arrive(versions: list[int], values: list[Unpickled]) -> None:
+            came = []
+            for (key, value, size), version in zip(values, versions, strict=True):
+                self._arrived[key, version] = value
+                came.append((key, size, version))
+            self._events.append(Fetched(request, came))
             one_less()
 
         def on_end(error: str | None) -> None:
@@ -493,13 +499,14 @@ class Worker:
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
         """Turn values into frames, not in this thread."""
-        values = [(key, key in self._values, self._values.get(key)) for key in keys]
+        version = self._core.version
+        values = [(key, version(key), key in self._values, self._values.get(key)) for key in keys]
 
         def pickle_all() -> None:
             items: list[Item] = []
-            for key, here, value in values:
+            for key, number, here, value in values:
                 self._running.pickles(key)
-                items.append((key, 0, _frames(value) if here else None))
+                items.append((key, number, _frames(value) if here else None))
             self._running.pickles("")
             self._post(lambda: reply(items))
 

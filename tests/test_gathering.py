@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from distributed import Executor, Future, LocalCluster, connection, futures, gathering, transfer
-from distributed.core.client import Unreachable
+from distributed.core.client_events import Unreachable
 from distributed.core.entries import PENDING
 from tests.support import wait_until
 

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distributed import graphs
-from distributed.core.client import Calls
+from distributed.core.client_events import Calls
 from distributed.core.entries import Item
 from distributed.errors import SerializationError
 from distributed.graphs import GraphCalls

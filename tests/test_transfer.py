@@ -40,7 +40,10 @@ class Pair:
         reply([(key, 0, self.data.get(key)) for key in keys])
 
     def get(self, *keys: str, address: str = "") -> None:
-        self.fetcher.get(address or self.address, keys, self.items.update, self.ends.append)
+        self.fetcher.get(address or self.address, keys, self._take, self.ends.append)
+
+    def _take(self, items: Any) -> None:
+        self.items.update((key, frames) for key, _, frames in items)
 
     def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds

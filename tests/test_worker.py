@@ -107,7 +107,7 @@ def test_a_call_that_is_asked_for_again_runs_once(scheduler: Scheduler) -> None:
 
 def test_a_hello_that_was_asked_for_tells_of_what_came_just_before(scheduler: Scheduler) -> None:
     """A scheduler that has given it up does not know of that any more, and cannot ask for it."""
-    waits = [(1, "x", b"", (("y", 1, ("tcp://127.0.0.1:1",)),), True)]
+    waits = [(1, "x", b"", (("y", 1, ("tcp://127.0.0.1:1",), 0),), True)]
     scheduler.say(Welcome("epoch 1", {}), Run("f", b"nothing", False, waits), HelloAgain())
     wait_until(lambda: len(scheduler.heard(WorkerHello)) == 2)
     assert scheduler.heard(WorkerHello)[1].assigned == ((1, "x"),)

@@ -200,15 +200,15 @@ class Audits:
         self._lifecycle.lose(gone)
         self._mend(worker, "does not hold {}", _keys(absent))
         unknown = []
-        for key, nbytes in message.holds:
+        for key, nbytes, version in message.holds:
             task = tasks.get(key)
             # While a task runs there, its result of an earlier attempt may still be there.
             anew = task is not None and task.worker is worker and task.function is not None
             if not (anew or task in worker.holds or key in question.freed):
-                unknown.append((key, nbytes))
+                unknown.append((key, nbytes, version))
         if unknown:
             self._reports.on_holds(worker, Holds(unknown))
-        self._mend(worker, "holds {}, which nobody knew", [key for key, _ in unknown])
+        self._mend(worker, "holds {}, which nobody knew", [item[0] for item in unknown])
 
     def _mend(self, worker: Worker, what: str, keys: list[str]) -> None:
         """Say what was wrong with these."""

@@ -9,16 +9,43 @@ too the recipe is kept, because after a break in the connection, or when a new s
 place of one that died, everything is submitted again from here. The scheduler takes what it knows
 already as a mere wish to be told.
 
+What is let go of must not come back. So what goes out keeps its order: a key is released before it is
+submitted anew. What comes in may have been said before the scheduler heard that: releases have numbers,
+the scheduler says which it has heard, and until then an entry that was made after a release (`since`)
+takes no news.
+
 An entry that was cancelled is taken out of the table. Futures that refer to it stay cancelled, and the
 same key may be submitted anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Collection, Hashable, Iterable
+from typing import Any
 
-from distributed.core.contenders import DENIED, HOLDING, WAITING, Contender, Contenders
+from distributed.core.client_events import (
+    Abandon,
+    Adopt,
+    Answered,
+    Await,
+    CallOff,
+    Calls,
+    Caution,
+    Conceding,
+    Connected,
+    Contending,
+    Desist,
+    Dropped,
+    Effect,
+    Introduced,
+    Rejected,
+    Sending,
+    Tell,
+    Unreachable,
+    Wake,
+    Welcomed,
+)
+from distributed.core.contenders import DENIED, HOLDING, WAITING, Contenders
 from distributed.core.entries import (
     CANCELLED,
     ERROR,
@@ -46,6 +73,7 @@ from distributed.messages import (
     Failed,
     Finished,
     Granted,
+    Heard,
     HelloAgain,
     Message,
     Missing,
@@ -67,129 +95,6 @@ MAX_INLINE_BYTES = 64 << 20
 RESUBMIT_TASKS = 2000
 
 
-# Events that come from the client's own shell.
-
-
-class Calls(NamedTuple):
-    """Work to submit: as `messages.Submit`, but with all functions that it uses. Every wanted item gets one
-    more handle. Parts of one `graph` belong together; other work may come between them."""
-
-    functions: dict[str, bytes]
-    groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]]
-    more: bool = False
-    ahead: tuple[str, ...] = ()
-    complete: tuple[str, ...] = ()
-    graph: Hashable = None
-
-
-class Sending(NamedTuple):
-    """All that there is to tell is about to be sent, calls too."""
-
-
-class Adopt(NamedTuple):
-    """Futures that came from elsewhere, or data about to be scattered: one more handle each."""
-
-    keys: list[str]
-    announce: bool  # to the scheduler; not needed if another message says that we want them
-
-
-class Dropped(NamedTuple):
-    """One handle less for each."""
-
-    entries: list[Entry]
-
-
-class Await(NamedTuple):
-    """The waiter wants to know when these end."""
-
-    waiter: Waiter
-    entries: list[Entry]
-
-
-class Desist(NamedTuple):
-    """The waiter does not want to know any more."""
-
-    waiter: Waiter
-    entries: list[Entry]
-
-
-class Unreachable(NamedTuple):
-    """Results that their worker did not give us: `(key, address)`."""
-
-    items: list[tuple[str, str]]
-
-
-class CallOff(NamedTuple):
-    """`force`: also what runs; entries that were called off before are meant as well."""
-
-    entries: list[Entry]
-    force: bool = False
-
-
-class Contending(NamedTuple):
-    """A new contender would like to have its lock."""
-
-    contender: Contender
-
-
-class Conceding(NamedTuple):
-    """The contender lets go of its lock, or does not wait for it any more."""
-
-    contender: Contender
-
-
-class Connected(NamedTuple):
-    """There is a connection, on which nothing has been said. Nothing comes any more from an earlier one:
-    it has been handled, or is lost."""
-
-
-class Abandon(NamedTuple):
-    """Nothing will be heard any more: end what is pending."""
-
-    status: str
-    reason: str
-
-
-# Effects.
-
-
-class Tell(NamedTuple):
-    """Send to the scheduler."""
-
-    batch: list[Message]
-
-
-class Wake(NamedTuple):
-    waiters: list[Waiter]
-
-
-class Answered(NamedTuple):
-    request: int
-    ok: bool
-    value: Any
-
-
-class Introduced(NamedTuple):
-    """Hello has been said: what has been asked and not been answered is to be asked again."""
-
-
-class Welcomed(NamedTuple):
-    epoch: str
-
-
-class Rejected(NamedTuple):
-    reason: str
-
-
-class Caution(NamedTuple):
-    """A text for the user."""
-
-    text: str
-
-
-Effect = Tell | Wake | Answered | Introduced | Welcomed | Rejected | Caution
-
-
 class ClientCore:
     """All entries, and what changes them: `handle`, and `call`, which goes before whatever comes next."""
 
@@ -208,6 +113,9 @@ class ClientCore:
         self._unfinished: set[Hashable] = set()  # graphs of which there is more to come
         self.called_off: dict[Hashable, str] = {}  # those of which nothing is left, and why
         self._more_is_expected = False  # by the scheduler
+        self._taken_back = 0  # the number of the last release or cancellation
+        self._heard = 0  # the last of which the scheduler has heard
+        self._said_in_hello = 0  # the last before our last hello
         self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
@@ -252,7 +160,7 @@ class ClientCore:
         if entry is None:
             # What `_enter` does, without a loop.
             entry = self.entries[key] = Entry(key)
-            entry.item, entry.group, entry.handles = item, group, 1
+            entry.item, entry.group, entry.handles, entry.since = item, group, 1, self._taken_back
             self.functions.use(function, 1)
             if inputs:
                 self._link(entry, inputs)
@@ -299,9 +207,16 @@ class ClientCore:
         if not more and self._unsettled:
             self._settle()
 
-    def _submit(self, groups: tuple[Any, ...], more: bool, *keys: tuple[str, ...]) -> None:
+    def _submit(
+        self,
+        groups: tuple[Any, ...],
+        more: bool,
+        ahead: tuple[str, ...] = (),
+        complete: tuple[str, ...] = (),
+        again: bool = False,
+    ) -> None:
         functions = self.functions.unsent([group[0] for group in groups])
-        self._out.append(Submit(functions, groups, more, *keys))
+        self._out.append(Submit(functions, groups, more, ahead, complete, again))
         self._more_is_expected = more
 
     def _enter(
@@ -316,10 +231,11 @@ class ClientCore:
             entry = entries.get(key)
             if entry is None:
                 entry = entries[key] = Entry(key)
+                entry.since = self._taken_back
                 fresh.append(item)
             elif entry.status is LOST or not entry.handles:
                 # Without a handle it may be gone there: cancelled with something that uses it.
-                entry.status = PENDING
+                self._begin_anew(entry)
                 fresh.append(item)
             elif more and not wanted:
                 fresh.append(item)  # the handles may go before what needs it comes
@@ -336,6 +252,11 @@ class ClientCore:
         if uses:
             self.functions.use(group.function, uses)
         return fresh
+
+    def _begin_anew(self, entry: Entry) -> None:
+        """It is asked for again, and what was said of it before counts no more."""
+        entry.status = PENDING
+        entry.since = self._taken_back
 
     def _settle(self) -> None:
         """All that depends on what was submitted and is not wanted has been submitted too."""
@@ -358,7 +279,7 @@ class ClientCore:
                 entry = self.entries[key] = Entry(key)
             if not entry.handles:
                 wanted.append(key)
-                entry.status = PENDING
+                self._begin_anew(entry)
             entry.handles += 1
         if wanted and event.announce:
             self._out.append(Want(tuple(wanted)))
@@ -373,8 +294,12 @@ class ClientCore:
             if entry.known:
                 released.append(entry.key)
                 self._remove_unused(entry)
-        if released:
-            self._out.append(Release(tuple(released)))
+        self._release(released)
+
+    def _release(self, keys: Collection[str]) -> None:
+        if keys:
+            self._taken_back += 1
+            self._out.append(Release(tuple(keys), self._taken_back))
 
     def _remove_unused(self, entry: Entry) -> None:
         """Forget the entry if nothing refers to it, and then what only it referred to."""
@@ -433,7 +358,8 @@ class ClientCore:
             entries = [e for e in event.entries if e.status is CANCELLED]
             keys += [entry.key for entry in entries if entry.key not in self.entries]
         if keys:
-            self._out.append(Cancel(tuple(keys), event.force))
+            self._taken_back += 1
+            self._out.append(Cancel(tuple(keys), event.force, self._taken_back))
         for entry in wanted:
             self._cancel(entry, "")
 
@@ -453,6 +379,7 @@ class ClientCore:
     def _on_connected(self, event: Connected | HelloAgain) -> None:
         """Say who we are and all that we want; the scheduler may know it already, or may be new."""
         self._is_welcome = self._more_is_expected = False
+        self._said_in_hello = self._taken_back  # what we do not want any more it does not name
         self.functions.sent.clear()
         self._call_off_dependents()
         wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
@@ -463,7 +390,7 @@ class ClientCore:
         ours = [entry for entry in self.entries.values() if entry.item is not None]
         for start in range(0, len(ours), RESUBMIT_TASKS):
             more = start + RESUBMIT_TASKS < len(ours) or bool(self._unfinished)
-            self._submit(as_submitted(ours[start : start + RESUBMIT_TASKS]), more)
+            self._submit(as_submitted(ours[start : start + RESUBMIT_TASKS]), more, again=True)
         borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         if borrowed:
             self._out.append(Want(tuple(borrowed)))
@@ -522,10 +449,10 @@ class ClientCore:
     # The scheduler reports
 
     def _on_finished(self, message: Finished) -> None:
-        entries, address = self.entries, message.address
+        entries, address, heard = self.entries, message.address, self._heard
         for key, nbytes, value, kind in message.items:
             entry = entries.get(key)
-            if entry is None:
+            if entry is None or entry.since > heard:
                 continue
             entry.address = address
             entry.nbytes = nbytes
@@ -550,14 +477,14 @@ class ClientCore:
 
     def _on_failed(self, message: Failed) -> None:
         for key, exception in message.items:
-            entry = self.entries.get(key)
+            entry = self._meant(key)
             if entry is not None:
                 self._end(entry, ERROR, exception)
 
     def _on_ended(self, message: Ended) -> None:
         released = []
         for key, ending, reason in message.items:
-            entry = self.entries.get(key)
+            entry = self._meant(key)
             if entry is None:
                 continue
             if ending == "cancelled":
@@ -569,8 +496,15 @@ class ClientCore:
                 self._end(entry, LOST, reason)
             else:
                 self._end(entry, ERROR, (ending, reason))
-        if released:
-            self._out.append(Release(tuple(released)))
+        self._release(released)
+
+    def _on_heard(self, message: Heard) -> None:
+        self._heard = max(self._heard, message.number)
+
+    def _meant(self, key: str) -> Entry | None:
+        """What the scheduler speaks of, unless that had been let go of and the key is used anew."""
+        entry = self.entries.get(key)
+        return None if entry is None or entry.since > self._heard else entry
 
     def _on_cleared(self, message: Cleared) -> None:
         # What we submitted while this was on its way has not been taken in, nor have its functions. What we
@@ -580,13 +514,12 @@ class ClientCore:
         wanted = tuple(entry.key for entry in self.entries.values() if entry.handles)
         for entry in tuple(self.entries.values()):
             self._cancel(entry, message.reason)
-        if wanted:
-            self._out.append(Release(wanted))
+        self._release(wanted)
         self._out.append(Cleared(""))
 
     def _on_pending(self, message: Pending) -> None:
         for key in message.keys:
-            entry = self.entries.get(key)
+            entry = self._meant(key)
             if entry is not None and entry.status is FINISHED and entry.inline is None:
                 entry.status = PENDING
 
@@ -612,6 +545,7 @@ class ClientCore:
 
     def _on_welcome(self, message: Welcome) -> None:
         self._is_welcome = True
+        self._heard = max(self._heard, self._said_in_hello)
         self.epoch = message.epoch
         self._effects.append(Welcomed(message.epoch))
 
@@ -639,6 +573,7 @@ _HANDLERS: dict[Any, Any] = {
     Finished: ClientCore._on_finished,
     Failed: ClientCore._on_failed,
     Ended: ClientCore._on_ended,
+    Heard: ClientCore._on_heard,
     Cleared: ClientCore._on_cleared,
     Pending: ClientCore._on_pending,
     Granted: ClientCore._on_granted,

@@ -51,6 +51,7 @@ class Entry:
         "kind",
         "known",
         "nbytes",
+        "since",
         "status",
         "waiters",
     )
@@ -65,6 +66,7 @@ class Entry:
         self.dependents = 0
         self.dependencies: tuple[Entry, ...] = ()
         self.known = True  # in the table; an entry that was cancelled is not
+        self.since = 0  # the number of the last release before it was asked for
         self.address = ""  # of a worker that holds the result
         self.nbytes = 0
         self.inline: bytes | None = None  # the pickled result

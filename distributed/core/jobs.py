@@ -45,12 +45,23 @@ class Job:
 class Input:
     """A key that is wanted here and is not here yet."""
 
-    __slots__ = ("acquired", "addresses", "jobs", "key", "nbytes", "peer", "reason", "tried")
+    __slots__ = (
+        "acquired",
+        "addresses",
+        "jobs",
+        "key",
+        "nbytes",
+        "peer",
+        "reason",
+        "since",
+        "tried",
+    )
 
-    def __init__(self, key: str, nbytes: int, addresses: tuple[str, ...]) -> None:
+    def __init__(self, key: str, nbytes: int, addresses: tuple[str, ...], since: int) -> None:
         self.key = key
         self.nbytes = nbytes
         self.addresses = addresses  # not tried yet
+        self.since = since  # no earlier version will do
         self.tried: tuple[str, ...] = ()  # that do not have it
         self.reason: str | None = None  # why one that has it cannot send it
         self.jobs: dict[Job, None] = {}

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from distributed.core.endings import MAX_DEPARTURES, departed, inherited_error, killed
 from distributed.core.outgoing import (
     add_finished,
     append,
@@ -50,9 +51,6 @@ from distributed.messages import (
 # A task fails as killed when this many workers died while they ran it: the machine may be to blame for
 # one, hardly for four.
 MAX_DEATHS = 4
-# Nobody is blamed for the end of a worker that was told to end, by a signal for instance. But a task may do
-# that to its own worker, each time that it runs: after so many it is not run again.
-MAX_DEPARTURES = 20
 
 
 class Lifecycle:
@@ -96,7 +94,7 @@ class Lifecycle:
         self.generation += 1
         wanted: list[Task] = []
         for id, options, is_wanted, items in message.groups:
-            tasks = self._learn(client, functions[id], _options(options), items)
+            tasks = self._learn(client, functions[id], _options(options), items, message.again)
             if is_wanted:
                 for task in tasks:
                     self.want(client, task)
@@ -145,7 +143,12 @@ class Lifecycle:
         self.unsettled.update(tasks)
 
     def _learn(
-        self, client: Client, function: Function, options: Options, items: Iterable[Any]
+        self,
+        client: Client,
+        function: Function,
+        options: Options,
+        items: Iterable[Any],
+        again: bool,
     ) -> list[Task]:
         tasks = self.tasks
         generation = self.generation
@@ -154,8 +157,8 @@ class Lifecycle:
         for key, arguments, dependencies, order in items:
             task = tasks.get(key)
             if task is None:
-                task = Task(key, function, arguments, (urgency, generation, order), options)
-                tasks[key] = task
+                priority = (urgency, generation, order)
+                task = self.add(Task(key, function, arguments, priority, options), again)
                 function.tasks += 1
                 if dependencies:
                     self._link(task, dependencies)
@@ -204,9 +207,16 @@ class Lifecycle:
             found.append(dependency)
         task.dependencies = tuple(found)
 
+    def add(self, task: Task, again: bool = False) -> Task:
+        """The task is new here. If it was asked for `again`, it may have data since before our time."""
+        if not (again and self.recovery.is_under_way):
+            task.since = self.queues.next_assignment
+        self.tasks[task.key] = task
+        return task
+
     def _meet(self, key: str) -> Task:
         """A key that somebody speaks of, and that nobody has said how to make."""
-        task = self.tasks[key] = Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS)
+        task = self.add(Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS), again=True)
         if self.recovery.is_under_way:
             self.recovery.expected[task] = None
         else:
@@ -268,7 +278,7 @@ class Lifecycle:
                 continue  # what was to use it may have failed meanwhile
             if in_recovery and self._is_brought(task):
                 continue
-            error = _inherited_error(task)
+            error = inherited_error(task)
             if error is not None:
                 self.fail(task, error)
                 continue
@@ -288,6 +298,9 @@ class Lifecycle:
     def _is_brought(self, task: Task) -> bool:
         """Whether its data is here since an earlier life of the scheduler, or can only come from there."""
         holders = self.recovery.unclaimed.pop(task.key, None)
+        if holders is not None and task.since:
+            self._delete(task.key, holders)  # it is asked for anew
+            return False
         if holders is None:
             if task not in self.recovery.expected:
                 return False
@@ -315,7 +328,7 @@ class Lifecycle:
     def requeue(self, task: Task) -> None:
         """A task that was processing is to run again, here or elsewhere."""
         task.worker = None
-        error = _inherited_error(task)
+        error = inherited_error(task)
         if error is not None:
             self.fail(task, error)
             return
@@ -367,7 +380,6 @@ class Lifecycle:
     def take_over(self, task: Task, worker: Worker, nbytes: int) -> None:
         """A result of an active task turns up where it was not being made."""
         if task.state is PROCESSING:
-            worker.outdated.discard(task.key)
             drop_assignment(task)
         self.recovery.expected.pop(task, None)
         self.finish(task, worker, nbytes, None, None)
@@ -413,6 +425,10 @@ class Lifecycle:
                 task.state = RELEASED
             elif task.state is MEMORY:
                 self._free(task)
+            elif task.state is ERRED and task.function is not None:
+                task.state, task.error = RELEASED, None
+            if task.state is RELEASED:
+                self._begin_anew(task)
             if not task.dependents and task not in self.unsettled:
                 stack += self._forget(task)
 
@@ -429,13 +445,25 @@ class Lifecycle:
             dependency.users -= 1
         return task.dependencies
 
+    def _begin_anew(self, task: Task) -> None:
+        """What has been made of it so far counts no more, should it be asked for again."""
+        task.since = self.queues.next_assignment
+        task.retries, task.deaths = task.options.retries, ()
+        if self.departures:
+            self.departures.pop(task, None)
+
     def _free(self, task: Task) -> None:
         for worker in task.holders:
             del worker.holds[task]
-            free(worker, task.key)
+        self._delete(task.key, task.holders)
         task.holders = ()
         task.nbytes = 0
         task.state = RELEASED
+
+    def _delete(self, key: str, holders: Iterable[Worker]) -> None:
+        """Nobody needs what there is of it by now."""
+        for worker in holders:
+            free(worker, key, self.queues.newest)
 
     def _forget(self, task: Task) -> tuple[Task, ...]:
         del self.tasks[task.key]
@@ -504,13 +532,13 @@ class Lifecycle:
                 continue  # failed or let go meanwhile
             task.worker = None
             if len(task.deaths) >= MAX_DEATHS:
-                self.fail(task, ("killed", _killed(task, output)))
+                self.fail(task, ("killed", killed(task, output)))
             else:
                 self.requeue(task)
         for task in guilty:
             # The result of one that is not running was being pickled.
             if len(task.deaths) >= MAX_DEATHS and task.state in ACTIVE:
-                self.fail(task, ("killed", _killed(task, output)))
+                self.fail(task, ("killed", killed(task, output)))
 
     def note_departures(self, tasks: Iterable[Task]) -> None:
         """These were running on a worker that somebody has told to end; perhaps they did it themselves."""
@@ -518,7 +546,7 @@ class Lifecycle:
             if task.state in ACTIVE:
                 self.departures[task] = self.departures.get(task, 0) + 1
                 if self.departures[task] >= MAX_DEPARTURES:
-                    self.fail(task, ("killed", _departed(task)))
+                    self.fail(task, ("killed", departed(task)))
 
     # An earlier life of the scheduler is over
 
@@ -526,8 +554,7 @@ class Lifecycle:
         """What has not found its place by now has none."""
         recovery = self.recovery
         for key, holders in recovery.unclaimed.items():
-            for worker in holders:
-                free(worker, key)
+            self._delete(key, holders)
         for key, (worker, assignment) in recovery.at_work.items():
             if not is_void(worker, assignment, key):
                 append(worker, Drop, assignment)
@@ -590,36 +617,6 @@ def _options(options: dict[str, Any] | None) -> Options:
         loose=options.get("loose", False),
         time_limit=options.get("time_limit", 0),
         resources=needs_of(options.get("resources", {})),
-    )
-
-
-def _inherited_error(task: Task) -> Error | None:
-    """Why the task cannot be computed, if an input of it, or its own recipe, is gone."""
-    if task.function is None:
-        return ("lost", f"{task.key} was scattered, and every worker that held it is gone")
-    for dependency in task.dependencies:
-        if dependency.state is ERRED:
-            return dependency.error
-    return None
-
-
-def _killed(task: Task, output: str) -> str:
-    lines = [
-        f"{len(task.deaths)} workers died while {task.key} ran there or its result was being pickled; "
-        "it is not run again:"
-    ]
-    lines += [f"  {number}. {death}" for number, death in enumerate(task.deaths, 1)]
-    if output:
-        lines.append("What the last of them said last:")
-        lines += [f"    {line}" for line in output.splitlines()]
-    return "\n".join(lines)
-
-
-def _departed(task: Task) -> str:
-    return (
-        f"{task.key} was running on {MAX_DEPARTURES} workers that were told to end (by SIGTERM, SIGINT or "
-        "their nanny). It does not run again: if it sends such signals itself, let it not; otherwise "
-        "submit it anew"
     )
 
 

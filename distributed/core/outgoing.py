@@ -40,8 +40,13 @@ def report_error(client: Client, task: Task) -> None:
         append(client, Ended, (task.key, how, what))
 
 
-def free(worker: Worker, key: str) -> None:
-    append(worker, Free, key)
+def free(worker: Worker, key: str, version: int) -> None:
+    """Have the data deleted, if it is of this version or an earlier one."""
+    last = worker.out[-1] if worker.out else None
+    if type(last) is Free and last.version == version:
+        last.keys.append(key)  # type: ignore[union-attr]
+    else:
+        worker.out.append(Free([key], version))
 
 
 def drop_assignment(task: Task) -> None:
@@ -56,6 +61,3 @@ def drop_assignment(task: Task) -> None:
         return
     worker.assigned[task.assignment] = task.key
     append(worker, Drop, task.assignment)
-    if task.key in worker.outdated:
-        worker.outdated.discard(task.key)
-        free(worker, task.key)

@@ -161,7 +161,7 @@ class Queues:
     def _resume(self, task: Task) -> bool:
         """Whether a worker has been at it since an earlier life of the scheduler."""
         worker, assignment = self.recovery.at_work.pop(task.key, (None, 0))
-        if worker is None or is_void(worker, assignment, task.key):
+        if worker is None or is_void(worker, assignment, task.key) or assignment < task.since:
             return False
         # It may still have what it was given before it was called off.
         worker.stock.give_back((assignment,))
@@ -194,6 +194,11 @@ class Queues:
     def has_assigned(self) -> bool:
         """Whether any work has been given out yet."""
         return self.next_assignment != self._first_assignment
+
+    @property
+    def newest(self) -> int:
+        """The largest number that an assignment has had."""
+        return self.next_assignment - 1
 
     def new_assignment(self) -> int:
         self.next_assignment += 1
@@ -428,8 +433,8 @@ def _better_at(thief: Worker, victim: Worker, task: Task, now: float) -> bool:
     )
 
 
-def _inputs(task: Task, worker: Worker) -> list[tuple[str, int, tuple[str, ...]]]:
-    """(key, nbytes, addresses) of each input; no addresses for what the worker holds itself."""
+def _inputs(task: Task, worker: Worker) -> list[tuple[str, int, tuple[str, ...], int]]:
+    """(key, nbytes, addresses, since) of each input; no addresses for what the worker holds itself."""
     found = []
     for dependency in task.dependencies:
         holders = dependency.holders
@@ -439,5 +444,5 @@ def _inputs(task: Task, worker: Worker) -> list[tuple[str, int, tuple[str, ...]]
             addresses = holders[0].addresses
         else:
             addresses = tuple([holder.address for holder in holders[:MAX_ADDRESSES]])
-        found.append((dependency.key, dependency.nbytes, addresses))
+        found.append((dependency.key, dependency.nbytes, addresses, dependency.since))
     return found

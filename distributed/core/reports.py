@@ -54,9 +54,9 @@ class Reports:
                 finish(task, worker, nbytes, value, kind)
             elif recovery.is_at(worker, assignment, task):
                 del recovery.at_work[task]
-                self.adopt(worker, task, nbytes)
+                self.adopt(worker, task, nbytes, assignment)
             else:
-                self._discard_result(worker, task)
+                self._discard_result(worker, task, assignment)
         worker.seconds = average
         self._ended(worker, (item[0] for item in message.items))
 
@@ -69,10 +69,6 @@ class Reports:
             stock.give_back(ended)
             for assignment in ended:
                 worker.started.pop(assignment, None)
-        if worker.outdated:
-            outdated, worker.outdated = worker.outdated, set()
-            for key in outdated:
-                self._discard_result(worker, key)
         self.queues.relieved(worker)
 
     def _arrived(self, worker: Worker, assignment: int, nbytes: int, kind: bytes | None) -> None:
@@ -81,14 +77,11 @@ class Reports:
         if task is not None:
             self.lifecycle.finish(task, worker, nbytes, None, kind)
 
-    def _discard_result(self, worker: Worker, key: str) -> None:
-        """A result came that had been given up; delete it, unless the worker has a newer. While it makes
-        one, that would be deleted as well: so not before that attempt has ended, however it does."""
+    def _discard_result(self, worker: Worker, key: str, assignment: int) -> None:
+        """A result came that had been given up; delete it, unless the worker has a newer."""
         task = self.lifecycle.tasks.get(key)
-        if task is not None and task.worker is worker:
-            worker.outdated.add(key)
-        elif task is None or worker not in task.holders:
-            free(worker, key)
+        if task is None or worker not in task.holders:
+            free(worker, key, assignment)
 
     def on_errors(self, worker: Worker, message: Errors) -> None:
         for assignment, exception in message.items:
@@ -149,10 +142,10 @@ class Reports:
     # Data comes and goes
 
     def on_holds(self, worker: Worker, message: Holds) -> None:
-        for key, nbytes in message.items:
-            self.adopt(worker, key, nbytes)
+        for key, nbytes, version in message.items:
+            self.adopt(worker, key, nbytes, version)
             task = self.lifecycle.tasks.get(key)
-            if task is not None:
+            if task is not None and worker in task.holders:
                 self.requests.copied(worker, task)
 
     def on_stuck(self, worker: Worker, message: Stuck) -> None:
@@ -163,10 +156,12 @@ class Reports:
                 self.queues.rebind(task)
                 self.requests.task_stuck(task, reason)
 
-    def adopt(self, worker: Worker, key: str, size: int) -> None:
+    def adopt(self, worker: Worker, key: str, size: int, version: int) -> None:
         """The worker holds data, expected or not: count it, or have it deleted."""
         task = self.lifecycle.tasks.get(key)
-        if task is not None and task.state is MEMORY:
+        if task is not None and version < task.since:
+            free(worker, key, version)  # everybody had let go of it
+        elif task is not None and task.state is MEMORY:
             if worker not in task.holders:
                 task.holders = (*task.holders, worker)
                 worker.holds[task] = None
@@ -175,7 +170,7 @@ class Reports:
         elif self.queues.recovery.is_under_way and (task is None or task.state is RELEASED):
             self.queues.recovery.keep(worker, key, size)
         else:
-            free(worker, key)
+            free(worker, key, version)
 
     def distrust(self, key: str, address: str, by: Worker | None = None) -> None:
         """Somebody could not get the data from where we said it is."""
@@ -186,7 +181,7 @@ class Reports:
             if worker.address == address:
                 if _is_irreplaceable(task) and worker.gone_since is None and worker is not by:
                     return  # likely it is there, and only the way to it is cut; if not, the audit finds out
-                free(worker, key)
+                free(worker, key, self.queues.newest)
                 if self.lifecycle.remove_holder(task, worker):
                     self.lifecycle.lose([task])
                 return

@@ -136,8 +136,7 @@ class Requests:
         for key, _ in message.items:
             task = self._lifecycle.tasks.get(key)
             if task is None:
-                task = Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS)
-                self._lifecycle.tasks[key] = task
+                task = self._lifecycle.add(Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS))
             if task.function is None and task.state is PROCESSING:
                 drop_assignment(task)  # whoever was to send it may have failed to
             self._lifecycle.recovery.expected.pop(task, None)
@@ -298,7 +297,8 @@ class Requests:
 
 
 def _acquire(worker: Worker, task: Task) -> None:
-    append(worker, Acquire, (task.key, task.nbytes, [holder.address for holder in task.holders]))
+    addresses = [holder.address for holder in task.holders]
+    append(worker, Acquire, (task.key, task.nbytes, addresses, task.since))
 
 
 def _answer(request: Any, reply: Reply | None, open_: list[Any]) -> None:

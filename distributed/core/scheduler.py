@@ -71,6 +71,7 @@ from distributed.messages import (
     Files,
     Forget,
     Goodbye,
+    Heard,
     Heartbeat,
     HelloAgain,
     Holds,
@@ -288,7 +289,7 @@ class SchedulerCore:
         worker.thief = None
         self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
-        self._compare_holds(worker, dict(hello.holds))
+        self._compare_holds(worker, hello.holds)
         self.requests.ask_again(worker)
         self.queues.join(worker)
         if self._ending:
@@ -328,11 +329,12 @@ class SchedulerCore:
         if task is not None and task.state is READY:
             self.queues.push(task)
 
-    def _compare_holds(self, worker: Worker, has: dict[str, int]) -> None:
-        gone = [task for task in tuple(worker.holds) if task.key not in has]
+    def _compare_holds(self, worker: Worker, holds: Iterable[tuple[str, int, int]]) -> None:
+        versions = {key: version for key, _, version in holds}
+        gone = [task for task in tuple(worker.holds) if versions.get(task.key, -1) < task.since]
         self.lifecycle.lose([t for t in gone if self.lifecycle.remove_holder(t, worker)])
-        for key, size in has.items():
-            self.reports.adopt(worker, key, size)
+        for key, size, version in holds:
+            self.reports.adopt(worker, key, size, version)
 
     def _refuse(self, peer: Peer, member: Any, reason: str) -> None:
         self._loose.append(Send(peer, [Refused(reason)]))
@@ -495,6 +497,7 @@ class SchedulerCore:
 
     def _on_release(self, client: Client, message: Release) -> None:
         self.lifecycle.release(client, self.lifecycle.known(message.keys))
+        client.out.append(Heard(message.number))
 
     def _on_forget(self, client: Client, message: Forget) -> None:
         functions = self.lifecycle.functions
@@ -505,11 +508,13 @@ class SchedulerCore:
         called_off = frozenset(message.keys)
         if not message.force:
             self._call_off(client, called_off, message)
+            client.out.append(Heard(message.number))
             return
         unknown = called_off.difference(self.lifecycle.tasks)
         dropped = self.lifecycle.dropped = []
         self._call_off(client, called_off, message)
         self.lifecycle.dropped = None
+        client.out.append(Heard(message.number))
         self.evictions.force(dropped, unknown, self.now)
 
     def _call_off(self, client: Client, called_off: frozenset[str], message: Cancel) -> None:

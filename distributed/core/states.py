@@ -124,6 +124,7 @@ class Task:
         "options",
         "priority",
         "retries",
+        "since",
         "state",
         "users",
         "wanters",
@@ -153,6 +154,8 @@ class Task:
         self.holders: tuple[Worker, ...] = ()
         self.worker: Worker | None = None
         self.assignment = 0
+        # Data of earlier versions had been let go of before this was asked for.
+        self.since = 0
         self.nbytes = 0
         self.error: Error | None = None
         self.retries = options.retries
@@ -235,7 +238,6 @@ class Worker(Member):
         "name",
         "nanny",
         "nthreads",
-        "outdated",
         "pid",
         "queue",
         "reported_at",
@@ -276,8 +278,6 @@ class Worker(Member):
         self.started: dict[int, float] = {}
         self.queue = queue  # of what is ready, and whose inputs lie here
         self.holds: dict[Task, None] = {}
-        # Keys of results that had been given up and lie here while another attempt is made here.
-        self.outdated: set[str] = set()
         self.functions: set[str] = set()  # that have been sent to it
         self.alone = (self,)  # shared as `holders` by all results that only it has
         self.seconds = 0.0  # moving average of what a task takes here

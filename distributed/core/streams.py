@@ -30,7 +30,7 @@ Item = tuple[str, int, "Sequence[Any] | str | None"]
 
 
 class Outgoing:
-    """Cuts items into parts: (key, assignment, frames), or in place of the frames None for what is not
+    """Cuts items into parts: (key, version, frames), or in place of the frames None for what is not
     there, or the text of why it cannot be sent."""
 
     def __init__(self, request: int, put: bool, items: Sequence[Item]) -> None:
@@ -80,7 +80,7 @@ def _laid_out(items: Sequence[Item]) -> tuple[list[Any], list[Any]]:
     frames: list[Any] = []
     room = PART_BYTES
     for item in items:
-        key, assignment, content = item
+        key, version, content = item
         if content is None or isinstance(content, str):
             layout.append(item)
             continue
@@ -89,9 +89,9 @@ def _laid_out(items: Sequence[Item]) -> tuple[list[Any], list[Any]]:
             size = _size(parts[0])
             if size <= SMALL_BYTES and size <= room:
                 room -= size
-                layout.append((key, assignment, bytes(parts[0])))
+                layout.append((key, version, bytes(parts[0])))
                 continue
-        layout.append((key, assignment, [_size(frame) for frame in parts]))
+        layout.append((key, version, [_size(frame) for frame in parts]))
         frames += parts
     return layout, frames
 
@@ -144,17 +144,17 @@ class Incoming:
         """Note what is to come in pieces; all else is here already."""
         for item in layout:
             try:
-                key, assignment, content = item
+                key, version, content = item
             except (TypeError, ValueError):
                 raise ProtocolError("a malformed layout") from None
-            if type(key) is not str or type(assignment) is not int:
+            if type(key) is not str or type(version) is not int:
                 raise ProtocolError("a malformed layout")
             if type(content) is bytes:
-                finished.append((key, assignment, [content]))
+                finished.append((key, version, [content]))
             elif content is None or type(content) is str:
-                finished.append((key, assignment, content))
+                finished.append((key, version, content))
             else:
-                self._items.append((key, assignment, _sizes(content)))
+                self._items.append((key, version, _sizes(content)))
         if sum(len(sizes) for _, _, sizes in self._items) > MAX_FRAMES:
             raise ProtocolError(f"a transfer of more than {MAX_FRAMES:,} frames")
 
@@ -182,12 +182,12 @@ class Incoming:
         """The items at the front that need no more data."""
         finished: list[Item] = []
         while self._items:
-            key, assignment, sizes = self._items[0]
+            key, version, sizes = self._items[0]
             while len(self._frames) < len(sizes) and sizes[len(self._frames)] == 0:
                 self._frames.append(b"")
             if len(self._frames) < len(sizes):
                 break
-            finished.append((key, assignment, self._frames))
+            finished.append((key, version, self._frames))
             self._frames = []
             self._items.popleft()
         return finished

@@ -18,23 +18,47 @@ A job with a time limit says so before it starts: its thread waits until the sch
 once the task runs it may keep the interpreter lock, and nothing more is said here.
 
 Data that a job here needs stays until the job has ended, even if the scheduler frees it earlier.
+
+What comes by different connections comes in any order: data that a client or a neighbour brings, and the
+word to delete what was there before. So data has a version (see `messages.py`). A newer one takes the place
+of an older, the word to delete an older does not touch it, and a job takes no version from before the time
+that it was given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from distributed.core.answers import Answers
 from distributed.core.jobs import Input, Job, Peer, Request
 from distributed.core.loaded import Loaded
+from distributed.core.worker_events import (
+    Answered,
+    Asked,
+    Completed,
+    Delete,
+    Effect,
+    Execute,
+    Fetch,
+    Fetched,
+    FetchEnded,
+    Keep,
+    Learn,
+    Raised,
+    Received,
+    Seceding,
+    Serve,
+    Source,
+    Starting,
+    Tell,
+    Unsendable,
+)
 from distributed.messages import (
     AUDIT_KEYS,
     Abandoned,
     Acquire,
-    Answer,
-    Audit,
     Audited,
     Call,
     Done,
@@ -67,120 +91,6 @@ REQUEST_KEYS = 1000
 NO_ASSIGNMENT = 0
 
 
-# Events that come from the worker's own shell.
-
-
-class Completed(NamedTuple):
-    """A task has returned: `(assignment, nbytes, microseconds, value or None, type or None)`."""
-
-    items: list[tuple[int, int, int, bytes | None, bytes | None]]
-
-
-class Raised(NamedTuple):
-    assignment: int
-    exception: bytes
-
-
-class Starting(NamedTuple):
-    """A task with a time limit is about to start. Its thread waits until that has been told."""
-
-    assignment: int
-
-
-class Seceding(NamedTuple):
-    assignment: int
-
-
-class Fetched(NamedTuple):
-    """Data has come from a peer: `(key, nbytes)`. `request` is the number that `Fetch` gave it."""
-
-    request: int
-    items: list[tuple[str, int]]
-
-
-class Unsendable(NamedTuple):
-    """The peer has the data and cannot send it."""
-
-    request: int
-    key: str
-    reason: str
-
-
-class FetchEnded(NamedTuple):
-    """The request is over: what has not come by now does not come."""
-
-    request: int
-
-
-class Received(NamedTuple):
-    """A client has brought data; `kind` is its pickled type."""
-
-    key: str
-    assignment: int
-    nbytes: int
-    kind: bytes | None
-
-
-class Asked(NamedTuple):
-    """The scheduler asks what is here. `running` is `(assignment, milliseconds)` of what threads are at."""
-
-    audit: Audit
-    running: list[tuple[int, int]]
-
-
-class Answered(NamedTuple):
-    """What was to be served has been done."""
-
-    answer: Answer
-
-
-# Effects.
-
-
-class Tell(NamedTuple):
-    """Send to the scheduler."""
-
-    batch: list[Message]
-
-
-class Execute(NamedTuple):
-    """Give these to the threads, in this order."""
-
-    jobs: list[Job]
-
-
-class Keep(NamedTuple):
-    """Store values that have just come: `(assignment or key by which they came, key, nbytes)`."""
-
-    items: list[tuple[int | str, str, int]]
-
-
-class Delete(NamedTuple):
-    keys: list[str]
-
-
-class Learn(NamedTuple):
-    function: str
-    blob: bytes
-
-
-class Fetch(NamedTuple):
-    """Ask a peer for these. What comes of it is told under the number of the request."""
-
-    request: int
-    address: str
-    keys: list[str]
-
-
-class Serve(NamedTuple):
-    """Do this beside the tasks, and answer."""
-
-    message: Call | PutFile
-
-
-Effect = Tell | Execute | Keep | Delete | Learn | Unload | Fetch | Serve
-
-
 class WorkerCore:
     """All that a worker knows of its work and its data.
 
@@ -190,7 +100,7 @@ class WorkerCore:
     def __init__(self, address: str, claim: Callable[[int], bool]) -> None:
         self.address = address
         self.jobs: dict[int, Job] = {}
-        self.held: dict[str, int] = {}  # key -> nbytes
+        self.held: dict[str, tuple[int, int]] = {}  # key -> nbytes, version
         self._loaded = Loaded()
         self.inputs: dict[str, Input] = {}
         self.peers: dict[str, Peer] = {}
@@ -227,9 +137,13 @@ class WorkerCore:
         effects, self._effects = self._effects, []
         return effects
 
-    def holds(self) -> list[tuple[str, int]]:
+    def holds(self) -> list[tuple[str, int, int]]:
         """What the scheduler should know of when it hears of us again."""
-        return [(key, nbytes) for key, nbytes in self.held.items() if key not in self._freed]
+        return [(key, *found) for key, found in self.held.items() if key not in self._freed]
+
+    def version(self, key: str) -> int:
+        """Of the data that is here."""
+        return self.held[key][1] if key in self.held else 0
 
     def assigned(self) -> list[tuple[int, str]]:
         return [(job.assignment, job.key) for job in self.jobs.values()]
@@ -275,10 +189,13 @@ class WorkerCore:
         for key in job.inputs:
             users[key] = users.get(key, 0) + 1
         missing = 0
-        for key, nbytes, addresses in inputs:
-            if key in held:
+        for key, nbytes, addresses, since in inputs:
+            found = held.get(key)
+            if found is not None and found[1] >= since:
                 continue
-            wanted = on_the_way.get(key) or self._want(key, nbytes, addresses)
+            wanted = on_the_way.get(key)
+            if wanted is None or wanted.since < since:
+                wanted = self._want(key, nbytes, addresses, since)
             if wanted is None:
                 self._give_back(job, [(key, self.address)])
                 return False
@@ -287,13 +204,25 @@ class WorkerCore:
         job.missing = missing
         return not missing
 
-    def _want(self, key: str, nbytes: int, addresses: tuple[str, ...]) -> Input | None:
+    def _want(self, key: str, nbytes: int, addresses: tuple[str, ...], since: int) -> Input | None:
         """Ask for the data from one of the addresses; None if there is none."""
         if not addresses:
             return None
-        wanted = self.inputs[key] = Input(key, nbytes, addresses)
+        former = self.inputs.get(key)
+        wanted = self.inputs[key] = Input(key, nbytes, addresses, since)
+        if former is not None:
+            wanted.jobs, wanted.acquired = former.jobs, former.acquired
+            self._take_from_queue(former)
         self._choose_peer(wanted)
         return wanted
+
+    def _take_from_queue(self, wanted: Input) -> bool:
+        """Do not ask for it, if its peer has not been asked yet."""
+        peer = wanted.peer
+        if peer is None or peer.queue.pop(wanted.key, None) is None:
+            return False
+        peer.nbytes -= wanted.nbytes
+        return True
 
     def _choose_peer(self, wanted: Input) -> None:
         addresses = wanted.addresses
@@ -326,13 +255,15 @@ class WorkerCore:
             del self.peers[peer.address]
 
     def _on_acquire(self, message: Acquire) -> None:
-        for key, nbytes, addresses in message.items:
-            if key in self.held:
+        for key, nbytes, addresses, since in message.items:
+            if self.version(key) >= since and key in self.held:
                 self._freed.discard(key)
                 self._vouched_for.add(key)
-                self._tell(Holds, (key, self.held[key]))
+                self._tell(Holds, (key, *self.held[key]))
                 continue
-            found = self.inputs.get(key) or self._want(key, nbytes, addresses)
+            found = self.inputs.get(key)
+            if found is None or found.since < since:
+                found = self._want(key, nbytes, addresses, since)
             if found is not None:
                 found.acquired = True
 
@@ -343,12 +274,13 @@ class WorkerCore:
         if request is None:
             return
         inputs, coming, came = self.inputs, request.inputs, 0
-        kept: list[tuple[str, int]] = []
+        kept: list[tuple[str, int, int]] = []
         for item in event.items:
             key = item[0]
-            wanted = coming.pop(key, None)
-            if wanted is None:
-                continue
+            wanted = coming.get(key)
+            if wanted is None or item[2] < wanted.since:
+                continue  # what does not come is looked for elsewhere when the request ends
+            del coming[key]
             came += wanted.nbytes
             if inputs.get(key) is not wanted:
                 continue
@@ -360,7 +292,7 @@ class WorkerCore:
                 if not job.missing:
                     self._fresh[job.assignment] = job
         request.peer.nbytes -= came
-        self._keep([(key, key, nbytes) for key, nbytes in kept])
+        self._keep([((key, version), key, nbytes, version) for key, nbytes, version in kept])
         self._tell_all(Holds, kept)
 
     def _on_unsendable(self, event: Unsendable) -> None:
@@ -395,29 +327,33 @@ class WorkerCore:
 
     def _on_received(self, event: Received) -> None:
         # By its number: the same data may come twice at once, if its client has asked again where to.
-        self._keep([(event.assignment, event.key, event.nbytes)])
+        item = (event.key, event.nbytes, event.assignment)
+        self._keep([(event.assignment, *item)])
         self._tell(Done, (event.assignment, event.nbytes, 0, None, event.kind))
         # If nobody knows that assignment any more: what it is that lies here.
-        self._tell(Holds, (event.key, event.nbytes))
+        self._tell(Holds, item)
 
-    def _keep(self, items: list[tuple[int | str, str, int]]) -> None:
+    def _keep(self, items: list[tuple[Source, str, int, int]]) -> None:
         held, freed = self.held, self._freed
-        for _, key, nbytes in items:
+        kept = []
+        for source, key, nbytes, version in items:
             if key in held:
-                self._vouched_for.add(key)
-            held[key] = nbytes
-            freed.discard(key)
+                if held[key][1] > version:
+                    continue  # there is a newer one
+                freed.discard(key)
+            held[key] = (nbytes, version)
+            kept.append((source, key))
         last = self._effects[-1] if self._effects else None
         if type(last) is Keep:
-            last.items.extend(items)
-        elif items:
-            self._effects.append(Keep(items))
+            last.items.extend(kept)
+        elif kept:
+            self._effects.append(Keep(kept))
 
     # Work ends
 
     def _on_completed(self, event: Completed) -> None:
         jobs = self.jobs
-        kept: list[tuple[int | str, str, int]] = []
+        kept: list[tuple[Source, str, int, int]] = []
         done = []
         for item in event.items:
             job = jobs.pop(item[0], None)
@@ -426,7 +362,7 @@ class WorkerCore:
             if job.dropped:
                 self._tell(Abandoned, item[0])
             else:
-                kept.append((item[0], job.key, item[1]))
+                kept.append((item[0], job.key, item[1], item[0]))
                 done.append(item)
             if job.inputs:
                 self._let_go(job)
@@ -498,11 +434,7 @@ class WorkerCore:
 
     def _cease(self, wanted: Input) -> None:
         """A job less waits for it: do not ask for what nobody waits for."""
-        peer = wanted.peer
-        if wanted.jobs or wanted.acquired or peer is None:
-            return
-        if peer.queue.pop(wanted.key, None) is not None:
-            peer.nbytes -= wanted.nbytes
+        if not (wanted.jobs or wanted.acquired) and self._take_from_queue(wanted):
             del self.inputs[wanted.key]
 
     def _let_go(self, job: Job) -> None:
@@ -517,8 +449,9 @@ class WorkerCore:
                 self._delete(key)
 
     def _on_free(self, message: Free) -> None:
+        held, version = self.held, message.version
         for key in message.keys:
-            if key not in self.held:
+            if key not in held or held[key][1] > version:
                 continue
             if key in self._vouched_for:
                 self._vouched_for.discard(key)
@@ -551,7 +484,7 @@ class WorkerCore:
                 running=[item for item in event.running if item[0] in jobs],
                 fetching=list(islice(self._under_way(), AUDIT_KEYS)),
                 absent=[key for key in keys if key not in held or key in self._freed],
-                holds=[item for item in some if item[0] not in self._freed],
+                holds=[(key, *found) for key, found in some if key not in self._freed],
             )
         )
 

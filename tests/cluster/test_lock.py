@@ -27,7 +27,7 @@ from distributed import (
     SchedulerGone,
     wait,
 )
-from distributed.core.client import Contending
+from distributed.core.client_events import Contending
 from distributed.core.contenders import Contender
 from distributed.core.locks import MAX_CONTENDERS
 from distributed.waiting import Waiting

@@ -32,6 +32,10 @@ from distributed.messages import (
 LOCAL_EVENTS = (Gone, Nonsense, Tick)
 
 
+# The version of data that nobody has let go of.
+LATEST = 1 << 40
+
+
 class Env:
     """`inbox[peer]` has all that the core has sent to a peer and nobody has taken yet."""
 
@@ -116,7 +120,7 @@ class Env:
         epoch: str = "",
     ) -> str:
         """A worker named like its id, at tcp://<id>:1, or `at` another place. `assigned` has numbers, or
-        (number, key)."""
+        (number, key); `holds` has (key, nbytes), or (key, nbytes, version)."""
         peer = peer or id
         self.send(
             peer,
@@ -126,7 +130,7 @@ class Env:
                 nthreads=nthreads,
                 resources=resources or {},
                 nanny=nanny,
-                holds=holds,
+                holds=tuple((*found, LATEST)[:3] for found in holds),
                 assigned=tuple(a if isinstance(a, tuple) else (a, "") for a in assigned),
             ),
         )
@@ -148,13 +152,15 @@ class Env:
         wanted: bool = True,
         options: dict[str, Any] | None = None,
         more: bool = False,
+        again: bool = False,
     ) -> None:
         """Tasks are keys, or (key, dependency, ...)."""
         items = tuple(
             (*item(*([task] if isinstance(task, str) else task))[:3], order)
             for order, task in enumerate(tasks)
         )
-        self.send(client, Submit({function: b"blob"}, ((function, options, wanted, items),), more))
+        groups = ((function, options, wanted, items),)
+        self.send(client, Submit({function: b"blob"}, groups, more, again=again))
 
     def finish(self, worker: str, *assignments: int, microseconds: int = 10) -> None:
         self.send(worker, Done([(a, 28, microseconds, b"v", None) for a in assignments]))

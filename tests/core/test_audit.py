@@ -19,7 +19,7 @@ from distributed.messages import (
     Scatter,
     Seceded,
 )
-from tests.core.env import Env
+from tests.core.env import LATEST, Env
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_an_answer_that_agrees_changes_nothing(env: Env) -> None:
     env.finish("W", runs["x"])
     question = asked(env)
     assert question.keys == ("x",)
-    answer(env, question, jobs=[(runs["y"], "y")], holds=[("x", 28)])
+    answer(env, question, jobs=[(runs["y"], "y")], holds=[("x", 28, LATEST)])
     assert env.inbox["W"] == []
     assert env.logged == [] and env.core.lifecycle.repairs == 0
     assert env.state("x") is MEMORY and env.state("y") is PROCESSING
@@ -158,7 +158,7 @@ def test_only_what_was_asked_about_can_be_absent(env: Env) -> None:
 
 
 def test_data_that_nobody_needs_is_freed(env: Env) -> None:
-    answer(env, asked(env), holds=[("x", 28)])
+    answer(env, asked(env), holds=[("x", 28, LATEST)])
     assert env.items("W", Free) == ["x"]
     assert_mended(env, "holds x, which nobody knew")
 
@@ -166,7 +166,7 @@ def test_data_that_nobody_needs_is_freed(env: Env) -> None:
 def test_a_lost_report_is_made_good_by_the_data_that_lies_there(env: Env) -> None:
     env.submit("C", "x")
     env.runs("W")
-    answer(env, asked(env), holds=[("x", 28)])
+    answer(env, asked(env), holds=[("x", 28, LATEST)])
     assert env.finished("C") == ["x"]
     assert env.runs("W") == {}
     assert len(env.logged) == 2
@@ -174,7 +174,7 @@ def test_a_lost_report_is_made_good_by_the_data_that_lies_there(env: Env) -> Non
 
 def test_scattered_data_whose_arrival_was_not_told_is_there(env: Env) -> None:
     env.send("C", Scatter(1, (("s", 8),), None))
-    answer(env, asked(env), holds=[("s", 8)])
+    answer(env, asked(env), holds=[("s", 8, LATEST)])
     assert env.finished("C") == ["s"]
     assert env.core.members.workers["W"].incoming == {}
 
@@ -185,14 +185,15 @@ def test_what_is_freed_while_the_question_is_open_may_still_be_there(env: Env) -
     question = asked(env)
     env.release("C", "x")
     assert env.items("W", Free) == ["x"]
-    answer(env, question, holds=[("x", 28), ("y", 28)])
+    answer(env, question, holds=[("x", 28, LATEST), ("y", 28, LATEST)])
     assert env.inbox["W"] == [] and env.logged == []
 
 
 def test_what_is_made_anew_there_may_lie_there_from_before(env: Env) -> None:
     """A result that came when it had been called off stays, if the same task runs there again."""
     second = env.made_anew("x")
-    answer(env, asked(env), jobs=[(second, "x")], holds=[("x", 28)])
+    env.take("W", Free)
+    answer(env, asked(env), jobs=[(second, "x")], holds=[("x", 28, second - 1)])
     assert env.take("W", Free) == [] and env.logged == []
 
 
@@ -259,5 +260,5 @@ def test_what_is_asked_about_goes_in_parts(env: Env) -> None:
 
 def test_nothing_is_compared_while_an_earlier_life_is_recovered(env: Env) -> None:
     env.core.queues.recovery.arrival(env.now, is_first_work=False)
-    answer(env, asked(env), holds=[("x", 28)])
+    answer(env, asked(env), holds=[("x", 28, LATEST)])
     assert env.take("W", Free) == [] and env.logged == []

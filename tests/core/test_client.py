@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
-from distributed.core.client import (
-    MAX_INLINE_BYTES,
-    RESUBMIT_TASKS,
+from distributed.core.client import MAX_INLINE_BYTES, RESUBMIT_TASKS, ClientCore
+from distributed.core.client_events import (
     Abandon,
     Adopt,
     Answered,
@@ -22,7 +21,6 @@ from distributed.core.client import (
     CallOff,
     Calls,
     Caution,
-    ClientCore,
     Conceding,
     Connected,
     Contending,
@@ -53,6 +51,7 @@ from distributed.messages import (
     Finished,
     Forget,
     Granted,
+    Heard,
     HelloAgain,
     Missing,
     Pending,
@@ -150,7 +149,7 @@ def test_calls_are_told_of_together_before_whatever_comes_next(env: Env) -> None
     items = [("x", b"args", None, 1), ("y", b"args", ("x",), 2)]
     assert env.told(Dropped([x])) == [
         Submit({"f": b"blob"}, (("f", None, True, items),), False),
-        Release(("x",)),
+        Release(("x",), 1),
     ]
     env.call("z")
     (submit,) = env.told(Sending())
@@ -182,20 +181,22 @@ def test_a_call_that_is_not_told_of_is_made_good_by_the_next_connection(env: Env
     env.call("x")
     env.handle(Sending())  # the connection that this is for breaks
     _, submit = env.told(Connected())
-    assert submit == Submit({"f": b"blob"}, (("f", None, True, [("x", b"args", None, 1)]),), False)
+    assert submit == Submit(
+        {"f": b"blob"}, (("f", None, True, [("x", b"args", None, 1)]),), False, again=True
+    )
 
 
 def test_the_key_is_released_with_its_last_future(env: Env) -> None:
     (entry,) = env.submit("x")
     env.submit("x")
     assert env.told(Dropped([entry])) == []
-    assert env.told(Dropped([entry])) == [Release(("x",))]
+    assert env.told(Dropped([entry])) == [Release(("x",), 1)]
     assert env.core.entries == {}
 
 
 def test_recipes_of_inputs_are_kept_for_their_dependents(env: Env) -> None:
     x, y = env.submit("x", ("y", "x"))
-    assert env.told(Dropped([x])) == [Release(("x",))]
+    assert env.told(Dropped([x])) == [Release(("x",), 1)]
     assert set(env.core.entries) == {"x", "y"}
     env.handle(Dropped([y]))
     assert env.core.entries == {}
@@ -287,7 +288,7 @@ def test_cancelled_futures_stay_cancelled_and_the_key_is_free(env: Env) -> None:
     waiter = Waiter()
     env.handle(Await(waiter, [old]))
     effects = env.handle(CallOff([old]))
-    assert effects == [Tell([Cancel(("x",), False)]), Wake([waiter])]
+    assert effects == [Tell([Cancel(("x",), False, 1)]), Wake([waiter])]
     (new,) = env.submit("x")
     assert new is not old
     assert (old.status, new.status) == (CANCELLED, PENDING)
@@ -297,7 +298,7 @@ def test_cancelled_futures_stay_cancelled_and_the_key_is_free(env: Env) -> None:
 def test_what_is_cancelled_with_something_else_is_released(env: Env) -> None:
     """It may have been submitted again meanwhile: then the scheduler believes that it is wanted."""
     (x,) = env.submit("x")
-    assert env.told(Ended([("x", "cancelled", ""), ("y", "cancelled", "")])) == [Release(("x",))]
+    assert env.told(Ended([("x", "cancelled", ""), ("y", "cancelled", "")])) == [Release(("x",), 1)]
     assert x.status == CANCELLED
     assert env.told(Dropped([x])) == []
 
@@ -329,7 +330,7 @@ def test_lost_work_may_be_submitted_again(env: Env) -> None:
 def test_a_restart_cancels_everything_and_releases_what_was_on_its_way(env: Env) -> None:
     entries = env.submit("x", ("y", "x"))
     env.finish("x")
-    assert env.told(Cleared("restart")) == [Release(("x", "y")), Cleared("")]
+    assert env.told(Cleared("restart")) == [Release(("x", "y"), 1), Cleared("")]
     assert [entry.status for entry in entries] == [CANCELLED, CANCELLED]
     assert env.core.entries == {}
 
@@ -353,6 +354,7 @@ def test_a_new_connection_hears_everything_again(env: Env) -> None:
         {"f": b"blob"},
         (("f", None, False, [item("x")]), ("f", None, True, [item("y", "x")])),
         False,
+        again=True,
     )
     assert want == Want(("z",))
     assert y.status == PENDING
@@ -580,7 +582,7 @@ def test_work_that_was_known_from_elsewhere_can_be_submitted_again_too(env: Env)
     env.handle(Adopt(["x"], announce=True))
     env.submit("x")
     _, submit = env.told(Connected())
-    assert submit == Submit({"f": b"blob"}, (("f", None, True, [item("x")]),), False)
+    assert submit == Submit({"f": b"blob"}, (("f", None, True, [item("x")]),), False, again=True)
 
 
 def test_a_break_between_parts_loses_nothing() -> None:
@@ -750,7 +752,7 @@ def test_force_also_means_what_was_called_off_before(env: Env) -> None:
     (first,) = env.submit("x")
     env.handle(CallOff([first]))
     effects = env.handle(CallOff([first], True))
-    assert effects == [Tell([Cancel(("x",), True)])]
+    assert effects == [Tell([Cancel(("x",), True, 2)])]
 
 
 def test_force_does_not_mean_a_key_that_was_submitted_anew(env: Env) -> None:
@@ -758,3 +760,62 @@ def test_force_does_not_mean_a_key_that_was_submitted_anew(env: Env) -> None:
     env.handle(CallOff([first]))
     env.submit("x")
     assert env.handle(CallOff([first], True)) == []
+
+
+def test_news_from_before_a_release_was_heard_is_not_about_what_came_after(env: Env) -> None:
+    """The result of the old work was on its way when the same work was asked for anew."""
+    (old,) = env.submit("x")
+    env.handle(Dropped([old]))
+    (new,) = env.submit("x")
+    for news in (Failed([("x", b"e")]), Ended([("x", "killed", "")])):
+        env.handle(news)
+    env.finish("x", value=b"old")
+    assert new.status == PENDING and new.inline is None
+    env.handle(Heard(1))
+    env.finish("x", value=b"new")
+    assert new.status == FINISHED and new.inline == b"new"
+
+
+def test_news_from_before_a_cancellation_was_heard_is_not_about_what_came_after(env: Env) -> None:
+    (old,) = env.submit("x")
+    env.handle(CallOff([old]))
+    new = env.call("x")
+    env.finish("x", value=b"old")
+    assert new.status == PENDING
+    env.handle(Heard(1))
+    env.finish("x", value=b"new")
+    assert new.inline == b"new"
+
+
+def test_a_handle_that_is_new_on_what_is_still_known_hears_no_old_news(env: Env) -> None:
+    """The recipe had stayed for what depends on it."""
+    x, _ = env.submit("x", ("y", "x"))
+    env.handle(Dropped([x]))
+    env.submit("x")
+    env.finish("x", value=b"old")
+    assert x.status == PENDING
+    env.handle(Heard(1))
+    env.finish("x", value=b"new")
+    assert x.inline == b"new"
+
+
+def test_a_welcome_says_that_all_before_the_hello_was_heard(env: Env) -> None:
+    (old,) = env.submit("x")
+    env.handle(Dropped([old]))
+    (new,) = env.submit("x")
+    env.handle(Connected())
+    env.finish("x", value=b"old")
+    assert new.status == PENDING
+    env.handle(Welcome("epoch", {}))
+    env.finish("x", value=b"new")
+    assert new.inline == b"new"
+    env.handle(Dropped([new]))
+    (newer,) = env.submit("x")
+    env.handle(Heard(1))  # of the release before
+    env.finish("x", value=b"new")
+    assert newer.status == PENDING
+
+
+def test_the_inputs_of_calls_are_those_that_they_do_not_bring() -> None:
+    groups: Any = [("f", None, True, [item("y", "x"), item("z", "y", "w")])]
+    assert Calls({}, groups).inputs() == {"x", "w"}

@@ -371,7 +371,7 @@ def test_a_limit_holds_for_what_goes_on_after_a_restart(heir: Env) -> None:
     heir.send("W", Started((7,)))
     let_pass(heir, 0.5)
     heir.client("C", "x", epoch="an earlier epoch")
-    heir.submit("C", "x", options=limit(2.0))
+    heir.submit("C", "x", options=limit(2.0), again=True)
     let_pass(heir, 1.25)
     assert kills(heir) == []
     let_pass(heir, 0.25)
@@ -385,7 +385,7 @@ def test_what_another_client_may_be_about_to_want_is_not_ended(heir: Env) -> Non
     let_pass(heir, 1)
     assert kills(heir) == []
     heir.client("D", "x", epoch="an earlier epoch")
-    heir.submit("D", "x")
+    heir.submit("D", "x", again=True)
     cancel(heir, "x", client="D")
     let_pass(heir, FORCE_SECONDS)
     assert kills(heir) == ["W"]

@@ -22,7 +22,7 @@ from distributed.messages import (
     Seceded,
     Unfetchable,
 )
-from tests.core.env import Env
+from tests.core.env import LATEST, Env
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_the_story_of_a_lost_worker_and_a_cancelled_task(env: Env) -> None:
     env.finish("W", env.runs("W")["x"])
     env.gone("W")
     env.worker("V", holds=(("x", 28),))
-    env.send("V", Holds([("x", 28)]))
+    env.send("V", Holds([("x", 28, LATEST)]))
     env.send("C", Cancel(("y",), False))
     assert "worker W, which held it, is lost: its connection closed" in lines(env, "x")
     assert "worker V holds it, 28 bytes" in lines(env, "x")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
 from distributed.core import locks
-from distributed.core.client import ClientCore, Conceding, Connected, Contending, Tell
+from distributed.core.client import ClientCore
+from distributed.core.client_events import Conceding, Connected, Contending, Tell
 from distributed.core.contenders import HOLDING, WAITING, Contender
 from distributed.core.entries import Waiter
 from distributed.core.patience import LOCK_SECONDS

@@ -37,7 +37,7 @@ def over(env: Env) -> None:
 def test_a_result_that_a_worker_brings_is_not_computed_again(env: Env) -> None:
     env.worker("W", holds=(("x", 8),), epoch=OLD)
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     assert env.items("W", Free) == []
     assert env.finished("C") == ["x"]
     env.tick(PAUSE_SECONDS)
@@ -49,7 +49,7 @@ def test_a_result_that_a_worker_brings_is_not_computed_again(env: Env) -> None:
 
 def test_nothing_is_given_out_before_others_have_had_time_to_come(env: Env) -> None:
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     env.worker("W1", epoch=OLD)
     assert env.runs("W1") == {}
     env.worker("W2", holds=(("x", 8),), epoch=OLD)
@@ -60,7 +60,7 @@ def test_nothing_is_given_out_before_others_have_had_time_to_come(env: Env) -> N
 
 def test_after_the_pause_work_is_given_out(env: Env) -> None:
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     env.worker("W", epoch=OLD)
     env.tick(PAUSE_SECONDS)
     assert list(env.runs("W")) == ["x"]
@@ -70,7 +70,7 @@ def test_a_cluster_without_an_earlier_life_makes_no_pause(env: Env) -> None:
     env.client("C")
     env.worker("W", holds=(("x", 8),))
     assert env.items("W", Free) == ["x"]
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     assert list(env.runs("W")) == ["x"]
 
 
@@ -89,18 +89,18 @@ def test_data_that_is_released_before_it_could_be_scattered_is_not_asked_for(env
 def test_late_comers_do_not_halt_a_cluster_that_works(env: Env) -> None:
     env.client("C")
     env.worker("W")
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     assert list(env.runs("W")) == ["x"]
     env.worker("late", epoch=OLD)
-    env.submit("C", "y")
+    env.submit("C", "y", again=True)
     assert list(env.runs("late")) == ["y"]
 
 
 def test_only_what_is_needed_of_a_graph_is_computed(env: Env) -> None:
     env.worker("W", holds=(("b", 8),), epoch=OLD)
     env.client("C", "d", epoch=OLD)
-    env.submit("C", "a", ("b", "a"), ("c", "b"), wanted=False, more=True)
-    env.submit("C", ("d", "c"))
+    env.submit("C", "a", ("b", "a"), ("c", "b"), wanted=False, more=True, again=True)
+    env.submit("C", ("d", "c"), again=True)
     env.tick(PAUSE_SECONDS)
     assert list(env.runs("W")) == ["c"]
     assert env.state("a") == "released"
@@ -111,7 +111,7 @@ def test_copies_are_all_counted(env: Env) -> None:
     env.worker("W1", holds=(("x", 8),), epoch=OLD)
     env.worker("W2", holds=(("x", 8),), epoch=OLD)
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     env.gone("W1")
     assert env.items("C", Pending) == []
     assert env.state("x") == "memory"
@@ -131,7 +131,7 @@ def test_what_lay_on_a_worker_that_dies_again_is_computed(env: Env) -> None:
     env.worker("W2", epoch=OLD)
     env.gone("W1")
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     env.tick(PAUSE_SECONDS)
     assert list(env.runs("W2")) == ["x"]
 
@@ -148,7 +148,7 @@ def test_scattered_data_survives(env: Env) -> None:
 
 def test_who_wants_it_waits_for_the_worker_that_brings_it(env: Env) -> None:
     env.client("C", "data", "y", epoch=OLD)
-    env.submit("C", ("y", "data"))
+    env.submit("C", ("y", "data"), again=True)
     env.send("C", Want(("data",)))
     assert env.state("data") == "no-worker"
     env.worker("W", holds=(("data", 8),), epoch=OLD)
@@ -159,7 +159,7 @@ def test_who_wants_it_waits_for_the_worker_that_brings_it(env: Env) -> None:
 
 def test_if_none_does_it_is_lost_and_what_needs_it_too(env: Env) -> None:
     env.client("C", "data", "y", epoch=OLD)
-    env.submit("C", ("y", "data"))
+    env.submit("C", ("y", "data"), again=True)
     env.send("C", Want(("data",)))
     env.worker("W", epoch=OLD)
     assert env.items("C", Ended) == []
@@ -176,11 +176,11 @@ def test_if_none_does_it_is_lost_and_what_needs_it_too(env: Env) -> None:
 def test_who_can_make_it_comes_after_it_has_been_of_use_and_was_deleted(env: Env) -> None:
     """Its user is still there, and nobody has said how it is made (seed 670320391023)."""
     env.client("C", "y", epoch=OLD)
-    env.submit("C", ("y", "x"))
+    env.submit("C", ("y", "x"), again=True)
     env.worker("W", holds=(("x", 8), ("y", 8)), epoch=OLD)
     assert env.items("W", Free) == ["x"]
     env.client("D", "x", epoch=OLD)
-    env.submit("D", "x")
+    env.submit("D", "x", again=True)
     env.tick(PAUSE_SECONDS)
     env.finish("W", env.runs("W")["x"])
     assert env.finished("D") == ["x"]
@@ -211,7 +211,7 @@ def test_who_knows_how_it_is_made_may_come_later(env: Env) -> None:
     env.send("B", Want(("x",)))
     env.worker("W", epoch=OLD)
     env.client("A", "x", epoch=OLD)
-    env.submit("A", "x")
+    env.submit("A", "x", again=True)
     env.tick(PAUSE_SECONDS)
     runs = env.runs("W")
     assert list(runs) == ["x"]
@@ -225,7 +225,7 @@ def test_what_is_there_and_was_made_by_somebody_can_be_made_again(env: Env) -> N
     env.client("B", "x", epoch=OLD)
     env.send("B", Want(("x",)))
     env.client("A", "x", epoch=OLD)
-    env.submit("A", "x")
+    env.submit("A", "x", again=True)
     env.tick(PAUSE_SECONDS)
     env.gone("W1")
     assert list(env.runs("W2")) == ["x"]
@@ -273,7 +273,7 @@ def test_a_task_that_runs_goes_on(env: Env, client_first: bool) -> None:
     if not client_first:
         env.worker("W", assigned=((7, "x"),), epoch=OLD)
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     if client_first:
         env.worker("W", assigned=((7, "x"),), epoch=OLD)
     env.tick(PAUSE_SECONDS)
@@ -288,14 +288,14 @@ def test_it_may_end_before_anybody_asks_for_it(env: Env) -> None:
     env.finish("W", 7)
     assert env.items("W", Free) == []
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     assert env.finished("C") == ["x"]
 
 
 def test_it_goes_on_once_its_inputs_are_known_to_be_there(env: Env) -> None:
     env.client("C", "y", epoch=OLD)
-    env.submit("C", "x", wanted=False, more=True)
-    env.submit("C", ("y", "x"))
+    env.submit("C", "x", wanted=False, more=True, again=True)
+    env.submit("C", ("y", "x"), again=True)
     env.worker("W1", assigned=((7, "y"),), epoch=OLD)
     assert env.state("y") == "waiting"
     env.worker("W2", holds=(("x", 8),), epoch=OLD)
@@ -306,7 +306,7 @@ def test_it_goes_on_once_its_inputs_are_known_to_be_there(env: Env) -> None:
 
 def test_one_of_two_that_run_the_same_is_given_up(env: Env) -> None:
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     env.worker("W1", assigned=((7, "x"),), epoch=OLD)
     env.worker("W2", assigned=((8, "x"),), epoch=OLD)
     assert env.items("W1", Drop) == []
@@ -322,7 +322,7 @@ def test_of_two_that_are_at_what_nobody_has_asked_for_the_later_assignment_count
         env.worker(worker, assigned=(assigned,), epoch=OLD)
     assert env.items("W1", Drop) == [7]
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     assert env.state("x") == "processing"
     over(env)
     assert env.items("W2", Drop) == []
@@ -340,7 +340,7 @@ def test_work_that_nobody_asks_for_is_given_up_in_the_end(env: Env) -> None:
 def test_work_that_was_given_up_before_runs_again(env: Env) -> None:
     env.worker("W", assigned=((7, "x"),), epoch=OLD)
     env.client("C", "x", epoch=OLD)
-    env.submit("C", "x")
+    env.submit("C", "x", again=True)
     env.send("W", Abandoned([7]))
     env.tick(PAUSE_SECONDS)
     assert list(env.runs("W")) == ["x"]
@@ -353,19 +353,19 @@ def test_it_has_its_resources_once(env: Env) -> None:
     env.worker("W", nthreads=2, nanny="N", resources={"GPU": 2}, epoch=OLD)
     env.client("C", epoch=OLD)
     env.tick(PAUSE_SECONDS)
-    env.submit("C", "x", options=gpu)
+    env.submit("C", "x", options=gpu, again=True)
     assignment = env.runs("W")["x"]
     env.release("C", "x")
     env.gone("W")
     env.worker("W", nanny="N", assigned=((assignment, "x"),), peer="W again")
-    env.submit("C", "x", "y", options=gpu)
+    env.submit("C", "x", "y", options=gpu, again=True)
     assert set(env.runs("W again")) == {"y"}
 
 
 def test_it_keeps_its_resources(env: Env) -> None:
     env.worker("W", nthreads=2, assigned=((7, "x"),), resources={"GPU": 1}, epoch=OLD)
     env.client("C", "x", "y", epoch=OLD)
-    env.submit("C", "x", "y", options={"resources": {"GPU": 1}})
+    env.submit("C", "x", "y", options={"resources": {"GPU": 1}}, again=True)
     env.tick(PAUSE_SECONDS)
     assert env.runs("W") == {}
     env.finish("W", 7)
@@ -378,6 +378,28 @@ def test_a_connection_that_breaks_meanwhile_changes_nothing(env: Env) -> None:
     env.worker("W", assigned=((7, "x"),), holds=(("z", 8),), nanny="N", epoch="epoch", peer="W2")
     assert env.items("W2", Drop) == env.items("W2", Free) == []
     env.client("C", "x", "z", epoch=OLD)
-    env.submit("C", "x", "z")
+    env.submit("C", "x", "z", again=True)
     assert env.finished("C") == ["z"]
     assert env.state("x") == "processing"
+
+
+def test_what_is_asked_for_anew_is_not_taken_from_an_earlier_life(env: Env) -> None:
+    """Its client had let go of what the worker brings, and word of that was lost."""
+    env.worker("W", holds=(("x", 8, 5),), epoch=OLD)
+    env.client("C", epoch=OLD)
+    env.submit("C", "x")
+    assert env.take("W", Free) == [Free(("x",), 999)]
+    env.tick(PAUSE_SECONDS)
+    env.finish("W", env.runs("W")["x"])
+    assert env.finished("C") == ["x"]
+
+
+def test_what_is_asked_for_anew_begins_anew(env: Env) -> None:
+    env.worker("W", nthreads=2, assigned=((7, "x"),), epoch=OLD)
+    env.client("C", epoch=OLD)
+    env.submit("C", "x")
+    env.tick(PAUSE_SECONDS)
+    assert env.runs("W")["x"] == 1000
+    env.finish("W", 7)
+    assert env.take("W", Free) == [Free(("x",), 7)]
+    assert env.finished("C") == []

@@ -24,7 +24,7 @@ from distributed.messages import (
     Unfetchable,
     Upload,
 )
-from tests.core.env import Env, address
+from tests.core.env import LATEST, Env, address
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def replicate(env: Env) -> None:
     env.submit("C", "x")
     env.finish("V", env.runs("V")["x"])
     env.send("C", Replicate(5, ("x",), None))
-    assert env.items("W", Acquire) == [("x", 28, (address("V"),))]
+    assert env.items("W", Acquire) == [("x", 28, (address("V"),), 1)]
 
 
 def test_a_file_for_a_worker_that_is_cut_off_waits_for_it(env: Env) -> None:
@@ -62,18 +62,18 @@ def test_a_file_for_a_worker_that_is_cut_off_waits_for_it(env: Env) -> None:
 def test_a_copy_under_which_the_connection_breaks_is_made_again(env: Env) -> None:
     replicate(env)
     break_connection(env, "W")
-    assert env.items("W again", Acquire) == [("x", 28, (address("V"),))]
-    env.send("W again", Holds([("x", 28)]))
+    assert env.items("W again", Acquire) == [("x", 28, (address("V"),), 1)]
+    env.send("W again", Holds([("x", 28, LATEST)]))
     assert env.take("C", Reply) == [Reply(5, True, None)]
 
 
 def test_a_copy_is_looked_for_elsewhere(env: Env) -> None:
     replicate(env)
     env.worker("U", nanny="N")
-    env.send("U", Holds([("x", 28)]))
+    env.send("U", Holds([("x", 28, LATEST)]))
     env.send("W", Unfetchable([(NO_ASSIGNMENT, [("x", address("V"))])]))
-    assert env.items("W", Acquire) == [("x", 28, (address("U"),))]
-    env.send("W", Holds([("x", 28)]))
+    assert env.items("W", Acquire) == [("x", 28, (address("U"),), 1)]
+    env.send("W", Holds([("x", 28, LATEST)]))
     assert env.take("C", Reply) == [Reply(5, True, None)]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from distributed.core.lifecycle import MAX_DEATHS, MAX_DEPARTURES
+from distributed.core.endings import MAX_DEPARTURES
+from distributed.core.lifecycle import MAX_DEATHS
 from distributed.core.patience import (
     CLIENT_GRACE_SECONDS,
     ON_OPEN_CONNECTION,
@@ -15,7 +16,7 @@ from distributed.core.patience import (
 )
 from distributed.core.requests import RESTART_SECONDS
 from distributed.core.scheduler import DIED_SECONDS, END_SECONDS
-from distributed.core.states import MEMORY, NO_WORKER, PROCESSING, Nonsense
+from distributed.core.states import ERRED, MEMORY, NO_WORKER, PROCESSING, Nonsense
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -38,6 +39,7 @@ from distributed.messages import (
     Forget,
     Free,
     Goodbye,
+    Heard,
     Heartbeat,
     HelloAgain,
     Holds,
@@ -66,7 +68,7 @@ from distributed.messages import (
     Want,
     Warn,
 )
-from tests.core.env import Env, address, item
+from tests.core.env import LATEST, Env, address, item
 
 
 @pytest.fixture
@@ -118,8 +120,8 @@ def test_inputs_are_named_with_where_they_are(env: Env) -> None:
     env.submit("C", ("y", "x"), options={"workers": ("V",)})
     env.submit("C", ("z", "x"), options={"workers": ("W",)})
     (run,) = env.take("V", Run)
-    assert run.items[0][3] == (("x", 28, (address("W"),)),)
-    assert env.take("W", Run)[-1].items[0][3] == (("x", 28, ()),)
+    assert run.items[0][3] == (("x", 28, (address("W"),), 1),)
+    assert env.take("W", Run)[-1].items[0][3] == (("x", 28, (), 1),)
 
 
 def test_what_nobody_wants_is_freed_as_soon_as_it_is_used(env: Env) -> None:
@@ -217,7 +219,7 @@ def test_the_data_is_freed_with_the_last_wish_for_it(env: Env) -> None:
     env.release("C", "x")
     assert env.take("W", Free) == []
     env.release("D", "x")
-    assert env.take("W", Free) == [Free(("x",))]
+    assert env.take("W", Free) == [Free(("x",), 1)]
     env.assert_empty()
 
 
@@ -236,7 +238,7 @@ def test_a_result_that_was_given_up_meanwhile_is_freed(env: Env) -> None:
     env.submit("C", "x")
     env.release("C", "x")
     env.finish("W", 1)
-    assert env.take("W", Free) == [Free(("x",))]
+    assert env.take("W", Free) == [Free(("x",), 1)]
 
 
 def test_a_known_result_is_reported_to_a_second_client(env: Env) -> None:
@@ -424,7 +426,7 @@ def test_data_that_arrives_after_it_was_released_is_freed(env: Env) -> None:
     env.send("C", Scatter(1, (("a", 1),), None))
     ((_, _, assignment),) = env.take("C", Reply)[0].value
     env.release("C", "a")
-    env.send("W", Done([(assignment, 8, 0, None, None)]), Holds([("a", 8)]))
+    env.send("W", Done([(assignment, 8, 0, None, None)]), Holds([("a", 8, LATEST)]))
     assert env.items("W", Free) == ["a"]
     env.assert_empty()
 
@@ -437,7 +439,7 @@ def test_data_that_did_not_get_through_goes_to_another_worker(env: Env) -> None:
     assert second.value[0][1] == address("V")
     env.send("V", Done([(second.value[0][2], 8, 0, None, None)]))
     assert env.finished("C") == ["a"]
-    env.send("W", Done([(first.value[0][2], 8, 0, None, None)]), Holds([("a", 8)]))
+    env.send("W", Done([(first.value[0][2], 8, 0, None, None)]), Holds([("a", 8, LATEST)]))
     assert env.core.lifecycle.tasks["a"].holders == (  # it came after all
         env.core.members.workers["V"],
         env.core.members.workers["W"],
@@ -456,9 +458,9 @@ def test_copies_are_made_and_counted(env: Env) -> None:
     env.finish("W", 1)
     env.worker("V")
     env.send("C", Replicate(5, ("x",), None))
-    assert env.items("V", Acquire) == [("x", 28, (address("W"),))]
+    assert env.items("V", Acquire) == [("x", 28, (address("W"),), 1)]
     assert env.take("C", Reply) == []
-    env.send("V", Holds([("x", 28)]))
+    env.send("V", Holds([("x", 28, LATEST)]))
     assert env.take("C", Reply) == [Reply(5, True, None)]
     env.send("C", Ask(6, "who_has", ("x",)))
     assert env.take("C", Reply)[0].value == {"x": (address("W"), address("V"))}
@@ -645,18 +647,12 @@ def test_without_word_of_the_nanny_the_worker_is_lost_after_a_second(env: Env) -
     assert "V" not in env.core.members.workers
 
 
-@pytest.mark.parametrize("end", ["released", "failed", "done"])
-def test_a_result_that_was_given_up_goes_with_the_attempt_in_its_place(env: Env, end: str) -> None:
+def test_a_result_that_was_given_up_is_deleted_and_no_newer_one(env: Env) -> None:
     """It came when the task had been asked for again there (seed 71111742078)."""
     second = env.made_anew("x")
-    assert env.items("W", Free) == []  # that would delete what comes now
-    if end == "released":
-        env.release("C", "x")
-    elif end == "failed":
-        env.fail("W", second)
-    else:
-        env.finish("W", second)
-    assert env.items("W", Free) == ([] if end == "done" else ["x"])
+    assert env.take("W", Free) == [Free(("x",), second - 1)]
+    env.finish("W", second)
+    assert env.take("W", Free) == []
 
 
 def test_a_worker_that_falls_silent_is_given_up(env: Env) -> None:
@@ -960,8 +956,8 @@ def test_copies_are_asked_for_again(env: Env) -> None:
     asked = env.items("V", Acquire)
     env.gone("V")
     env.worker("V", nanny="N", peer="V2")
-    assert env.items("V2", Acquire) == asked == [("x", 28, (address("W"),))]
-    env.send("V2", Holds((("x", 28),)))
+    assert env.items("V2", Acquire) == asked == [("x", 28, (address("W"),), 1)]
+    env.send("V2", Holds((("x", 28, LATEST),)))
     assert env.take("C", Reply) == [Reply(3, True, None)]
 
 
@@ -971,9 +967,9 @@ def test_what_could_not_be_copied_from_one_is_copied_from_another(env: Env) -> N
     env.worker("U", holds=(("x", 28),))
     env.worker("V", nanny="N")
     env.send("C", Replicate(3, ("x",), ("V",)))
-    assert env.items("V", Acquire) == [("x", 28, (address("W"), address("U")))]
+    assert env.items("V", Acquire) == [("x", 28, (address("W"), address("U")), 1)]
     env.send("V", Unfetchable(((0, (("x", address("W")),)),)))
-    assert env.items("V", Acquire) == [("x", 28, (address("U"),))]
+    assert env.items("V", Acquire) == [("x", 28, (address("U"),), 1)]
     env.send("V", Unfetchable(((0, (("x", address("U")),)),)))
     ((_, ok, why),) = env.take("C", Reply)
     assert (ok, why) == (False, "the data of x was lost while it was being copied")
@@ -1384,3 +1380,85 @@ def test_a_task_that_always_ends_its_worker_in_an_orderly_way_is_not_run_for_eve
     env.release("C", "x", "y")
     env.assert_empty()
     assert env.core.lifecycle.departures == {}
+
+
+def test_a_release_is_taken_in_before_the_same_key_is_submitted_anew(env: Env) -> None:
+    env.submit("C", "x")
+    env.finish("W", env.runs("W")["x"])
+    assert env.finished("C") == ["x"]
+    again = Submit({}, (("f", None, True, (item("x"),)),), False)
+    env.send("C", Release(("x",), 1), again)
+    assert [type(message) for message in env.inbox["C"]] == [Heard]
+    assert env.take("W", Free) == [Free(("x",), 1)]
+    env.finish("W", env.runs("W")["x"])
+    assert env.finished("C") == ["x"]
+
+
+def test_a_result_that_another_client_holds_is_shared(env: Env) -> None:
+    env.client("D")
+    env.submit("C", "x")
+    env.submit("D", "x")
+    env.finish("W", env.runs("W")["x"])
+    env.release("C", "x")
+    env.submit("C", "x")
+    assert env.runs("W") == {}
+    assert env.finished("C") == ["x", "x"]
+
+
+def test_a_failed_task_that_nobody_holds_runs_again_when_asked(env: Env) -> None:
+    """Its recipe had stayed for what depends on it, and has failed with it."""
+    env.submit("C", "x", wanted=False, more=True)
+    env.submit("C", ("y", "x"))
+    env.fail("W", env.runs("W")["x"])
+    assert [i[0] for i in env.items("C", Failed)] == ["y"]
+    env.submit("C", ("z", "x"))
+    env.finish("W", env.runs("W")["x"])
+    env.finish("W", env.runs("W")["z"])
+    assert env.finished("C") == ["z"]
+    assert env.state("y") == ERRED
+
+
+def test_a_failure_that_a_client_holds_is_shared(env: Env) -> None:
+    env.submit("C", "x")
+    env.fail("W", env.runs("W")["x"])
+    env.submit("C", "x")
+    assert env.runs("W") == {}
+    assert len(env.items("C", Failed)) == 2
+
+
+def test_retries_and_deaths_begin_anew_with_the_work(env: Env) -> None:
+    env.submit("C", "x", ("y", "x"), options={"retries": 1})
+    env.fail("W", env.runs("W")["x"])
+    env.fail("W", env.runs("W")["x"])
+    assert len(env.items("C", Failed)) == 2
+    env.release("C", "x")
+    env.submit("C", "x", options={"retries": 1})
+    env.fail("W", env.runs("W")["x"])
+    assert list(env.runs("W")) == ["x"]
+
+
+def test_a_copy_from_before_the_work_was_asked_for_does_not_count(env: Env) -> None:
+    """A worker had fetched it for a task, and word of that comes when all had been let go of."""
+    env.submit("C", "x")
+    first = env.runs("W")["x"]
+    env.finish("W", first)
+    env.worker("V")
+    env.release("C", "x")
+    env.submit("C", "x")
+    env.send("V", Holds([("x", 28, first)]))
+    assert env.take("V", Free) == [Free(("x",), first)]
+    assert env.state("x") == PROCESSING
+
+
+def test_a_worker_that_has_only_an_older_version_is_not_a_holder(env: Env) -> None:
+    env.worker("V", nanny="N")
+    env.nanny()
+    env.submit("C", "x", options={"workers": ["V"]})
+    first = env.runs("V")["x"]
+    env.finish("V", first)
+    env.release("C", "x")
+    env.submit("C", "x", options={"workers": ["V"]})
+    env.finish("V", env.runs("V")["x"])
+    env.worker("V", nanny="N", holds=(("x", 28, first),), peer="V2")
+    assert env.items("C", Pending) == ["x"]
+    assert list(env.runs("V2")) == ["x"]

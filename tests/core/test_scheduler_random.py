@@ -40,7 +40,7 @@ from distributed.messages import (
 )
 
 from distributed.messages import PROTOCOL, PYTHON  # isort: skip
-from tests.core.env import Env, address, item
+from tests.core.env import LATEST, Env, address, item
 
 CLIENTS = ("C", "D")
 KEYS = 8
@@ -100,12 +100,12 @@ class PretendedWorker:
                 for key in message.keys:
                     self.data.pop(key, None)
             elif isinstance(message, Acquire):
-                for key, nbytes, _ in message.items:
+                for key, nbytes, *_ in message.items:
                     if key in self.unsendable and key not in self.data:
                         answers.append(Stuck([(key, "why")]))
                         continue
                     self.data[key] = nbytes
-                    answers.append(Holds([(key, nbytes)]))
+                    answers.append(Holds([(key, nbytes, LATEST)]))
         self._check_resources()
         return answers
 
@@ -278,7 +278,9 @@ class World:
                 for worker in self.workers:
                     if address(worker.id) == where:
                         worker.data[key] = 8
-                        worker.say(Done([(assignment, 8, 0, None, None)]), Holds([(key, 8)]))
+                        worker.say(
+                            Done([(assignment, 8, 0, None, None)]), Holds([(key, 8, LATEST)])
+                        )
 
     def reconnect(self, who: int, choice: int) -> None:
         id = CLIENTS[who % len(CLIENTS)]

@@ -26,7 +26,7 @@ from distributed.messages import (
     Stuck,
     Unfetchable,
 )
-from tests.core.env import Env, address
+from tests.core.env import LATEST, Env, address
 
 GPU = {"resources": {"GPU": 1}}
 
@@ -87,7 +87,7 @@ def test_what_it_is_for_runs_where_it_lies_and_it_is_not_computed_again(env: Env
     assert (env.state("x"), env.state("y")) == (MEMORY, PROCESSING)
     assert env.items("W", Free) == []
     (run,) = env.take("W", Run)
-    assert run.items == ((4, "y", b"args", (("x", 28, ()),), True),)
+    assert run.items == ((4, "y", b"args", (("x", 28, (), 1),), True),)
     assert env.runs("V") == {}
     env.finish("W", long)
     env.finish("W", 4)
@@ -206,7 +206,7 @@ def test_it_does_not_wait_for_a_worker_that_could_not_help(env: Env) -> None:
 
 def test_a_wish_for_a_worker_is_followed_among_those_that_have_it(env: Env) -> None:
     stick(env, "x", "V")
-    env.send("V", Holds([("x", 28)]))  # it came there after all
+    env.send("V", Holds([("x", 28, LATEST)]))  # it came there after all
     for wish in "VW":
         options = {"workers": (wish,), "loose": True}
         env.submit("C", (f"at {wish}", "x"), options=options)
@@ -229,7 +229,7 @@ def test_several_fail_at_once(env: Env) -> None:
 def test_a_copy_that_is_lost_moves_what_waits_there(env: Env) -> None:
     make(env, "other", "V")
     stick(env, "x", "V")
-    env.send("V", Holds([("x", 28)]))
+    env.send("V", Holds([("x", 28, LATEST)]))
     for worker in "WV":
         occupy(env, worker)
     env.submit("C", *((f"y{n}", "x") for n in range(4)))
@@ -280,7 +280,7 @@ def test_a_copy_that_cannot_be_made_is_reported(env: Env) -> None:
 def test_a_worker_that_does_not_have_it_is_still_distrusted(env: Env) -> None:
     """V could not get x from W, which does not have it, nor from U, which has it."""
     env.worker("U")
-    env.send("U", Holds([("x", 28)]))
+    env.send("U", Holds([("x", 28, LATEST)]))
     env.submit("C", ("y", "x"), options={"workers": ("V",)})
     (assignment,) = env.runs("V").values()
     env.send("V", Stuck([("x", "why")]), Unfetchable([(assignment, [("x", address("W"))])]))
@@ -322,7 +322,7 @@ def test_what_waits_in_a_pool_is_bound_as_well(env: Env) -> None:
 
 def test_it_fails_when_the_last_that_has_all_and_may_run_it_leaves(env: Env) -> None:
     env.worker("G", nthreads=2, resources={"GPU": 1})
-    env.send("G", Holds([("x", 28)]))
+    env.send("G", Holds([("x", 28, LATEST)]))
     env.send("V", Stuck([("x", "why")]))
     env.submit("C", "first", ("y", "x"), options=GPU)
     assert env.state("y") == READY

@@ -16,6 +16,9 @@ from distributed.core.worker import (
     REQUEST_BYTES,
     REQUEST_KEYS,
     UNDER_WAY_BYTES,
+    WorkerCore,
+)
+from distributed.core.worker_events import (
     Answered,
     Asked,
     Completed,
@@ -33,7 +36,6 @@ from distributed.core.worker import (
     Starting,
     Tell,
     Unsendable,
-    WorkerCore,
 )
 from distributed.messages import (
     AUDIT_KEYS,
@@ -60,6 +62,8 @@ from distributed.messages import (
     Unload,
 )
 
+# The version of data that nobody has let go of.
+LATEST = 1 << 40
 ME, BOB, EVE = "tcp://me:1", "tcp://bob:1", "tcp://eve:1"
 
 
@@ -95,7 +99,7 @@ class Env:
                 for job in effect.jobs:
                     assert self.stored.issuperset(job.inputs), "it starts without its inputs"
             elif isinstance(effect, Keep):
-                self.stored |= {key for _, key, _ in effect.items}
+                self.stored |= {key for _, key in effect.items}
             elif isinstance(effect, Delete):
                 assert self.stored.issuperset(effect.keys)
                 self.stored -= set(effect.keys)
@@ -122,7 +126,9 @@ class Env:
     def fetched(self, address: str, *keys: str) -> list[Any]:
         """These come from the peer, and then the oldest request to it is over."""
         number = self.open(address)[0]
-        return self.handle(Fetched(number, [(key, 8) for key in keys]), *self.ended(address))
+        return self.handle(
+            Fetched(number, [(key, 8, LATEST) for key in keys]), *self.ended(address)
+        )
 
     def ended(self, address: str) -> list[Any]:
         """The oldest request to the peer is over, with nothing more."""
@@ -150,7 +156,7 @@ class Env:
             assert wanted.key == key
             assert wanted.peer is not None
             places = [wanted.peer.queue, *(r.inputs for r in wanted.peer.requests)]
-            assert [place[key] for place in places if key in place] == [wanted]
+            assert sum(place.get(key) is wanted for place in places) == 1
             assert core.peers[wanted.peer.address] is wanted.peer
             assert all(core.jobs.get(job.assignment) is job for job in wanted.jobs)
         for address, peer in core.peers.items():
@@ -185,9 +191,9 @@ def test_a_result_is_kept_and_reported(env: Env) -> None:
     env.run(1, "x")
     env.start(1)
     keep, tell = env.handle(done(1))
-    assert keep == Keep([(1, "x", 28)])
+    assert keep == Keep([(1, "x")])
     assert tell == Tell([Done([(1, 28, 5, b"v", None)])])
-    assert env.core.holds() == [("x", 28)]
+    assert env.core.holds() == [("x", 28, 1)]
     assert env.core.assigned() == []
 
 
@@ -206,25 +212,25 @@ def test_an_exception_is_reported(env: Env) -> None:
 
 
 def test_inputs_are_fetched_first_several_in_one_request(env: Env) -> None:
-    effects = env.run(1, "z", ("x", 8, (BOB,)), ("y", 8, (BOB,)))
+    effects = env.run(1, "z", ("x", 8, (BOB,), 0), ("y", 8, (BOB,), 0))
     assert effects == [Fetch(1, BOB, ["x", "y"])]
     effects = env.fetched(BOB, "x", "y")
-    assert effects[-1] == Tell([Holds([("x", 8), ("y", 8)])])
+    assert effects[-1] == Tell([Holds([("x", 8, LATEST), ("y", 8, LATEST)])])
     assert env.executed == [1]
 
 
 def test_two_requests_are_open_and_what_is_wanted_meanwhile_goes_with_the_next(env: Env) -> None:
-    assert env.run(1, "a", ("w", 8, (BOB,))) == [Fetch(1, BOB, ["w"])]
-    assert env.run(2, "b", ("x", 8, (BOB,))) == [Fetch(2, BOB, ["x"])]
-    assert env.run(3, "c", ("y", 8, (BOB,))) == []
-    assert env.run(4, "d", ("z", 8, (BOB,))) == []
+    assert env.run(1, "a", ("w", 8, (BOB,), 0)) == [Fetch(1, BOB, ["w"])]
+    assert env.run(2, "b", ("x", 8, (BOB,), 0)) == [Fetch(2, BOB, ["x"])]
+    assert env.run(3, "c", ("y", 8, (BOB,), 0)) == []
+    assert env.run(4, "d", ("z", 8, (BOB,), 0)) == []
     assert Fetch(3, BOB, ["y", "z"]) in env.fetched(BOB, "w")
 
 
 def test_many_inputs_are_asked_for_in_parts_with_the_next_under_way(env: Env) -> None:
     keys = [f"x{n}" for n in range(2 * REQUEST_KEYS + 3)]
     parts = [keys[:REQUEST_KEYS], keys[REQUEST_KEYS:-3], keys[-3:]]
-    effects = env.run(1, "a", *((key, 8, (BOB,)) for key in keys))
+    effects = env.run(1, "a", *((key, 8, (BOB,), 0) for key in keys))
     assert effects == [Fetch(1, BOB, parts[0]), Fetch(2, BOB, parts[1])]
     assert Fetch(3, BOB, parts[2]) in env.fetched(BOB, *parts[0])
     env.fetched(BOB, *parts[1])
@@ -235,62 +241,62 @@ def test_many_inputs_are_asked_for_in_parts_with_the_next_under_way(env: Env) ->
 
 def test_what_is_under_way_from_a_peer_is_limited_whatever_the_number_of_requests(env: Env) -> None:
     sizes = {"u": REQUEST_BYTES - 8, "v": 8, "w": REQUEST_BYTES, "x": 8}
-    effects = env.run(1, "a", *((key, size, (BOB,)) for key, size in sizes.items()))
+    effects = env.run(1, "a", *((key, size, (BOB,), 0) for key, size in sizes.items()))
     assert effects == [Fetch(1, BOB, ["u", "v"]), Fetch(2, BOB, ["w"])]
     # A request counts until it has ended: its values are here, and being taken in.
-    assert all(type(e) is not Fetch for e in env.handle(Fetched(1, [("u", 8), ("v", 8)])))
+    assert all(type(e) is not Fetch for e in env.handle(Fetched(1, [("u", 8, 1), ("v", 8, 1)])))
     assert Fetch(3, BOB, ["x"]) in env.handle(*env.ended(BOB))
 
 
 def test_what_is_over_the_limit_is_asked_for_alone(env: Env) -> None:
-    inputs = [(key, UNDER_WAY_BYTES, (BOB,)) for key in "xy"]
+    inputs = [(key, UNDER_WAY_BYTES, (BOB,), 0) for key in "xy"]
     assert env.run(1, "a", *inputs) == [Fetch(1, BOB, ["x"])]
     assert Fetch(2, BOB, ["y"]) in env.fetched(BOB, "x")
 
 
 def test_what_is_left_of_the_limit_is_for_the_second_request(env: Env) -> None:
     sizes = {"w": UNDER_WAY_BYTES - 8, "x": 8, "y": 8}
-    effects = env.run(1, "a", *((key, size, (BOB,)) for key, size in sizes.items()))
+    effects = env.run(1, "a", *((key, size, (BOB,), 0) for key, size in sizes.items()))
     assert effects == [Fetch(1, BOB, ["w"]), Fetch(2, BOB, ["x"])]
 
 
 def test_what_has_not_come_is_missing_only_once_its_own_request_has_ended(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB,)))
-    env.run(2, "b", ("y", 8, (BOB,)))
+    env.run(1, "a", ("x", 8, (BOB,), 0))
+    env.run(2, "b", ("y", 8, (BOB,), 0))
     first = env.open(BOB)[0]
     assert env.told(*env.ended(BOB)) == [Unfetchable([(1, [("x", BOB)])])]
-    assert env.handle(FetchEnded(first), Fetched(first, [("y", 8)])) == []
+    assert env.handle(FetchEnded(first), Fetched(first, [("y", 8, 1)])) == []
     env.fetched(BOB, "y")
     assert env.executed == [2]
 
 
 def test_requests_of_one_peer_may_end_in_any_order(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB,)))
-    env.run(2, "b", ("y", 8, (BOB,)))
+    env.run(1, "a", ("x", 8, (BOB,), 0))
+    env.run(2, "b", ("y", 8, (BOB,), 0))
     second = env.open(BOB)[1]
     del env.fetching[second]
-    env.handle(Fetched(second, [("y", 8)]), FetchEnded(second))
+    env.handle(Fetched(second, [("y", 8, 1)]), FetchEnded(second))
     assert env.executed == [2]
     env.fetched(BOB, "x")
     assert env.executed == [2, 1]
 
 
 def test_an_input_is_fetched_once_for_all_who_need_it(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB,)))
-    assert env.run(2, "b", ("x", 8, (EVE,))) == []
+    env.run(1, "a", ("x", 8, (BOB,), 0))
+    assert env.run(2, "b", ("x", 8, (EVE,), 0)) == []
     env.fetched(BOB, "x")
     assert env.executed == [1, 2]
-    env.run(3, "c", ("x", 8, (BOB,)))
+    env.run(3, "c", ("x", 8, (BOB,), 0))
     assert env.executed == [1, 2, 3]
 
 
 def test_the_peer_with_less_to_do_is_asked(env: Env) -> None:
-    env.run(1, "a", ("x", 1000, (BOB,)))
-    assert env.run(2, "b", ("y", 8, (BOB, EVE))) == [Fetch(2, EVE, ["y"])]
+    env.run(1, "a", ("x", 1000, (BOB,), 0))
+    assert env.run(2, "b", ("y", 8, (BOB, EVE), 0)) == [Fetch(2, EVE, ["y"])]
 
 
 def test_when_a_peer_fails_another_is_asked(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB, EVE)))
+    env.run(1, "a", ("x", 8, (BOB, EVE), 0))
     first, second = env.asked_first()
     assert env.fetched(first) == [Fetch(2, second, ["x"])]
     env.fetched(second, "x")
@@ -298,15 +304,15 @@ def test_when_a_peer_fails_another_is_asked(env: Env) -> None:
 
 
 def test_a_task_whose_input_cannot_be_had_is_given_back(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB,)), ("y", 8, (EVE,)))
-    env.run(2, "b", ("x", 8, (BOB,)))
+    env.run(1, "a", ("x", 8, (BOB,), 0), ("y", 8, (EVE,), 0))
+    env.run(2, "b", ("x", 8, (BOB,), 0))
     (message,) = [m for e in env.fetched(BOB) if isinstance(e, Tell) for m in e.batch]
     assert message == Unfetchable([(1, [("x", BOB)]), (2, [("x", BOB)])])
     assert env.core.jobs == {}
 
 
 def test_an_input_that_cannot_be_sent_is_told_and_not_called_missing(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB,)), ("y", 8, (EVE,)))
+    env.run(1, "a", ("x", 8, (BOB,), 0), ("y", 8, (EVE,), 0))
     assert env.handle(Unsendable(1, "x", "why")) == []
     told = env.told(*env.ended(BOB))
     assert told == [Stuck([("x", "why")]), Unfetchable([(1, [])])]
@@ -314,7 +320,7 @@ def test_an_input_that_cannot_be_sent_is_told_and_not_called_missing(env: Env) -
 
 
 def test_who_cannot_send_it_is_not_the_last_to_be_asked(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB, EVE)))
+    env.run(1, "a", ("x", 8, (BOB, EVE), 0))
     first, second = env.asked_first()
     assert env.handle(Unsendable(1, "x", "")) == []
     assert env.handle(*env.ended(first)) == [Fetch(2, second, ["x"])]
@@ -323,23 +329,23 @@ def test_who_cannot_send_it_is_not_the_last_to_be_asked(env: Env) -> None:
 
 
 def test_a_copy_that_cannot_be_made_is_told(env: Env) -> None:
-    env.handle(Acquire([("x", 8, (BOB,))]))
+    env.handle(Acquire([("x", 8, (BOB,), 0)]))
     assert env.told(Unsendable(1, "x", "why"), *env.ended(BOB)) == [Stuck([("x", "why")])]
 
 
 def test_word_of_what_was_not_asked_for_is_ignored(env: Env) -> None:
     assert env.handle(Unsendable(1, "x", "why")) == []
-    env.run(1, "a", ("x", 8, (BOB,)))
+    env.run(1, "a", ("x", 8, (BOB,), 0))
     assert env.handle(Unsendable(1, "y", "why"), Unsendable(2, "x", "why")) == []
     assert env.told(*env.ended(BOB)) == [Unfetchable([(1, [("x", BOB)])])]
 
 
 def test_an_input_that_should_be_here_and_is_not_is_told(env: Env) -> None:
-    assert env.run(1, "a", ("x", 8, ())) == [Tell([Unfetchable([(1, [("x", ME)])])])]
+    assert env.run(1, "a", ("x", 8, (), 0)) == [Tell([Unfetchable([(1, [("x", ME)])])])]
 
 
 def test_fetched_data_that_nobody_waits_for_any_more_is_not_kept(env: Env) -> None:
-    env.run(1, "a", ("x", 8, (BOB,)))
+    env.run(1, "a", ("x", 8, (BOB,), 0))
     assert env.told(Drop([1])) == [Abandoned([1])]
     assert env.fetched(BOB, "x") == []
     assert env.stored == set()
@@ -347,7 +353,7 @@ def test_fetched_data_that_nobody_waits_for_any_more_is_not_kept(env: Env) -> No
 
 def test_data_that_nobody_waits_for_is_not_asked_for(env: Env) -> None:
     for number, key in enumerate("xyz", 1):
-        env.run(number, f"k{number}", (key, 8, (BOB,)))
+        env.run(number, f"k{number}", (key, 8, (BOB,), 0))
     env.handle(Drop([3]))
     env.fetched(BOB, "x")
     env.fetched(BOB, "y")
@@ -372,7 +378,7 @@ def test_the_result_of_a_dropped_task_counts_for_nothing(env: Env) -> None:
 def test_only_what_has_not_started_is_handed_back(env: Env) -> None:
     for number in (1, 2):
         env.run(number)
-    env.run(3, "c", ("x", 8, (BOB,)))
+    env.run(3, "c", ("x", 8, (BOB,), 0))
     env.start(1)
     assert env.told(Retract([1, 2, 3, 99])) == [Returned([2, 3])]
     assert env.told(Retract([1])) == [Returned([])]
@@ -382,25 +388,25 @@ def test_freed_data_is_deleted(env: Env) -> None:
     env.run(1, "x")
     env.start(1)
     env.handle(done(1))
-    assert env.handle(Free(["x", "unknown"])) == [Delete(["x"])]
+    assert env.handle(Free(["x", "unknown"], 9)) == [Delete(["x"])]
 
 
 def test_data_in_use_is_deleted_after_its_use(env: Env) -> None:
     env.run(1, "x")
     env.start(1)
     env.handle(done(1))
-    env.run(2, "y", ("x", 28, ()))
+    env.run(2, "y", ("x", 28, (), 1))
     env.start(2)
-    assert env.handle(Free(["x"])) == []
+    assert env.handle(Free(["x"], 9)) == []
     assert env.core.holds() == []
     effects = env.handle(done(2))
     assert Delete(["x"]) in effects
 
 
 def test_copies_are_made_when_asked_for(env: Env) -> None:
-    assert env.handle(Acquire([("x", 8, (BOB,))])) == [Fetch(1, BOB, ["x"])]
-    assert env.fetched(BOB, "x")[-1] == Tell([Holds([("x", 8)])])
-    assert env.told(Acquire([("x", 8, (BOB,))])) == [Holds([("x", 8)])]
+    assert env.handle(Acquire([("x", 8, (BOB,), 0)])) == [Fetch(1, BOB, ["x"])]
+    assert env.fetched(BOB, "x")[-1] == Tell([Holds([("x", 8, LATEST)])])
+    assert env.told(Acquire([("x", 8, (BOB,), 0)])) == [Holds([("x", 8, LATEST)])]
 
 
 def test_what_crosses_word_to_delete_it_is_taken_back(env: Env) -> None:
@@ -408,21 +414,21 @@ def test_what_crosses_word_to_delete_it_is_taken_back(env: Env) -> None:
     it is here (seed 879235872669)."""
     env.run(1, "x")
     env.handle(done(1))
-    assert env.told(Acquire([("x", 8, (BOB,))])) == [Holds([("x", 28)])]
-    assert env.told(Free(["x"])) == [Unfetchable([(0, [("x", ME)])])]
+    assert env.told(Acquire([("x", 8, (BOB,), 0)])) == [Holds([("x", 28, 1)])]
+    assert env.told(Free(["x"], 9)) == [Unfetchable([(0, [("x", ME)])])]
     assert env.core.held == {}
-    assert env.told(Free(["x"])) == []
+    assert env.told(Free(["x"], 9)) == []
 
 
 def test_data_that_comes_twice_at_once_is_kept_by_the_numbers_it_came_under(env: Env) -> None:
     keep, _ = env.handle(Received("x", 7, 8, b"type"), Received("x", 9, 8, b"type"))
-    assert [source for source, _, _ in keep.items] == [7, 9]
+    assert [source for source, _ in keep.items] == [7, 9]
 
 
 def test_data_from_a_client_is_kept_and_reported(env: Env) -> None:
     keep, tell = env.handle(Received("x", 7, 8, b"type"))
-    assert keep == Keep([(7, "x", 8)])
-    assert tell == Tell([Done([(7, 8, 0, None, b"type")]), Holds([("x", 8)])])
+    assert keep == Keep([(7, "x")])
+    assert tell == Tell([Done([(7, 8, 0, None, b"type")]), Holds([("x", 8, 7)])])
 
 
 @pytest.mark.parametrize(("give_up", "answer"), [(Drop, Abandoned), (Retract, Returned)])
@@ -500,7 +506,8 @@ def test_random_histories_end_with_nothing_left(steps: list[tuple[str, int, int]
         addresses = (BOB, EVE)[: 1 + other % 2]
         if action == "run":
             last += 1
-            inputs = [(f"d{n}", n, addresses) for n in {choice, other} if n > 2]
+            since = other * (last % 2)
+            inputs = [(f"d{n}", n, addresses, since) for n in {choice, other} if n > 2]
             env.run(last, f"k{last}", *inputs)
         elif action == "start":
             start(choice)
@@ -512,12 +519,12 @@ def test_random_histories_end_with_nothing_left(steps: list[tuple[str, int, int]
         elif action == "retract":
             env.handle(Retract([choice, other]))
         elif action == "free":
-            env.handle(Free([key, f"k{other}"]))
+            env.handle(Free([key, f"k{other}"], last - other))
         elif action == "acquire":
-            env.handle(Acquire([(key, choice, addresses)]))
+            env.handle(Acquire([(key, choice, addresses, other)]))
         elif action in ("fetch", "fail") and env.fetching:
             fetch = env.fetching.pop(sorted(env.fetching)[choice % len(env.fetching)])
-            items = [(key, 8) for key in fetch.keys] if action == "fetch" else []
+            items = [(key, 8, other) for key in fetch.keys] if action == "fetch" else []
             env.handle(Fetched(fetch.request, items), FetchEnded(fetch.request))
         elif action == "refuse" and env.fetching:
             fetch = env.fetching[sorted(env.fetching)[choice % len(env.fetching)]]
@@ -531,7 +538,7 @@ def test_random_histories_end_with_nothing_left(steps: list[tuple[str, int, int]
         start(0)
     env.handle(*(done(assignment) for assignment in running))
     assert env.core.jobs == {} and env.core.inputs == {} and env.core.peers == {}
-    env.handle(Free(list(env.core.held)))
+    env.handle(Free(list(env.core.held), LATEST))
     assert env.stored == set()
 
 
@@ -548,7 +555,7 @@ def test_an_audit_is_told_what_is_here(env: Env) -> None:
     env.handle(done(1))
     env.run(2)
     env.start(2)
-    env.run(3, "z", ("far", 8, (BOB,)))
+    env.run(3, "z", ("far", 8, (BOB,), 0))
     env.handle(Drop([2]), Seceding(2))
     assert asked(env, "x", "y", running=[(2, 1500), (1, 3)]) == Audited(
         number=7,
@@ -556,7 +563,7 @@ def test_an_audit_is_told_what_is_here(env: Env) -> None:
         running=[(2, 1500)],
         fetching=[("far", BOB)],
         absent=["y"],
-        holds=[("x", 28)],
+        holds=[("x", 28, 1)],
     )
 
 
@@ -564,8 +571,8 @@ def test_what_is_freed_and_still_in_use_counts_as_absent(env: Env) -> None:
     env.run(1, "x")
     env.start(1)
     env.handle(done(1))
-    env.run(2, "y", ("x", 28, ()))
-    env.handle(Free(["x"]))
+    env.run(2, "y", ("x", 28, (), 1))
+    env.handle(Free(["x"], 9))
     answer = asked(env, "x")
     assert (answer.absent, answer.holds) == (["x"], [])
 
@@ -665,7 +672,52 @@ def test_a_large_answer_is_not_kept(env: Env) -> None:
 
 
 def test_what_cannot_be_copied_from_anywhere_is_reported(env: Env) -> None:
-    env.handle(Acquire([("x", 8, (BOB, EVE))]))
+    env.handle(Acquire([("x", 8, (BOB, EVE), 0)]))
     env.handle(*env.ended(BOB))
     (event,) = env.ended(EVE)
     assert env.told(event) == [Unfetchable([(0, [("x", BOB), ("x", EVE)])])]
+
+
+def test_word_to_delete_a_version_does_not_touch_a_newer_one(env: Env) -> None:
+    """Data came by a connection of its own, before the word to delete what was there until then."""
+    env.handle(Received("x", 3, 8, None))
+    env.handle(Received("x", 7, 8, None))
+    assert env.handle(Free(["x"], 3)) == []
+    assert env.core.holds() == [("x", 8, 7)]
+    assert env.handle(Free(["x"], 7)) == [Delete(["x"])]
+
+
+def test_an_older_version_does_not_take_the_place_of_a_newer_one(env: Env) -> None:
+    env.handle(Received("x", 7, 8, None))
+    assert not any(isinstance(effect, Keep) for effect in env.handle(Received("x", 3, 9, None)))
+    assert env.core.holds() == [("x", 8, 7)]
+
+
+def test_a_task_takes_no_data_from_before_its_time(env: Env) -> None:
+    """Everybody had let go of what lies here, and the word to delete it is on its way."""
+    env.handle(Received("x", 3, 8, None))
+    assert env.run(9, "y", ("x", 8, (BOB,), 4)) == [Fetch(1, BOB, ["x"])]
+    assert env.executed == []
+    env.handle(Fetched(1, [("x", 8, 5)]), *env.ended(BOB))
+    assert env.executed == [9]
+    assert env.handle(Free(["x"], 4)) == []
+
+
+def test_what_a_peer_sends_from_before_the_time_of_a_task_does_not_count(env: Env) -> None:
+    env.run(9, "y", ("x", 8, (BOB,), 4))
+    told = env.told(Fetched(1, [("x", 8, 3)]), *env.ended(BOB))
+    assert told == [Unfetchable([(9, [("x", BOB)])])]
+
+
+def test_data_under_way_that_has_become_too_old_is_asked_for_again(env: Env) -> None:
+    env.run(1, "y", ("x", 8, (BOB,), 0))
+    assert env.run(9, "z", ("x", 8, (EVE,), 4)) == [Fetch(2, EVE, ["x"])]
+    env.handle(Fetched(1, [("x", 8, 3)]), *env.ended(BOB))
+    assert env.executed == []
+    env.handle(Fetched(2, [("x", 8, 5)]), *env.ended(EVE))
+    assert sorted(env.executed) == [1, 9]
+
+
+def test_a_copy_from_before_its_time_is_not_what_is_asked_for(env: Env) -> None:
+    env.handle(Received("x", 3, 8, None))
+    assert env.handle(Acquire([("x", 8, (BOB,), 4)])) == [Fetch(1, BOB, ["x"])]

@@ -8,7 +8,8 @@ from typing import Any
 
 from distributed.codec import decode, encode_parts
 from distributed.connection import REPEATABLE
-from distributed.core.client import (
+from distributed.core.client import ClientCore
+from distributed.core.client_events import (
     Abandon,
     Adopt,
     Answered,
@@ -16,7 +17,6 @@ from distributed.core.client import (
     CallOff,
     Calls,
     Caution,
-    ClientCore,
     Connected,
     Dropped,
     Effect,
@@ -198,7 +198,7 @@ class Client(Process):
             lambda: self._fetcher.get(
                 address,
                 [key],
-                found.update,
+                lambda items: found.update((name, frames) for name, _, frames in items),
                 lambda error: self.soon(lambda: end(address, found.get(key))),
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distributed.broker import LOCK_GRACE_SECONDS
-from distributed.core.client import Conceding, Contending
+from distributed.core.client_events import Conceding, Contending
 from distributed.core.contenders import DENIED, HOLDING, WAITING, Contender
 from distributed.core.entries import CANCELLED, LOST
 from distributed.core.patience import LOCK_SECONDS

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from distributed.core.answers import Answers
-from distributed.core.client import ClientCore, Tell
+from distributed.core.client import ClientCore
+from distributed.core.client_events import Tell
 from distributed.core.jobs import Job
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.locks import Locks

@@ -41,6 +41,7 @@ from distributed.messages import (
     Get,
     Goodbye,
     Granted,
+    Heard,
     Heartbeat,
     HelloAgain,
     Holds,
@@ -84,7 +85,7 @@ if TYPE_CHECKING:
 # about a process; or say what can be had again if it was not so.
 ALWAYS = (
     Started, Done, Errors, Unfetchable, Unknown, Returned, Abandoned, Seceded, Drop, Retract, Acquire,
-    Stuck, Finished, Failed, Forget,
+    Stuck, Finished, Failed, Forget, Heard,
     Contend, Concede, Granted, Denied, IsLocked,
     Ask, Replicate, Reply, Answer, Audit, Audited,
     NannyHello, Alive, Died, Heartbeat, Kill, HelloAgain, Warn,

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from distributed.core.client import Calls
+from distributed.core.client_events import Calls
 from distributed.core.entries import CANCELLED, Item
 from tests.sim import asking, locking
 from tests.sim.client import Client, Future

@@ -12,7 +12,8 @@ from distributed.core.jobs import Job
 from distributed.core.resources import TOLERANCE, added_up, needs_of
 from distributed.core.states import Worker as Known
 from distributed.core.streams import Item
-from distributed.core.worker import (
+from distributed.core.worker import WorkerCore
+from distributed.core.worker_events import (
     Answered,
     Asked,
     Completed,
@@ -27,10 +28,10 @@ from distributed.core.worker import (
     Received,
     Seceding,
     Serve,
+    Source,
     Starting,
     Tell,
     Unsendable,
-    WorkerCore,
 )
 from distributed.messages import (
     PROTOCOL,
@@ -192,7 +193,7 @@ class Worker(Process):
         self.registered = False
         self._on_death = on_death
         self._posted: deque[Callable[[], object]] = deque()
-        self._arrived: dict[int | str, int] = {}
+        self._arrived: dict[Source, int] = {}
         self._router = SimRouter(net, self, self.address)
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
         self._fetcher = SimFetcher(net, self)
@@ -303,7 +304,7 @@ class Worker(Process):
         self.threads.give(effect.jobs)
 
     def _keep(self, effect: Keep) -> None:
-        for source, key, _ in effect.items:
+        for source, key in effect.items:
             self.values[key] = self._arrived.pop(source)
 
     def _delete(self, effect: Delete) -> None:
@@ -356,22 +357,22 @@ class Worker(Process):
             if not left:
                 self.events.append(FetchEnded(request))
 
-        def on_items(items: dict[str, Any]) -> None:
+        def on_items(items: list[Item]) -> None:
             nonlocal left
             values = {}
-            for key, frames in items.items():
+            for key, version, frames in items:
                 if isinstance(frames, list):
-                    values[key] = unpacked(frames[0])
+                    values[key, version] = unpacked(frames[0])
                 elif isinstance(frames, str):
                     self.events.append(Unsendable(request, key, frames))
             if values:
                 left += 1
                 self.soon(lambda: self.post(lambda: arrive(values)))
 
-        def arrive(values: dict[str, int]) -> None:
+        def arrive(values: dict[tuple[str, int], int]) -> None:
             self._arrived.update(values)
-            sizes = [(key, self.book.specs[key].nbytes) for key in values]
-            self.events.append(Fetched(request, sizes))
+            came = [(key, self.book.specs[key].nbytes, version) for key, version in values]
+            self.events.append(Fetched(request, came))
             one_less()
 
         def on_end(error: str | None) -> None:
@@ -381,8 +382,10 @@ class Worker(Process):
         self._fetcher.get(address, effect.keys, on_items, on_end)
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
-        values = [(key, self.values.get(key)) for key in keys]
-        items: list[Item] = [(key, 0, self._frames(key, value)) for key, value in values]
+        version = self.core.version
+        items: list[Item] = [
+            (key, version(key), self._frames(key, self.values.get(key))) for key in keys
+        ]
         self.soon(lambda: self.post(lambda: reply(items)))
 
     def _frames(self, key: str, value: int | None) -> list[bytes] | str | None:
@@ -399,10 +402,13 @@ class Worker(Process):
 
     def disagreements(self, known: Known) -> list[Any]:
         """Where the scheduler believes other things of us than we do."""
-        mine = dict(self.core.holds()), dict(self.core.assigned())
-        theirs = {task.key: None for task in known.holds}, dict.fromkeys(known.assigned)
-        found: list[Any] = [(self.name, "holds", key) for key in mine[0].keys() ^ theirs[0].keys()]
-        return found + [(self.name, "runs", n) for n in mine[1].keys() ^ theirs[1].keys()]
+        mine = {key: version for key, _, version in self.core.holds()}
+        theirs = {task.key: task.since for task in known.holds}
+        found: list[Any] = [(self.name, "holds", key) for key in mine.keys() ^ theirs.keys()]
+        both = mine.keys() & theirs.keys()
+        found += [(self.name, "holds an old", key) for key in both if mine[key] < theirs[key]]
+        runs = dict(self.core.assigned()).keys() ^ known.assigned.keys()
+        return found + [(self.name, "runs", number) for number in runs]
 
     def leftovers(self) -> list[Any]:
         """What should not be there once nobody wants anything."""
