@@ -38,7 +38,7 @@ from distributed.gathering import collect
 from distributed.inspection import Inspection
 from distributed.keys import wire_key
 from distributed.messages import Broadcast, Replicate, Restart, Scatter, Stop, Upload
-from distributed.recipes import fold_kwargs, fresh_key, function_of
+from distributed.recipes import fold_kwargs, fresh_key, function_of, unbind
 from distributed.registry import default_client, remember
 from distributed.serialize import dumps, pickle_bytes
 from distributed.shapes import check_gathered, find_futures, is_named_tuple, rebuild, shape
@@ -154,9 +154,10 @@ class Executor(Inspection):
         """Run `func(*args, **kwargs)` on a worker; returns a future at once. If it returns a coroutine, as
         `async def` functions do, the worker awaits that.
 
-        Futures anywhere in the arguments are replaced by their data on the worker. Calls of equal
-        functions with equal arguments share one result, unless `pure=False`. `workers` (names,
-        addresses or hosts) restricts where it runs; with `allow_other_workers` that is only a wish.
+        Futures anywhere in the arguments, or bound by a `partial`, are replaced by their data on the
+        worker. Calls of equal functions with equal arguments share one result, unless `pure=False`.
+        `workers` (names, addresses or hosts) restricts where it runs; with `allow_other_workers` that is
+        only a wish.
         A task that raises is run again `retries` times. A larger `priority` runs earlier. `resources`,
         as in {'GPU': 1}, are what a worker must have free, and what the task takes of it until it ends.
         `time_limit` is how many seconds it may run: beyond, it fails with a TimeoutError, unless there are
@@ -170,6 +171,7 @@ class Executor(Inspection):
         """
         if actor or actors or fifo_timeout is not None:
             refuse_options(fifo_timeout)
+        func, args, kwargs = unbind(func, args, kwargs)
         function = function_of(func)
         options = task_options(
             workers, allow_other_workers, retries, priority, resources, time_limit
@@ -211,6 +213,7 @@ class Executor(Inspection):
             raise ValueError(f"a batch_size is at least 1, not {batch_size}")
         if not iterables:
             raise ValueError("map() needs at least one iterable beside the function")
+        func, bound, kwargs = unbind(func, (), kwargs)
         folded = fold_kwargs(func, kwargs)
         function = function_of(folded)
         left = {} if folded is not func else kwargs
@@ -223,7 +226,9 @@ class Executor(Inspection):
             while chunk := list(islice(calls, batch_size or MAP_TASKS)):
                 groups: list[tuple[str, dict[str, Any] | None, bool, list[Item]]] = []
                 for index, args in chunk:
-                    item = call_item(function, args, left, nth_key(key, index), pure, index)
+                    item = call_item(
+                        function, (*bound, *args), left, nth_key(key, index), pure, index
+                    )
                     if placed:
                         options = task_options(nth_workers(placed, index), *others)
                         groups.append((function.id, options, True, [item]))
@@ -232,7 +237,7 @@ class Executor(Inspection):
                     else:
                         groups.append((function.id, shared, True, [item]))
                 borrowed = borrow_for(
-                    self, (i for group in groups for i in group[3]), (chunk, left)
+                    self, (i for group in groups for i in group[3]), (chunk, bound, left)
                 )
                 entries = self._connection.submit(Calls({function.id: function.blob}, groups))
                 del borrowed

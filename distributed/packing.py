@@ -10,23 +10,22 @@ import operator
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pickle import STACK_GLOBAL
+from functools import partial
 from typing import Any, NamedTuple
 
+from distributed.composites import Composite, is_builtin, items_of, may_hold
 from distributed.errors import SerializationError
 from distributed.file_handles import by_path
 from distributed.iterators import fresh
 from distributed.keys import PLAIN
 from distributed.serialize import dumps, pickle_bytes
 from distributed.transport import Frame
-from distributed.unpickling import unpickle, unpickle_frames
+from distributed.unpickling import NAMES_SOMETHING, unpickle, unpickle_frames
 
 # Arguments travel through the scheduler, to which they are a burden. Data that may travel by itself does
 # so from this size on; for less the two more messages would cost more than they save.
 MIN_SHIPPED_BYTES = 1 << 20
 MAX_ARGUMENT_BYTES = 256 << 20
-# Where futures are looked for, and replaced.
-CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
 class Handle:
@@ -60,22 +59,27 @@ def note_hidden_handle(wire: str) -> None:
 
 
 def holds_handles(value: Any) -> bool:
-    """Whether there is a future anywhere in nested lists, tuples, dicts and sets."""
+    """Whether there is a future anywhere in it, see `composites.py`."""
     return next(handles_in(value), None) is not None
 
 
+def binds_futures(func: Any) -> bool:
+    """Whether it is a `partial` with futures among its arguments."""
+    return type(func) is partial and holds_handles(func)
+
+
 def handles_in(value: Any) -> Iterator[Handle]:
-    """The futures in nested lists, tuples, dicts and sets."""
+    """The futures in it, and in what is nested in it: lists, tuples, dicts, sets, dataclasses, partials."""
     stack = [value]
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # with the objects, so that no other gets the id of one
     while stack:
         item = stack.pop()
         if isinstance(item, Handle):
             yield item
-        elif isinstance(item, CONTAINERS) and id(item) not in seen:
-            seen.add(id(item))
-            items = item.values() if isinstance(item, dict) else item
-            if not PLAIN.issuperset(map(type, items)):
+        elif may_hold(item) and id(item) not in seen:
+            seen[id(item)] = item
+            items = items_of(item)
+            if items is not None and not PLAIN.issuperset(map(type, items)):
                 stack.extend(items)
 
 
@@ -152,7 +156,7 @@ def _packed(args: tuple[Any, ...], kwargs: Mapping[str, Any], found: dict[str, N
                 continue
             if isinstance(arg, Handle):
                 group[place] = _ref(arg, found)
-            elif isinstance(arg, CONTAINERS) and holds_handles(arg):
+            elif may_hold(arg) and holds_handles(arg):
                 group[place] = replace(arg)
             else:
                 if type(arg).__name__ == "memmap":
@@ -238,7 +242,7 @@ def unpack_call(blob: bytes, data: Mapping[str, Any]) -> tuple[tuple[Any, ...], 
     ((1, [2]), {'x': 3})
     """
     # Most arguments name nothing, and this is a part of every call.
-    packed = unpickle(blob) if STACK_GLOBAL in blob else pickle.loads(blob)
+    packed = unpickle(blob) if NAMES_SOMETHING in blob else pickle.loads(blob)
     if type(packed) is WithData:
         packed = unpickle_frames([packed.head, *[data[wire] for wire in packed.wires]])
     if type(packed) is tuple:
@@ -265,7 +269,8 @@ class Replacer:
     def __init__(self, kind: type[Any], change: Callable[[Any], Any]) -> None:
         self._kind = kind
         self._change = change
-        self._done: dict[int, Any] = {}
+        # By id, with the object itself, so that no other gets its id.
+        self._done: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, self._kind):
@@ -280,14 +285,18 @@ class Replacer:
     def _replaced(self, value: Any) -> Any:
         if isinstance(value, self._kind):
             return self._change(value)
-        if not isinstance(value, CONTAINERS):
+        if type(value) in PLAIN or not (type(value) is Composite or may_hold(value)):
             return value
         known = self._done.get(id(value))
         if known is None:
-            known = self._done[id(value)] = self._rebuilt(value)
-        return known
+            known = self._done[id(value)] = value, self._rebuilt(value)
+        return known[1]
 
     def _rebuilt(self, value: Any) -> Any:
+        if type(value) is Composite:
+            return Composite([self._replaced(part) for part in value.parts]).make()
+        if not is_builtin(value):
+            return self._taken_apart(value) if holds_handles(value) else value
         old = value.values() if isinstance(value, dict) else value
         if PLAIN.issuperset(map(type, old)):
             return value
@@ -295,22 +304,10 @@ class Replacer:
         if all(map(operator.is_, items, old)):
             return value
         if isinstance(value, dict):
-            return _like(value, dict(zip(value, items, strict=True)))
-        return _remade(type(value), items)
+            return dict(zip(value, items, strict=True))
+        return type(value)(items)
 
-
-def _remade(kind: type[Any], items: list[Any]) -> Any:
-    try:
-        return kind(*items) if hasattr(kind, "_fields") else kind(items)
-    except Exception as error:
-        raise SerializationError(
-            f"a {kind.__qualname__} cannot be made with other things than futures in it: {error!r}"
-        ) from error
-
-
-def _like(value: dict[Any, Any], items: dict[Any, Any]) -> Any:
-    if type(value) is dict:
-        return items
-    copy = value.copy()
-    copy.update(items)
-    return copy
+    def _taken_apart(self, value: Any) -> Any:
+        whole = Composite.of(value)
+        parts = [self._replaced(part) for part in whole.parts]
+        return value if all(map(operator.is_, parts, whole.parts)) else Composite(parts)

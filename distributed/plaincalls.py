@@ -14,7 +14,7 @@ from typing import Any
 from dask._task_spec import Alias, List, Task, TaskRef, _execute_subgraph, _identity_cast
 
 from distributed.keys import PLAIN
-from distributed.packing import Ref, holds_handles, pack_plain
+from distributed.packing import Ref, binds_futures, holds_handles, pack_plain
 
 # What dask takes for a name, if a node is called so.
 _NAMES = frozenset({int, float, bool, str, tuple})
@@ -97,6 +97,8 @@ def plain_call(value: Any, names: set[Any]) -> PlainCall | None:
 
 def _written_call(value: tuple[Any, ...], names: set[Any]) -> PlainCall:
     func, *args = value
+    if binds_futures(func):
+        raise _NotPlain
     found: list[Any] = []
     ones: list[Place] = []
     lists: list[Place] = []
@@ -150,6 +152,8 @@ def _written(value: Any, names: set[Any], refs: dict[Any, Ref]) -> Any:
 
 
 def _made_call(task: Task) -> PlainCall:
+    if binds_futures(task.func):
+        raise _NotPlain
     args, kwargs = list(task.args), dict(task.kwargs)
     found: list[Any] = []
     ones: list[Place] = []

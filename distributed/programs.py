@@ -31,8 +31,8 @@ from distributed.coroutines import AWAITED
 from distributed.function_state import Composed
 from distributed.iterators import fresh, repeatable
 from distributed.keys import PLAIN
-from distributed.packing import Handle
-from distributed.recipes import Function, function_of
+from distributed.packing import Handle, binds_futures
+from distributed.recipes import Function, function_of, unbind
 from distributed.serialize import pickle_function
 from distributed.tasks import completed
 
@@ -193,12 +193,13 @@ class Compiler:
             return self._nested(node.kwargs["typ"], self._arguments(node.args, scope))
         if node.func is _execute_subgraph:
             return self._subgraph(*node.args, scope=scope)
-        args = self._arguments(node.args, scope)
+        func, given, named = unbind(node.func, node.args, node.kwargs)
+        args = self._arguments(given, scope)
         kwargs = ()
-        if node.kwargs:
-            values = self._arguments(node.kwargs.values(), scope)
-            kwargs = tuple(zip(node.kwargs, values, strict=True))
-        self.steps.append((node.func, args, kwargs))
+        if named:
+            values = self._arguments(named.values(), scope)
+            kwargs = tuple(zip(named, values, strict=True))
+        self.steps.append((func, args, kwargs))
         return ~(len(self.steps) - 1)
 
     def _add_other(self, node: GraphNode, scope: Scope) -> Part:
@@ -234,7 +235,7 @@ class Compiler:
             return self.operand(arg)  # a future may have the name of another task
         if isinstance(arg, TaskRef):
             return scope(arg.key)
-        if isinstance(arg, _FUNCTIONS):
+        if isinstance(arg, _FUNCTIONS) and not binds_futures(arg):
             self.simple = False
             return Constant(arg)
         return self.operand(arg)

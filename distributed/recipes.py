@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 from dask.base import tokenize
 from dask.hashing import hash_buffer_hex
 
+from distributed.composites import Composite, is_builtin, may_hold
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN
-from distributed.packing import CONTAINERS, Handle, are_plain, holds_handles
+from distributed.packing import Handle, are_plain, binds_futures, holds_handles
 from distributed.references import found_by_name, names_in
 from distributed.serialize import pickle_bytes, pickle_function
 
@@ -170,6 +171,16 @@ def name_of(func: Any) -> str:
     return _NOT_IN_NAME.sub("_", name.replace("<lambda>", "lambda"))[:MAX_NAME] or "task"
 
 
+def unbind(
+    func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Any, tuple[Any, ...], Mapping[str, Any]]:
+    """The same call without a `partial` that has futures bound: among the arguments they are found."""
+    while binds_futures(func):
+        args, kwargs = (*func.args, *args), {**func.keywords, **kwargs}
+        func = func.func
+    return func, args, kwargs
+
+
 def fold_kwargs(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[..., Any]:
     """The function with its keyword arguments bound, so that they travel once with it; the function
     itself if there are none, or futures among them."""
@@ -193,7 +204,7 @@ def call_key(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any
     if are_plain(args, kwargs):
         return plain_key(function, args, kwargs)
     try:
-        memo: dict[int, Any] = {}
+        memo: dict[Any, Any] = {}
         named = [(name, _canonical(kwargs[name], memo)) for name in sorted(kwargs)]
         digest = _digest((function.id, [_canonical(arg, memo) for arg in args], named)).hex()
     except RecursionError:
@@ -214,7 +225,7 @@ def _digest(parts: Any) -> bytes:
     return blake2b(marshal.dumps(parts, 0), digest_size=16).digest()
 
 
-def _canonical(value: Any, memo: dict[int, Any]) -> Any:
+def _canonical(value: Any, memo: dict[Any, Any]) -> Any:
     """A plain value as it is; a tuple that begins with its kind for everything else. Equal for equal
     values, different for different ones.
 
@@ -233,19 +244,23 @@ def _canonical(value: Any, memo: dict[int, Any]) -> Any:
     return known
 
 
-def _canonical_parts(kind: type, value: Any, memo: dict[int, Any]) -> Any:
+def _canonical_parts(kind: type, value: Any, memo: dict[Any, Any]) -> Any:
     special = _SPECIAL.get(kind)
     if special is not None:
         return special(value, memo)
-    if kind in CONTAINERS or (isinstance(value, CONTAINERS) and holds_handles(value)):
+    if is_builtin(value):
         return kind.__module__, kind.__qualname__, _digest_container(value, memo)
+    if may_hold(value) and holds_handles(value):
+        whole = memo[id(value), "whole"] = Composite.of(value)  # kept, as the ids of its parts are
+        parts = [_canonical(part, memo) for part in whole.parts]
+        return "composite", kind.__module__, kind.__qualname__, _digest(parts)
     numpy = sys.modules.get("numpy")
     if numpy is not None and kind in (numpy.ndarray, numpy.memmap, numpy.matrix):
         return _array_parts(value, memo)
     return "token", _token(value)
 
 
-def _array_parts(array: Any, memo: dict[int, Any]) -> tuple[Any, ...]:
+def _array_parts(array: Any, memo: dict[Any, Any]) -> tuple[Any, ...]:
     """Not dask's token, which is the same for a square array and its transpose, for records whose fields
     have other names, for texts that are parted elsewhere, and for mapped files of one content."""
     if array.dtype.hasobject:
@@ -258,7 +273,7 @@ def _array_parts(array: Any, memo: dict[int, Any]) -> tuple[Any, ...]:
     return "array", kind, repr(array.dtype), array.shape, order, content
 
 
-def _digest_container(value: Any, memo: dict[int, Any]) -> bytes:
+def _digest_container(value: Any, memo: dict[Any, Any]) -> bytes:
     items = _canonical_items(value, memo)
     if isinstance(value, dict):
         # In their order, which a function can see.
@@ -268,13 +283,13 @@ def _digest_container(value: Any, memo: dict[int, Any]) -> bytes:
     return _digest(items)
 
 
-def _canonical_items(items: Any, memo: dict[int, Any]) -> list[Any]:
+def _canonical_items(items: Any, memo: dict[Any, Any]) -> list[Any]:
     if PLAIN.issuperset(map(type, items)):
         return list(items)
     return [_canonical(item, memo) for item in items]
 
 
-def _function_parts(func: types.FunctionType, memo: dict[int, Any]) -> tuple[Any, ...]:
+def _function_parts(func: types.FunctionType, memo: dict[Any, Any]) -> tuple[Any, ...]:
     if found_by_name(func):
         # Its code too: a function that was edited since is another one.
         return "name", func.__module__, func.__qualname__, _digest(_code_parts(func))
@@ -285,11 +300,11 @@ def _function_parts(func: types.FunctionType, memo: dict[int, Any]) -> tuple[Any
     return "function", func.__name__, line, _digest((_code_parts(func), parts, own))
 
 
-def _method_parts(method: types.MethodType, memo: dict[int, Any]) -> tuple[Any, ...]:
+def _method_parts(method: types.MethodType, memo: dict[Any, Any]) -> tuple[Any, ...]:
     return "method", _canonical(method.__func__, memo), _canonical(method.__self__, memo)
 
 
-def _partial_parts(func: partial[Any], memo: dict[int, Any]) -> tuple[Any, ...]:
+def _partial_parts(func: partial[Any], memo: dict[Any, Any]) -> tuple[Any, ...]:
     # Not `func.__dict__`: to look at it makes it, and then the pickle is another one.
     state: Any = func.__reduce__()[2]
     inner, args, keywords, own = state
@@ -297,7 +312,7 @@ def _partial_parts(func: partial[Any], memo: dict[int, Any]) -> tuple[Any, ...]:
     return "partial", parts, [(n, _canonical(keywords[n], memo)) for n in sorted(keywords)]
 
 
-def _module_parts(module: types.ModuleType, memo: dict[int, Any]) -> tuple[Any, ...]:
+def _module_parts(module: types.ModuleType, memo: dict[Any, Any]) -> tuple[Any, ...]:
     if sys.modules.get(module.__name__) is module:
         return "module", module.__name__
     return "token", _token(module)

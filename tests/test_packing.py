@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections import OrderedDict, namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -211,12 +213,108 @@ class Picky(list):  # type: ignore[type-arg]
     def __init__(self) -> None:
         super().__init__()
 
+    def append(self, item: Any) -> None:
+        super().append(item + 0)  # no future can do that
 
-def test_a_container_that_cannot_be_made_again_is_named() -> None:
-    picky = Picky()
-    picky.append(Promise("a"))
-    with pytest.raises(SerializationError, match=r"argument 1 cannot be sent.*a Picky cannot be"):
-        pack_call((picky,), {})
+    def extend(self, items: Any) -> None:
+        for item in items:
+            self.append(item)
+
+
+class Double(Point):
+    """Not made of its items."""
+
+    def __new__(cls, x: Any) -> Double:
+        return super().__new__(cls, x, x)
+
+    def __getnewargs__(self) -> tuple[Any]:
+        return (self.x,)
+
+
+@dataclass
+class Data:
+    x: Any
+    y: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    x: Any
+
+
+class Marked(list):  # type: ignore[type-arg]
+    mark = ""
+
+
+class Table(dict):  # type: ignore[type-arg]
+    mark = ""
+
+
+class Group(set):  # type: ignore[type-arg]
+    pass
+
+
+def marked(kind: Any, *items: Any) -> Any:
+    """A list with these items, and an attribute; whatever its class thinks of them."""
+    made = kind()
+    list.extend(made, items)
+    made.mark = "kept"
+    return made
+
+
+def table(item: Any) -> Table:
+    made = Table(a=item)
+    made.mark = "kept"
+    return made
+
+
+HOLDERS: dict[str, Any] = {
+    "named tuple": lambda x: Point(x, [x]),
+    "named tuple with a constructor": lambda x: tuple.__new__(Double, (x, x)),
+    "list": lambda x: marked(Marked, x, 1),
+    "strict list": lambda x: marked(Picky, x, 1),
+    "dict": table,
+    "ordered dict": lambda x: OrderedDict(b=1, a=x),
+    "dict with a default": lambda x: defaultdict(list, a=x),
+    "counter": lambda x: Counter({"a": x}),
+    "set": lambda x: Group([x]),
+    "deque": lambda x: deque([x], maxlen=2),
+    "slice": lambda x: slice(x, None),
+    "dataclass": lambda x: Data(x, [Data(1, x)]),
+    "frozen dataclass": Frozen,
+    "nested": lambda x: [{"a": Frozen(Point(x, 1))}],
+}
+
+
+@pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+def test_an_object_with_a_future_is_made_of_the_data(hold: Any) -> None:
+    holder = hold(Promise("a"))
+    blob, wires = pack_call((holder,), {"k": [holder]})
+    assert wires == ("a",)
+    (made,), named = unpack_call(blob, {"a": 7})
+    expected = hold(7)
+    assert type(made) is type(expected) and named["k"][0] is made
+    assert made == expected
+    assert getattr(made, "__dict__", None) == getattr(expected, "__dict__", None)
+    assert next(handles_in(holder)).wire == "a"  # it was not changed itself
+
+
+def test_a_partial_with_futures_arrives_with_data() -> None:
+    bound = partial(partial(max, Promise("a")), key=partial(pow, Promise("b")))
+    ((made,), _) = unpack_call(pack_call((bound,), {})[0], {"a": 1, "b": 2})
+    assert (made.func, made.args, made.keywords["key"].args) == (max, (1,), (2,))
+
+
+class Stubborn(list):  # type: ignore[type-arg]
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ValueError("not me")
+
+
+def test_an_object_that_cannot_be_taken_apart_is_named() -> None:
+    with pytest.raises(
+        SerializationError, match=r"argument 1 cannot be sent.*a Stubborn has futures"
+    ):
+        pack_call((Stubborn([Promise("a")]),), {})
 
 
 @given(st.lists(NESTED), st.dictionaries(st.text(), NESTED))

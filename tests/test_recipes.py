@@ -30,6 +30,7 @@ from distributed.recipes import (
     fresh_key,
     function_of,
     name_of,
+    unbind,
 )
 from tests.test_packing import Box, Point, Promise, tangle
 
@@ -444,3 +445,30 @@ def test_maps_of_files_of_one_content_make_other_calls(tmp_path: Any) -> None:
         for kind, shape in [(float, (4,)), (float, (2, 2)), ("i8", (4,))]
     ]
     assert len({call_key(function_of(len), (array,), {}) for array in maps}) == 3
+
+
+class Tagged(list):  # type: ignore[type-arg]
+    tag = ""
+
+
+def tagged(tag: str, item: Any) -> Tagged:
+    made = Tagged([item])
+    made.tag = tag
+    return made
+
+
+def test_objects_with_futures_that_are_not_equal_make_calls_that_are_not() -> None:
+    a, b = Promise("a"), Promise("b")
+    given = [tagged("1", a), tagged("2", a), tagged("1", b), [a], Point(a, 1), Point(a, 2)]
+    given += [Point(b, 1), partial(max, a), partial(max, b), slice(a), slice(b), slice(a, None)]
+    keys = [call_key(function_of(len), (value,), {}) for value in given]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == call_key(function_of(len), (tagged("1", a),), {})
+
+
+def test_futures_that_a_partial_binds_become_arguments() -> None:
+    a = Promise("a")
+    bound = partial(partial(max, a, key=a), 1, default=2)
+    assert unbind(bound, (3,), {"key": 4}) == (max, (a, 1, 3), {"key": 4, "default": 2})
+    plain = partial(max, 1)
+    assert unbind(plain, (3,), {}) == (plain, (3,), {})

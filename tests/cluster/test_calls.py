@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
+import operator
 from typing import Any
 
+import dask
 import pytest
 
 from distributed import Executor
@@ -76,3 +80,40 @@ def test_map_in_batches(executor: Executor) -> None:
             executor.map(abs, [1], batch_size=wrong)
     with pytest.raises(TypeError):
         executor.map(abs, [1], batch_size="many")
+
+
+def test_futures_that_a_partial_binds_are_resolved(executor: Executor) -> None:
+    one = executor.submit(int, 1)
+    bound = functools.partial(pow, 2, one)
+    assert executor.submit(bound).result() == 2
+    assert executor.gather(executor.map(functools.partial(max, one), [0, 3])) == [1, 3]
+    assert executor.gather(executor.map(functools.partial(max, one, key=operator.neg), [0])) == [0]
+    assert executor.submit(call, bound).result() == 2
+    assert dask.delayed(bound)().compute(scheduler=executor.get) == 2
+    assert dask.delayed(call)(bound).compute(scheduler=executor.get) == 2
+    graph = {
+        "a": (bound,),
+        "b": (operator.add, "a", (functools.partial(max, one), 5)),
+        "c": (call, bound),
+    }
+    assert executor.get(graph, ["a", "b", "c"]) == [2, 7, 2]
+
+
+def call(func: Any) -> Any:
+    return func()
+
+
+@dataclasses.dataclass
+class Pair:
+    x: Any
+    y: Any = None
+
+
+def test_futures_in_a_dataclass_are_resolved(executor: Executor) -> None:
+    pair = Pair(executor.submit(int, 1), [executor.submit(int, 2)])
+    assert executor.submit(dataclasses.asdict, pair).result() == {"x": 1, "y": [2]}
+    assert dask.delayed(dataclasses.asdict)(pair).compute(scheduler=executor.get) == {
+        "x": 1,
+        "y": [2],
+    }
+    assert executor.get({"a": (dataclasses.asdict, pair)}, "a") == {"x": 1, "y": [2]}
