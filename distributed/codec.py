@@ -105,7 +105,7 @@ def _halves_of_submit(message: Submit) -> list[Message]:
     if len(groups) < 2:
         return [message]
     middle = len(groups) // 2
-    first = Submit(message.functions, groups[:middle], True)
+    first = Submit(message.functions, groups[:middle], True, call=message.call)
     return [first, message._replace(functions={}, groups=groups[middle:])]
 
 
@@ -171,6 +171,8 @@ _HEADS: dict[Any, tuple[int]] = {kind: (code,) for kind, code in CODES.items()}
 def _check_submit(message: Submit) -> None:
     _strings(message.ahead)
     _strings(message.complete)
+    if type(message.call) is not int:
+        raise ProtocolError("Submit with a call that is not a number")
     for function, blob in message.functions.items():
         if type(function) is not str or type(blob) is not bytes:
             raise ProtocolError("Submit with a function that is not bytes")

@@ -58,7 +58,8 @@ class Submit(NamedTuple):
     it may come with the next Submit. `ahead` are keys in this message that something to come surely
     depends on: they may run before that is here. `complete` are those of them, in messages before, for
     which all has come now. `again`: all of it was submitted before, perhaps to an earlier scheduler, and
-    has not been let go of.
+    has not been let go of. `call` is the client's number of the call that these tasks belong to: smaller
+    ones come first, and the parts of one graph have one number.
     """
 
     functions: dict[str, bytes]
@@ -67,6 +68,7 @@ class Submit(NamedTuple):
     ahead: tuple[Any, ...] = ()
     complete: tuple[Any, ...] = ()
     again: bool = False
+    call: int = 0
 
 
 class Want(NamedTuple):

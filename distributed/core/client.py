@@ -20,7 +20,8 @@ same key may be submitted anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
+from itertools import groupby, islice
 from typing import Any
 
 from distributed.core.client_events import (
@@ -108,9 +109,13 @@ class ClientCore:
         self.contenders = Contenders()
         self.inline_bytes = 0
         self.singles = Singles()
+        # The last number given to a call: a `map`, a graph, the submits of a loop. The scheduler goes by
+        # these numbers, then by the order of the items within a call.
+        self._call = 0
         self._order = 0  # of the last single call
         self._group = Group("", None)  # the last with options: the next one is often like it
-        self._unfinished: set[Hashable] = set()  # graphs of which there is more to come
+        # Graphs of which there is more to come, and the number of each as a call.
+        self._unfinished: dict[Hashable, int] = {}
         self.called_off: dict[Hashable, str] = {}  # those of which nothing is left, and why
         self._more_is_expected = False  # by the scheduler
         self._taken_back = 0  # the number of the last release or cancellation
@@ -161,11 +166,12 @@ class ClientCore:
             # What `_enter` does, without a loop.
             entry = self.entries[key] = Entry(key)
             entry.item, entry.group, entry.handles, entry.since = item, group, 1, self._taken_back
+            entry.call = self._call
             self.functions.use(function, 1)
             if inputs:
                 self._link(entry, inputs)
             self.singles.add(function, options, item)
-        elif self._enter(group, True, (item,)):
+        elif self._enter(group, True, (item,), self._call):
             self.singles.add(function, options, item)
         else:
             self._out += self.functions.spare(function)
@@ -181,29 +187,38 @@ class ClientCore:
 
     def _tell_singles(self) -> None:
         for groups in self.singles.take():
-            self._submit(tuple(groups), bool(self._unfinished))
+            self._submit(tuple(groups), bool(self._unfinished), self._call)
 
     def _on_sending(self, event: Sending) -> None:
         """Calls are told of before any event."""
 
+    def _number_of(self, graph: Hashable) -> int:
+        """Of a call that begins or goes on; a single call that comes after it is another."""
+        number = self._unfinished.get(graph)
+        if number is None:
+            number = self._call + 1
+            self._call = number + 1
+        return number
+
     def _on_calls(self, event: Calls) -> None:
+        number = self._number_of(event.graph)
         groups = []
         for function, options, wanted, items in event.groups:
             self.functions.meet(function, event.functions)
             group = self._group_of(function, options)
-            fresh = self._enter(group, wanted, items, event.more)
+            fresh = self._enter(group, wanted, items, number, event.more)
             if fresh:
                 groups.append((function, options, wanted, fresh))
             else:
                 self._out += self.functions.spare(function)
         if event.more:
-            self._unfinished.add(event.graph)
+            self._unfinished[event.graph] = number
         else:
-            self._unfinished.discard(event.graph)
+            self._unfinished.pop(event.graph, None)
             self.called_off.pop(event.graph, None)
         more = bool(self._unfinished)
         if groups or event.complete or (self._more_is_expected and not more):
-            self._submit(tuple(groups), more, event.ahead, event.complete)
+            self._submit(tuple(groups), more, number, event.ahead, event.complete)
         if not more and self._unsettled:
             self._settle()
 
@@ -211,16 +226,17 @@ class ClientCore:
         self,
         groups: tuple[Any, ...],
         more: bool,
+        call: int,
         ahead: tuple[str, ...] = (),
         complete: tuple[str, ...] = (),
         again: bool = False,
     ) -> None:
         functions = self.functions.unsent([group[0] for group in groups])
-        self._out.append(Submit(functions, groups, more, ahead, complete, again))
+        self._out.append(Submit(functions, groups, more, ahead, complete, again, call))
         self._more_is_expected = more
 
     def _enter(
-        self, group: Group, wanted: bool, items: Iterable[Item], more: bool = False
+        self, group: Group, wanted: bool, items: Iterable[Item], call: int, more: bool = False
     ) -> list[Item]:
         """Note tasks; those that the scheduler has to be told of."""
         entries = self.entries
@@ -240,7 +256,7 @@ class ClientCore:
             elif more and not wanted:
                 fresh.append(item)  # the handles may go before what needs it comes
             if entry.item is None:  # new, or came from elsewhere
-                entry.item, entry.group = item, group
+                entry.item, entry.group, entry.call = item, group, call
                 uses += 1
                 if item[2]:
                     self._link(entry, item[2])
@@ -387,10 +403,10 @@ class ClientCore:
         self._out.append(
             ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks, self.worker)
         )
-        ours = [entry for entry in self.entries.values() if entry.item is not None]
-        for start in range(0, len(ours), RESUBMIT_TASKS):
-            more = start + RESUBMIT_TASKS < len(ours) or bool(self._unfinished)
-            self._submit(as_submitted(ours[start : start + RESUBMIT_TASKS]), more, again=True)
+        parts = tuple(_parts(entry for entry in self.entries.values() if entry.item is not None))
+        for number, part in enumerate(parts, 1):
+            more = number < len(parts) or bool(self._unfinished)
+            self._submit(as_submitted(part), more, part[0].call, again=True)
         borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         if borrowed:
             self._out.append(Want(tuple(borrowed)))
@@ -554,6 +570,13 @@ class ClientCore:
 
     def _on_warn(self, message: Warn) -> None:
         self._effects.append(Caution(message.text))
+
+
+def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """What to submit again with one message each: entries of one call, and not too many."""
+    for _, found in groupby(entries, lambda entry: entry.call):
+        while part := list(islice(found, RESUBMIT_TASKS)):
+            yield part
 
 
 _HANDLERS: dict[Any, Any] = {

@@ -40,6 +40,7 @@ class Entry:
 
     __slots__ = (
         "address",
+        "call",
         "dependencies",
         "dependents",
         "ending",
@@ -61,6 +62,7 @@ class Entry:
         # Its recipe, if it was submitted here.
         self.item: Item | None = None
         self.group: Group | None = None
+        self.call = 0  # the number of the call that it was submitted with
         self.status = PENDING
         self.handles = 0
         self.dependents = 0

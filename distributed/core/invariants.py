@@ -18,10 +18,12 @@ from distributed.core.states import (
     ERRED,
     FORGOTTEN,
     MEMORY,
+    NO_OWNER,
     NO_WORKER,
     PROCESSING,
     READY,
     RELEASED,
+    UNASSIGNED,
     WAITING,
     Task,
     Worker,
@@ -41,6 +43,7 @@ def check(core: SchedulerCore) -> None:
     _check_queues(core)
     _check_locks(core)
     _check_pools(core)
+    _check_places(core)
     _check_stuck(core)
     _check_recovery(core)
     for task in core.lifecycle.departures:
@@ -229,6 +232,22 @@ def _check_pools(core: SchedulerCore) -> None:
         if first is not None and not paused:
             for worker in queues.open:  # which would have taken it
                 assert not (may_run(first[1], worker) and worker.stock.fits(requirement[0])), worker
+
+
+def _check_places(core: SchedulerCore) -> None:
+    """No task that has not started stands behind more than its own call, or the last of its inputs."""
+    for task in core.lifecycle.tasks.values():
+        if task.function is None or task.state not in UNASSIGNED:
+            continue
+        assert task.owner is not NO_OWNER, task
+        assert task.priority[0] == -task.options.priority, task
+        own, place = task.priority[-2:], task.priority[1:3]
+        ours = [d for d in task.dependencies if d.owner is task.owner and d.function is not None]
+        places = [d.priority[1:3] for d in ours]
+        if places and max(places)[0] < own[0]:
+            assert place == max(places), (task, task.priority, places)
+        else:
+            assert place == own, (task, task.priority, places)
 
 
 def _check_stuck(core: SchedulerCore) -> None:

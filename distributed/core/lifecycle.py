@@ -19,6 +19,7 @@ from distributed.core.outgoing import (
     report_error,
     report_finished,
 )
+from distributed.core.priority import follow_up
 from distributed.core.queues import Queues
 from distributed.core.recovery import is_void
 from distributed.core.resources import needs_of
@@ -28,6 +29,7 @@ from distributed.core.states import (
     ERRED,
     FORGOTTEN,
     MEMORY,
+    NO_OWNER,
     NO_WORKER,
     PROCESSING,
     RELEASED,
@@ -66,7 +68,6 @@ class Lifecycle:
         self.departures: dict[
             Task, int
         ] = {}  # of workers that were running it, and were told to end
-        self.generation = 0
         self.repairs = 0  # of what an audit has found to be wrong
         # While a cancellation is forced: what was assigned and is not any more.
         self.dropped: list[tuple[Worker, int]] | None = None
@@ -91,10 +92,10 @@ class Lifecycle:
                 function = functions[id] = Function(id, blob)
             function.clients.add(client)
             client.functions[function] = None
-        self.generation += 1
         wanted: list[Task] = []
         for id, options, is_wanted, items in message.groups:
-            tasks = self._learn(client, functions[id], _options(options), items, message.again)
+            given = _options(options)
+            tasks = self._learn(client, functions[id], given, items, message.call, message.again)
             if is_wanted:
                 for task in tasks:
                     self.want(client, task)
@@ -148,26 +149,30 @@ class Lifecycle:
         function: Function,
         options: Options,
         items: Iterable[Any],
+        call: int,
         again: bool,
     ) -> list[Task]:
         tasks = self.tasks
-        generation = self.generation
         urgency = -options.priority
         learned = []
         for key, arguments, dependencies, order in items:
             task = tasks.get(key)
             if task is None:
-                priority = (urgency, generation, order)
-                task = self.add(Task(key, function, arguments, priority, options), again)
+                priority = (urgency, call, order)
+                task = self.add(Task(key, function, arguments, priority, options, client), again)
                 function.tasks += 1
                 if dependencies:
                     self._link(task, dependencies)
+                    first = task.dependencies[0]
+                    if first.priority[1] != call or first.owner is not client:
+                        task.priority = follow_up(priority, client, task.dependencies)
             elif self._takes_recipe(task):
-                # A new tuple: entries with the old one, in queues for the old options, are dead.
-                task.priority = (urgency, generation, order)
                 # What it does not need any more may be needed by what is still to come.
                 self._unsettle(client, self._unlink(task))
                 self._learn_recipe(task, function, arguments, options, dependencies)
+                # A new tuple: entries with the old one, in queues for the old options, are dead.
+                task.priority = follow_up((urgency, call, order), client, task.dependencies)
+                task.owner = client
             learned.append(task)
         return learned
 
@@ -216,7 +221,7 @@ class Lifecycle:
 
     def _meet(self, key: str) -> Task:
         """A key that somebody speaks of, and that nobody has said how to make."""
-        task = self.add(Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS), again=True)
+        task = self.add(Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS, NO_OWNER), again=True)
         if self.recovery.is_under_way:
             self.recovery.expected[task] = None
         else:

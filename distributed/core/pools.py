@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from distributed.core.backlog import Backlog, Entry, is_live
+from distributed.core.backlog import Backlog, Entry, goes_before, is_live
 from distributed.core.placement import allows, may_run
 from distributed.core.resources import Needs
 from distributed.core.states import Options, Task, Worker
@@ -52,7 +52,7 @@ class Pools:
             entry = pool.head()
             if entry is None:
                 self._remove(requirement)
-            elif best is not None and best[0] < entry:
+            elif best is not None and goes_before(best[0], entry):
                 continue
             elif fits(requirement[0]) and allows(entry[1], worker):
                 best = (entry, pool)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from distributed.core.backlog import Backlog, is_live
+from distributed.core.backlog import Backlog, goes_before, is_live
 from distributed.core.placement import (
+    UNKNOWN_SECONDS,
     choose,
     may_run,
     move_seconds,
@@ -141,8 +142,7 @@ class Queues:
         if not self.stuck.inputs(task):
             return True
         # A new tuple: its entries in queues of other workers are dead.
-        urgency, generation, order = task.priority
-        task.priority = (urgency, generation, order)
+        task.priority = (*task.priority,)
         if self.stuck.confine(task):
             return True
         self.stuck.homeless.append(task)
@@ -264,12 +264,12 @@ class Queues:
         if own is None:
             self.backlogged.pop(worker, None)
         queue = worker.queue
-        if own is None or (common is not None and common < own):
+        if own is None or (common is not None and goes_before(common, own)):
             own, queue = common, self.common
         seekers = self.pools.seekers
         if seekers and worker in seekers:
             pool = self.pools.best(worker)
-            if pool is not None and (own is None or pool[0] < own):
+            if pool is not None and (own is None or goes_before(pool[0], own)):
                 own, queue = pool
         return None if own is None else (own[1], queue)
 
@@ -295,6 +295,8 @@ class Queues:
             worker.stock.take(assignment, task.options.resources)
             self.pools.prune(task)
         self._book(worker, task, assignment)
+        seconds = function.seconds
+        task.owner.served += UNKNOWN_SECONDS if seconds is None else seconds
         # Back to the end of the line.
         self.open.pop(worker, None)
         self.open[worker] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from distributed.core.audit import Account
 from distributed.core.backlog import Backlog, is_live
@@ -107,7 +108,8 @@ def _ready(queues: Queues, task: Task) -> str:
     if all(worker.gone_since is not None for worker in workers):
         return "could start, but the connections to all workers are broken"
     queue, owner = _queue_of(queues, task)
-    before = _before(queue, task)
+    rivals = [queue, *(worker.queue for worker in queues.backlogged if owner is None)]
+    before = _before(rivals, task)
     options = task.options
     if options.resources:
         return (
@@ -130,13 +132,45 @@ def _queue_of(queues: Queues, task: Task) -> tuple[Backlog, Worker | None]:
     return queues.common, None
 
 
-def _before(queue: Backlog, task: Task) -> str:
-    if len(queue) > MAX_COUNTED:
-        return f": it is one of {len(queue):,} tasks in the queue"
-    count = sum(entry[0] < task.priority and is_live(entry) for entry in queue)
-    if count > 1:
-        return f": {count:,} tasks are before it"
-    return ": one task is before it" if count else ": it is the next"
+def _before(backlogs: list[Backlog], task: Task) -> str:
+    """How many tasks in these go before it, and why those do that came later."""
+    size = sum(map(len, backlogs))
+    if size > MAX_COUNTED:
+        return f": it is one of {size:,} tasks in the queue"
+    entries = filter(is_live, chain.from_iterable(backlogs))
+    others = [other for _, other in entries if other is not task]
+    before = [other for other in others if _is_before(other, task)]
+    rivals = {other.owner for other in others if other.owner is not task.owner}
+    turns = f"; it takes turns with the work of {_clients(len(rivals))}" if rivals else ""
+    if not before:
+        return f": it is the next{turns and ' of its client'}{turns}"
+    count = f"{len(before):,} tasks are" if len(before) > 1 else "one task is"
+    return f": {count} before it{_jumped(before, task)}{turns}"
+
+
+def _is_before(other: Task, task: Task) -> bool:
+    if other.owner is task.owner:
+        return other.priority < task.priority
+    return other.priority[0] < task.priority[0]  # clients' own numbers say nothing to each other
+
+
+def _jumped(before: list[Task], task: Task) -> str:
+    """Those before it that were submitted later, and why they are."""
+    own = task.priority[-2:]
+    urgent = sum(other.priority[0] < task.priority[0] for other in before)
+    later = sum(
+        other.priority[0] == task.priority[0] and other.priority[-2:] > own for other in before
+    )
+    reasons = []
+    if urgent:
+        reasons.append(f"{urgent:,} of a higher priority")
+    if later:
+        reasons.append(f"{later:,} submitted later, to go on with earlier work")
+    return f" ({', '.join(reasons)})" if reasons else ""
+
+
+def _clients(count: int) -> str:
+    return f"{count:,} other clients" if count > 1 else "another client"
 
 
 # It has been given to a worker

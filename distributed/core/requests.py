@@ -13,7 +13,15 @@ from typing import Any
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.outgoing import append, drop_assignment
 from distributed.core.queries import QUERIES
-from distributed.core.states import DEFAULT_OPTIONS, MEMORY, PROCESSING, Client, Task, Worker
+from distributed.core.states import (
+    DEFAULT_OPTIONS,
+    MEMORY,
+    NO_OWNER,
+    PROCESSING,
+    Client,
+    Task,
+    Worker,
+)
 from distributed.messages import (
     Acquire,
     Ask,
@@ -136,7 +144,9 @@ class Requests:
         for key, _ in message.items:
             task = self._lifecycle.tasks.get(key)
             if task is None:
-                task = self._lifecycle.add(Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS))
+                task = self._lifecycle.add(
+                    Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS, NO_OWNER)
+                )
             if task.function is None and task.state is PROCESSING:
                 drop_assignment(task)  # whoever was to send it may have failed to
             self._lifecycle.recovery.expected.pop(task, None)

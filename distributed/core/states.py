@@ -35,6 +35,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from distributed.core.priority import Priority
 from distributed.core.resources import Needs, Stock
 from distributed.messages import Message
 
@@ -122,6 +123,7 @@ class Task:
         "missing",
         "nbytes",
         "options",
+        "owner",
         "priority",
         "retries",
         "since",
@@ -136,13 +138,15 @@ class Task:
         key: str,
         function: Function | None,
         arguments: bytes,
-        priority: tuple[float, int, int],
+        priority: Priority,
         options: Options,
+        owner: Client,
     ) -> None:
         self.key = key
         self.function = function
         self.arguments = arguments
-        self.priority = priority  # smaller runs earlier: (-user's, generation, order in the graph)
+        self.priority = priority  # smaller runs earlier, see `priority.py`
+        self.owner = owner  # whose recipe it has; NO_OWNER without one
         self.options = options
         self.state = RELEASED
         self.dependencies: tuple[Task, ...] = ()
@@ -178,7 +182,7 @@ class Task:
             self.dependents = tuple([other for other in dependents if other is not task])
 
     def __lt__(self, other: Task) -> bool:
-        # In a backlog two tasks may be of one priority: two clients' orders may coincide.
+        # In a backlog two tasks may be of one priority.
         return self.key < other.key
 
     def __repr__(self) -> str:
@@ -202,7 +206,16 @@ class Member:
 
 
 class Client(Member):
-    __slots__ = ("ahead", "alone", "clearings", "functions", "unsettled", "wants", "worker")
+    __slots__ = (
+        "ahead",
+        "alone",
+        "clearings",
+        "functions",
+        "served",
+        "unsettled",
+        "wants",
+        "worker",
+    )
 
     def __init__(self, id: str, peer: Peer, now: float) -> None:
         super().__init__(id, peer, now)
@@ -217,6 +230,13 @@ class Client(Member):
         # Tasks that run before their dependents have come; each has so many users more for that.
         self.ahead: Counter[Task] = Counter()
         self.alone = (self,)  # shared as `wanters` by all tasks that only it wants
+        # Seconds of work that workers were given for it, as estimated. Of several clients with ready work
+        # the one with the least is served next; see `backlog.py`.
+        self.served = 0.0
+
+
+# The owner of data that has no recipe.
+NO_OWNER = Client("", b"", 0.0)
 
 
 class Nanny(Member):

@@ -46,6 +46,7 @@ class Env:
         self.exit = ""
         self.logged: list[str] = []
         self._states: dict[Task, str] = {}
+        self._calls = 0
 
     # Events
 
@@ -153,14 +154,19 @@ class Env:
         options: dict[str, Any] | None = None,
         more: bool = False,
         again: bool = False,
+        call: int | None = None,
+        first: int = 0,
     ) -> None:
-        """Tasks are keys, or (key, dependency, ...)."""
+        """Tasks are keys, or (key, dependency, ...). They are a call of their own, unless they are part of
+        an earlier one: then `first` counts those before."""
         items = tuple(
             (*item(*([task] if isinstance(task, str) else task))[:3], order)
-            for order, task in enumerate(tasks)
+            for order, task in enumerate(tasks, first)
         )
+        if call is None:
+            call = self._calls = self._calls + 1
         groups = ((function, options, wanted, items),)
-        self.send(client, Submit({function: b"blob"}, groups, more, again=again))
+        self.send(client, Submit({function: b"blob"}, groups, more, again=again, call=call))
 
     def finish(self, worker: str, *assignments: int, microseconds: int = 10) -> None:
         self.send(worker, Done([(a, 28, microseconds, b"v", None) for a in assignments]))

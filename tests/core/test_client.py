@@ -72,6 +72,11 @@ def item(key: str, *dependencies: str) -> tuple[Any, ...]:
     return (key, b"args", dependencies or None, 0)
 
 
+def submitted(items: list[Any], functions: dict[str, bytes] | None = None, call: int = 0) -> Submit:
+    """Wanted calls of f without options."""
+    return Submit(functions or {}, (("f", None, True, items),), False, call=call)
+
+
 class Env:
     """A core whose messages go through the real codec, and whose invariants are checked each time."""
 
@@ -132,9 +137,9 @@ def env() -> Env:
 
 def test_submit_brings_the_function_once(env: Env) -> None:
     calls = Calls({"f": b"blob"}, [("f", None, True, [item("x")])])
-    assert env.told(calls) == [Submit({"f": b"blob"}, (("f", None, True, [item("x")]),), False)]
+    assert env.told(calls) == [submitted([item("x")], {"f": b"blob"}, call=1)]
     calls = Calls({"f": b"blob"}, [("f", None, True, [item("y")])])
-    assert env.told(calls) == [Submit({}, (("f", None, True, [item("y")]),), False)]
+    assert env.told(calls) == [submitted([item("y")], call=3)]
 
 
 def test_equal_work_is_submitted_once(env: Env) -> None:
@@ -148,12 +153,12 @@ def test_calls_are_told_of_together_before_whatever_comes_next(env: Env) -> None
     assert y.dependencies == (x,)
     items = [("x", b"args", None, 1), ("y", b"args", ("x",), 2)]
     assert env.told(Dropped([x])) == [
-        Submit({"f": b"blob"}, (("f", None, True, items),), False),
+        submitted(items, {"f": b"blob"}),
         Release(("x",), 1),
     ]
     env.call("z")
     (submit,) = env.told(Sending())
-    assert submit == Submit({}, (("f", None, True, [("z", b"args", None, 3)]),), False)
+    assert submit == submitted([("z", b"args", None, 3)])
     assert env.told(Sending()) == []
 
 
@@ -181,9 +186,7 @@ def test_a_call_that_is_not_told_of_is_made_good_by_the_next_connection(env: Env
     env.call("x")
     env.handle(Sending())  # the connection that this is for breaks
     _, submit = env.told(Connected())
-    assert submit == Submit(
-        {"f": b"blob"}, (("f", None, True, [("x", b"args", None, 1)]),), False, again=True
-    )
+    assert submit == submitted([("x", b"args", None, 1)], {"f": b"blob"})._replace(again=True)
 
 
 def test_the_key_is_released_with_its_last_future(env: Env) -> None:
@@ -206,7 +209,7 @@ def test_a_released_input_can_be_wanted_again(env: Env) -> None:
     x, _ = env.submit("x", ("y", "x"))
     env.handle(Dropped([x]))
     calls = Calls({"f": b"blob"}, [("f", None, True, [item("x")])])
-    assert env.told(calls) == [Submit({}, (("f", None, True, [item("x")]),), False)]
+    assert env.told(calls) == [submitted([item("x")], call=3)]
     assert x.status == PENDING
 
 
@@ -308,7 +311,7 @@ def test_inputs_without_futures_are_submitted_with_whatever_uses_them(env: Env) 
     inner = ("f", None, False, [item("x")])
     env.handle(Calls({"f": b"blob"}, [inner, ("f", None, True, [item("y", "x")])]))
     groups = [inner, ("f", None, True, [item("z", "x")])]
-    assert env.told(Calls({"f": b"blob"}, groups)) == [Submit({}, tuple(groups), False)]
+    assert env.told(Calls({"f": b"blob"}, groups)) == [Submit({}, tuple(groups), False, call=3)]
 
 
 def test_endings(env: Env) -> None:
@@ -355,6 +358,7 @@ def test_a_new_connection_hears_everything_again(env: Env) -> None:
         (("f", None, False, [item("x")]), ("f", None, True, [item("y", "x")])),
         False,
         again=True,
+        call=1,
     )
     assert want == Want(("z",))
     assert y.status == PENDING
@@ -560,7 +564,7 @@ def test_the_scheduler_hears_of_the_last_part_though_nothing_in_it_is_new() -> N
     core.handle(wanted("z"))
     core.handle(unwanted("x", more=True))
     (tell,) = core.handle(wanted("z"))
-    assert tell == Tell([Submit({}, (), False)])
+    assert tell == Tell([Submit({}, (), False, call=3)])
     assert core.entries.keys() == {"z"}
     assert core.entries["z"].handles == 2
 
@@ -582,7 +586,7 @@ def test_work_that_was_known_from_elsewhere_can_be_submitted_again_too(env: Env)
     env.handle(Adopt(["x"], announce=True))
     env.submit("x")
     _, submit = env.told(Connected())
-    assert submit == Submit({"f": b"blob"}, (("f", None, True, [item("x")]),), False, again=True)
+    assert submit == submitted([item("x")], {"f": b"blob"}, call=1)._replace(again=True)
 
 
 def test_a_break_between_parts_loses_nothing() -> None:
@@ -613,11 +617,24 @@ def test_parts_of_several_graphs_may_take_turns() -> None:
     assert core.entries == {}
 
 
+def test_calls_are_numbered_and_the_parts_of_a_graph_share_a_number(env: Env) -> None:
+    env.handle(unwanted("x", more=True)._replace(graph="graph"))
+    env.submit("a")
+    env.call("b")
+    env.handle(wanted(("y", "x"))._replace(graph="graph"))
+    env.call("c")
+    calls = {key: entry.call for key, entry in env.core.entries.items()}
+    assert calls["x"] == calls["y"] < calls["a"] < calls["b"] == calls["c"]
+    told = [message for message in env.told(Connected()) if type(message) is Submit]
+    again = {item[0]: m.call for m in told for group in m.groups for item in group[3]}
+    assert again == calls
+
+
 def test_a_graph_may_be_given_up() -> None:
     core = ClientCore("me")
     core.handle(unwanted("x", more=True))
     (tell,) = core.handle(Calls({}, []))
-    assert tell == Tell([Submit({}, (), False)])
+    assert tell == Tell([Submit({}, (), False, call=1)])
     assert core.entries == {}
     assert core.handle(Calls({}, [])) == []
 
@@ -637,7 +654,7 @@ def test_a_new_scheduler_hears_that_there_is_more_to_come_and_when_all_has_come(
     core = env.core
     *_, submit = env.told(Connected())
     assert submit.more
-    assert env.told(wanted("y")) == [Submit({}, (), False)]
+    assert env.told(wanted("y")) == [Submit({}, (), False, call=3)]
     assert core._unsettled == []
 
 

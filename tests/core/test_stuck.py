@@ -309,8 +309,9 @@ def test_pools_are_apart_for_what_may_run_only_there(env: Env) -> None:
 def test_what_waits_in_a_pool_is_bound_as_well(env: Env) -> None:
     env.worker("G", nthreads=2, resources={"GPU": 1})
     make(env, "g", "G")
-    env.submit("C", "first", ("y", "g"), ("z", "x"), options=GPU)
+    env.submit("C", "first", options=GPU)
     (first,) = env.runs("G").values()
+    env.submit("C", ("y", "g"), ("z", "x"), options=GPU)
     env.send("W", Stuck([("g", "why")]))
     env.send("G", Stuck([("x", "why")]))
     assert "no worker with GPU=1 has" in failure(env, "z")
@@ -324,7 +325,8 @@ def test_it_fails_when_the_last_that_has_all_and_may_run_it_leaves(env: Env) -> 
     env.worker("G", nthreads=2, resources={"GPU": 1})
     env.send("G", Holds([("x", 28, LATEST)]))
     env.send("V", Stuck([("x", "why")]))
-    env.submit("C", "first", ("y", "x"), options=GPU)
+    env.submit("C", "first", options=GPU)
+    env.submit("C", ("y", "x"), options=GPU)
     assert env.state("y") == READY
     env.gone("G")
     assert env.state("x") == MEMORY

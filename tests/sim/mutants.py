@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
+from distributed.core import lifecycle
 from distributed.core.answers import Answers
 from distributed.core.client import ClientCore
 from distributed.core.client_events import Tell
@@ -243,6 +245,11 @@ def blamed_bystanders() -> Replaced:
     return SchedulerCore, "_on_died", on_died
 
 
+def follow_ups_wait() -> Replaced:
+    """What goes on with earlier results waits for everything that was submitted before it."""
+    return lifecycle, "follow_up", lambda priority, owner, inputs: priority
+
+
 _finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
 _lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
 _leave, _init = Queues.leave, SchedulerCore.__init__
@@ -256,6 +263,7 @@ MUTANTS: tuple[Callable[[], Replaced], ...] = (
     freed_in_use, no_comparison, silent_unfetchable, no_acknowledgement, failure_not_inherited,
     forgotten_queue, lost_release, deaf_waiters, reused_numbers, blamed_bystanders,
     no_lock_grace, forgotten_claim, idle_strays, lost_question, calls_run_twice, unconfined,
+    follow_ups_wait,
 )  # fmt: skip
 
 
@@ -277,7 +285,7 @@ def replaced(mutant: Callable[[], Replaced]) -> Iterator[None]:
 
 def _tables(owner: Any, original: Any) -> list[tuple[dict[Any, Any], Any]]:
     """Where the core's module has put the function, so that its name is not looked up."""
-    module = sys.modules[owner.__module__]
+    module = owner if isinstance(owner, ModuleType) else sys.modules[owner.__module__]
     tables = [t for n, t in vars(module).items() if n in ("_HANDLERS", "_HELLOS")]
     return [(t, key) for t in tables for key, value in t.items() if value is original]
 
