@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import itertools
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -45,6 +47,10 @@ _ENDINGS = {
     "stuck": SerializationError,
     "timeout": TimeoutError,
 }
+
+# Names of the lives of keys, see `Future._life`.
+_lives = itertools.count(1)
+_naming = threading.Lock()
 
 
 class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs as it is a TaskRef
@@ -211,15 +217,25 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
             return CancelledError(f"{self.key} was cancelled{text and ': '}{text}")
         return LostData(text)
 
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        return "future", self._entry.key
+    def __dask_tokenize__(self) -> tuple[str, str, str]:
+        return "future", self._entry.key, self._life
+
+    @property
+    def _life(self) -> str:
+        """Tells this life of the key from others: the key may be cancelled and made again. Dask keeps
+        expressions by their tokens, and would give back one with dead futures if these had the same."""
+        entry = self._entry
+        with _naming:
+            if not entry.life:
+                entry.life = f"{self._connection.core.id}-{next(_lives)}"
+        return entry.life
 
     def __repr__(self) -> str:
         return f"<Future: status: {self.status}, key: {self.key}>"
 
-    def __reduce__(self) -> tuple[Callable[[str, str], Future], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Callable[[str, str, str], Future], tuple[str, str, str]]:
         note_hidden_handle(self._entry.key)
-        return _revive, (self._entry.key, self.executor.scheduler_address)
+        return _revive, (self._entry.key, self.executor.scheduler_address, self._life)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # After a failed __init__ or at the end of the interpreter there is nothing to let go of.
@@ -250,11 +266,14 @@ def _entry_of(key: Any, client: Executor) -> Entry:
     return entry
 
 
-def _revive(key: str, scheduler_address: str) -> Future:
+def _revive(key: str, scheduler_address: str, life: str) -> Future:
     """A future that was unpickled: it belongs to the client of this process for that scheduler."""
     from distributed.registry import executor_for
 
-    return executor_for(scheduler_address)._adopt([key])[0]
+    (future,) = executor_for(scheduler_address)._adopt([key])
+    with _naming:
+        future._entry.life = future._entry.life or life
+    return future
 
 
 def leave_slot() -> None:
