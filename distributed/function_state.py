@@ -25,7 +25,7 @@ from distributed.keys import PLAIN
 from distributed.references import codes_in, found_by_name, names_in
 
 # Nothing can be changed in values of these types.
-_IMMUTABLE = PLAIN | {
+IMMUTABLE = PLAIN | {
     type(NotImplemented),
     range,
     datetime.date,
@@ -88,16 +88,17 @@ class Stateful(Exception):
     """Something in a function might be changed by a call of it."""
 
 
-def attributes_of(func: Any) -> list[tuple[Any, Contents]] | None:
+def attributes_of(func: Any, reachable: bool = False) -> list[tuple[Any, Contents]] | None:
     """None if a call of the function might change what it holds. Otherwise the classes and functions in it
-    that came by value, each with its attributes as they are now: only those could be changed.
+    that came by value, each with its attributes as they are now: only those could be changed. Code of the
+    function itself may come by it if it is `reachable`.
 
     >>> attributes_of(len), attributes_of(lambda x: x + 1), attributes_of([].append)
     ([], [], None)
     """
     found = _Search()
     try:
-        found.visit(func)
+        found.visit(func, reachable)
     except (Stateful, RecursionError):
         return None
     return found.attributes
@@ -145,7 +146,7 @@ def _alike(one: Any, other: Any) -> bool:
         return (
             one.__code__ == other.__code__ and not bound and one.__defaults__ == other.__defaults__
         )
-    if type(one) in _IMMUTABLE:
+    if type(one) in IMMUTABLE:
         return bool(one == other)
     return isinstance(one, (dict, tuple)) and one == other
 
@@ -162,9 +163,9 @@ class _Search:
         """`reachable` if code of a function that was visited may come by the value. A function does not
         come by itself unless something in it refers to it."""
         kind = type(value)
-        if kind in _IMMUTABLE:
+        if kind in IMMUTABLE:
             return
-        if id(value) not in self._seen and _is_imported(value):
+        if id(value) not in self._seen and is_imported(value):
             return
         if reachable:
             self._note(value)
@@ -216,11 +217,7 @@ class _Search:
         yield from vars(func).values()
         yield from func.__defaults__ or ()
         yield from (func.__kwdefaults__ or {}).values()
-        for cell in func.__closure__ or ():
-            try:
-                content = cell.cell_contents
-            except ValueError:
-                continue  # never assigned
+        for content in contents_of(func).values():
             if not (type(content) is set and _guards_against_recursion(func.__code__)):
                 yield content
         known = func.__globals__
@@ -235,6 +232,17 @@ class _Search:
         for name, value in content.items():
             if not _is_pythons(name) or callable(value):
                 yield value
+
+
+def contents_of(func: types.FunctionType) -> dict[str, Any]:
+    """The variables of the functions around it that it uses, without those never assigned."""
+    found = {}
+    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=False):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            pass
+    return found
 
 
 def _guards_against_recursion(code: types.CodeType) -> bool:
@@ -260,7 +268,7 @@ def _parts_of_value(kind: type, value: Any) -> Iterable[Any] | None:
     return ()
 
 
-def _is_imported(value: Any) -> bool:
+def is_imported(value: Any) -> bool:
     """Whether it is the very object that a module has under its name: then it is the same for all that runs
     in this process, whatever happens to it."""
     if type(value) is types.ModuleType:

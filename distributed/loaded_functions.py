@@ -5,9 +5,12 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO
 
-from distributed.function_state import attributes_of, is_unchanged
+from distributed.function_copies import FunctionCopies
+from distributed.function_state import Stateful, attributes_of, is_unchanged
 from distributed.serialize import BufferedPickle
 from distributed.transport import Frame
 from distributed.unpickling import unpickle, unpickle_frames
@@ -21,7 +24,8 @@ class LoadedFunctions:
         self._pickles: dict[str, bytes | _MappedPickle] = {}
         # Those of which only attributes of functions and classes could change.
         self._guarded: dict[str, tuple[Any, list[tuple[Any, dict[str, Any]]]]] = {}
-        self._stateful: set[str] = set()
+        # How to make all others for each call.
+        self._makers: dict[str, Callable[[], Any]] = {}
 
     def learn(self, id: str, blob: bytes) -> None:
         self._pickles[id] = blob
@@ -38,12 +42,13 @@ class LoadedFunctions:
     def _forget(self, id: str) -> None:
         self.ready.pop(id, None)
         self._guarded.pop(id, None)
-        self._stateful.discard(id)
+        self._makers.pop(id, None)
 
     def load(self, id: str) -> Any:
         """The function for one call, in which it finds nothing of what other calls have done to it."""
-        if id in self._stateful:
-            return self._unpickle(id)
+        make = self._makers.get(id)
+        if make is not None:
+            return make()
         guarded = self._guarded.get(id)
         if guarded is None:
             return self._load_first(id)
@@ -51,19 +56,26 @@ class LoadedFunctions:
         if is_unchanged(attributes):
             return function
         # Such as a counter of its calls. It would be changed by each of them.
-        self._stateful.add(id)
+        self._makers[id] = partial(self._unpickle, id)
         return self._unpickle(id)
 
     def _load_first(self, id: str) -> Any:
         function = self._unpickle(id)
         attributes = attributes_of(function)
         if attributes is None:
-            self._stateful.add(id)
+            self._makers[id] = make = self._maker(id, function)
+            return make()
         elif attributes:
             self._guarded[id] = function, attributes
         else:
             self.ready[id] = function
         return function
+
+    def _maker(self, id: str, function: Any) -> Callable[[], Any]:
+        try:
+            return FunctionCopies(function).make
+        except (Stateful, RecursionError):
+            return partial(self._unpickle, id)
 
     def _unpickle(self, id: str) -> Any:
         known = self._pickles[id]
