@@ -265,3 +265,13 @@ def test_labelled_and_other_collections_together(executor: Executor) -> None:
     xr.testing.assert_allclose(mean, on_threads(ds.mean()))
     assert ten == 10
     assert total == pytest.approx(float(mean.rain) * 360)
+
+
+def test_xarray_writes_netcdf_with_two_threads_a_worker(tmp_path: Path) -> None:
+    """It takes two locks in the order of their ids: these have to be the same in all tasks of a process."""
+    ones = xr.DataArray(np.ones((40, 4)), dims=("x", "y"))
+    data = xr.Dataset({"a": ones, "b": ones}).chunk(x=2)
+    with Executor(n_workers=1, threads_per_worker=2):
+        data.to_netcdf(tmp_path / "file.nc", engine="netcdf4")
+    with xr.open_dataset(tmp_path / "file.nc") as written:
+        assert float(written.a.sum()) == float(written.b.sum()) == 160
