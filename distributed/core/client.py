@@ -20,8 +20,7 @@ same key may be submitted anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
-from itertools import groupby, islice
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
 from distributed.core.client_events import (
@@ -59,6 +58,7 @@ from distributed.core.entries import (
     Options,
     Waiter,
     as_submitted,
+    in_chunks,
 )
 from distributed.core.functions import Functions
 from distributed.core.singles import Singles
@@ -92,8 +92,6 @@ from distributed.messages import (
 # Small results that came with the message that they are finished are kept up to this many bytes in
 # all; beyond, they are fetched from their workers like large ones.
 MAX_INLINE_BYTES = 64 << 20
-# Tasks in one message when everything is submitted again.
-RESUBMIT_TASKS = 2000
 
 
 class ClientCore:
@@ -296,6 +294,8 @@ class ClientCore:
             if not entry.handles:
                 wanted.append(key)
                 self._begin_anew(entry)
+            elif entry.status is LOST and not event.announce:
+                self._begin_anew(entry)  # its data is about to be brought once more
             entry.handles += 1
         if wanted and event.announce:
             self._out.append(Want(tuple(wanted)))
@@ -398,20 +398,20 @@ class ClientCore:
         self._said_in_hello = self._taken_back  # what we do not want any more it does not name
         self.functions.sent.clear()
         self._call_off_dependents()
-        wants = tuple(entry.key for entry in self.entries.values() if entry.handles)
+        # What was let go of before, and the scheduler may not have heard, is anew what we want.
+        wants = tuple(e.key for e in self.entries.values() if e.handles and e.since <= self._heard)
         locks = self.contenders.listed()
         self._out.append(
             ClientHello(self.id, self.epoch, PROTOCOL, PYTHON, wants, locks, self.worker)
         )
-        parts = tuple(_parts(entry for entry in self.entries.values() if entry.item is not None))
-        for number, part in enumerate(parts, 1):
-            more = number < len(parts) or bool(self._unfinished)
-            self._submit(as_submitted(part), more, part[0].call, again=True)
-        borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
-        if borrowed:
-            self._out.append(Want(tuple(borrowed)))
+        chunks = list(in_chunks(self.entries.values(), self._heard))
+        for number, (call, again, entries) in enumerate(chunks, 1):
+            more = number < len(chunks) or bool(self._unfinished)
+            self._submit(as_submitted(entries), more, call, again=again)
         self._effects += [Tell(self._out), Introduced()]
-        self._out = []
+        # After it has been asked again where to bring data: until then nobody knows of that.
+        borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
+        self._out = [Want(tuple(borrowed))] if borrowed else []
 
     def _call_off_dependents(self) -> None:
         """What waits for something that was called off here cannot be submitted again, and the scheduler
@@ -570,13 +570,6 @@ class ClientCore:
 
     def _on_warn(self, message: Warn) -> None:
         self._effects.append(Caution(message.text))
-
-
-def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """What to submit again with one message each: entries of one call, and not too many."""
-    for _, found in groupby(entries, lambda entry: entry.call):
-        while part := list(islice(found, RESUBMIT_TASKS)):
-            yield part
 
 
 _HANDLERS: dict[Any, Any] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 PENDING, FINISHED, ERROR, CANCELLED, LOST = "pending", "finished", "error", "cancelled", "lost"
@@ -83,6 +84,19 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"<Entry {self.key} {self.status}>"
+
+
+# Tasks in one message when everything is submitted again.
+RESUBMIT_TASKS = 2000
+
+
+def in_chunks(entries: Iterable[Entry], heard: int) -> Iterator[tuple[int, bool, list[Entry]]]:
+    """Those with a recipe, in their order, for one message each: the number of their call; whether they are
+    submitted again, for the scheduler has heard of all that was let go of before; and the entries."""
+    ours = (entry for entry in entries if entry.item is not None)
+    for (call, again), group in groupby(ours, lambda entry: (entry.call, entry.since <= heard)):
+        while chunk := list(islice(group, RESUBMIT_TASKS)):
+            yield call, again, chunk
 
 
 def as_submitted(entries: Iterable[Entry]) -> tuple[Any, ...]:

@@ -304,7 +304,7 @@ class Lifecycle:
         """Whether its data is here since an earlier life of the scheduler, or can only come from there."""
         holders = self.recovery.unclaimed.pop(task.key, None)
         if holders is not None and task.since:
-            self._delete(task.key, holders)  # it is asked for anew
+            self._delete(task.key, holders, self.queues.inherited)  # it is asked for anew
             return False
         if holders is None:
             if task not in self.recovery.expected:
@@ -460,15 +460,14 @@ class Lifecycle:
     def _free(self, task: Task) -> None:
         for worker in task.holders:
             del worker.holds[task]
-        self._delete(task.key, task.holders)
+        self._delete(task.key, task.holders, self.queues.newest)
         task.holders = ()
         task.nbytes = 0
         task.state = RELEASED
 
-    def _delete(self, key: str, holders: Iterable[Worker]) -> None:
-        """Nobody needs what there is of it by now."""
+    def _delete(self, key: str, holders: Iterable[Worker], version: int) -> None:
         for worker in holders:
-            free(worker, key, self.queues.newest)
+            free(worker, key, version)
 
     def _forget(self, task: Task) -> tuple[Task, ...]:
         del self.tasks[task.key]
@@ -559,7 +558,7 @@ class Lifecycle:
         """What has not found its place by now has none."""
         recovery = self.recovery
         for key, holders in recovery.unclaimed.items():
-            self._delete(key, holders)
+            self._delete(key, holders, self.queues.inherited)
         for key, (worker, assignment) in recovery.at_work.items():
             if not is_void(worker, assignment, key):
                 append(worker, Drop, assignment)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from distributed.core.backlog import Backlog, goes_before, is_live
+from distributed.core.outgoing import append
 from distributed.core.placement import (
     UNKNOWN_SECONDS,
     choose,
@@ -26,7 +27,7 @@ from distributed.core.pools import Pools
 from distributed.core.recovery import Recovery, is_void
 from distributed.core.states import NO_WORKER, PROCESSING, READY, Function, Task, Worker
 from distributed.core.stuck import Stuck
-from distributed.messages import Retract, Run
+from distributed.messages import Drop, Retract, Run
 
 # A worker is given so much work ahead of its threads that it stays busy while its reports travel
 # here and new work back. With the interpreter's lock in between (switch interval: 5 ms at each end)
@@ -161,7 +162,10 @@ class Queues:
     def _resume(self, task: Task) -> bool:
         """Whether a worker has been at it since an earlier life of the scheduler."""
         worker, assignment = self.recovery.at_work.pop(task.key, (None, 0))
-        if worker is None or is_void(worker, assignment, task.key) or assignment < task.since:
+        if worker is None or is_void(worker, assignment, task.key):
+            return False
+        if assignment < task.since:  # it is asked for anew
+            append(worker, Drop, assignment)
             return False
         # It may still have what it was given before it was called off.
         worker.stock.give_back((assignment,))
@@ -194,6 +198,11 @@ class Queues:
     def has_assigned(self) -> bool:
         """Whether any work has been given out yet."""
         return self.next_assignment != self._first_assignment
+
+    @property
+    def inherited(self) -> int:
+        """The largest number that an assignment of an earlier life may have had."""
+        return self._first_assignment - 1
 
     @property
     def newest(self) -> int:

@@ -167,10 +167,15 @@ class Reports:
                 worker.holds[task] = None
         elif task is not None and task.state in ACTIVE:
             self.lifecycle.take_over(task, worker, size)
-        elif self.queues.recovery.is_under_way and (task is None or task.state is RELEASED):
+        elif self._may_be_claimed(task, version):
             self.queues.recovery.keep(worker, key, size)
         else:
             free(worker, key, version)
+
+    def _may_be_claimed(self, task: Task | None, version: int) -> bool:
+        """Whether it is from an earlier life, and a client may be about to ask for it again."""
+        known = task is not None and task.state is not RELEASED
+        return self.queues.recovery.is_under_way and version <= self.queues.inherited and not known
 
     def distrust(self, key: str, address: str, by: Worker | None = None) -> None:
         """Somebody could not get the data from where we said it is."""

@@ -131,7 +131,7 @@ class Env:
                 nthreads=nthreads,
                 resources=resources or {},
                 nanny=nanny,
-                holds=tuple((*found, LATEST)[:3] for found in holds),
+                holds=tuple((*found, 1 if epoch else LATEST)[:3] for found in holds),
                 assigned=tuple(a if isinstance(a, tuple) else (a, "") for a in assigned),
             ),
         )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
-from distributed.core.client import MAX_INLINE_BYTES, RESUBMIT_TASKS, ClientCore
+from distributed.core.client import MAX_INLINE_BYTES, ClientCore
 from distributed.core.client_events import (
     Abandon,
     Adopt,
@@ -35,7 +35,16 @@ from distributed.core.client_events import (
     Welcomed,
 )
 from distributed.core.contenders import CONCEDED, DENIED, HOLDING, WAITING, Contender
-from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry, Waiter
+from distributed.core.entries import (
+    CANCELLED,
+    ERROR,
+    FINISHED,
+    LOST,
+    PENDING,
+    RESUBMIT_TASKS,
+    Entry,
+    Waiter,
+)
 from distributed.core.functions import MAX_IDLE_FUNCTIONS
 from distributed.messages import (
     PROTOCOL,
@@ -836,3 +845,27 @@ def test_a_welcome_says_that_all_before_the_hello_was_heard(env: Env) -> None:
 def test_the_inputs_of_calls_are_those_that_they_do_not_bring() -> None:
     groups: Any = [("f", None, True, [item("y", "x"), item("z", "y", "w")])]
     assert Calls({}, groups).inputs() == {"x", "w"}
+
+
+def test_what_was_let_go_of_unheard_is_wanted_anew_on_a_new_connection(env: Env) -> None:
+    """The scheduler would take the hello for a wish to keep what it has."""
+    (kept,) = env.submit("w")
+    (old,) = env.submit("x")
+    env.handle(Dropped([old]))
+    env.submit("x")
+    hello, again, anew = env.told(Connected())
+    assert hello.wants == ("w",)
+    assert [items for _, _, _, items in again.groups] == [[item("w")]] and again.again
+    assert [items for _, _, _, items in anew.groups] == [[item("x")]] and not anew.again
+    assert kept.status == PENDING
+
+
+def test_data_that_was_lost_and_is_scattered_again_is_there_for_all_its_futures(env: Env) -> None:
+    env.handle(Adopt(["x"], announce=False))
+    entry = env.core.entries["x"]
+    env.handle(Ended([("x", "lost", "its worker is gone")]))
+    assert entry.status == LOST
+    env.handle(Adopt(["x"], announce=False))
+    assert entry.status == PENDING
+    env.finish("x")
+    assert entry.status == FINISHED

@@ -399,6 +399,7 @@ def test_what_is_asked_for_anew_begins_anew(env: Env) -> None:
     env.client("C", epoch=OLD)
     env.submit("C", "x")
     env.tick(PAUSE_SECONDS)
+    assert env.items("W", Drop) == [7]
     assert env.runs("W")["x"] == 1000
     env.finish("W", 7)
     assert env.take("W", Free) == [Free(("x",), 7)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Collection
 from typing import Any
 
 from distributed.codec import decode, encode_parts
@@ -61,6 +61,7 @@ class Future:
         self.client = client
         self.entry = entry
         self.dropped = False
+        client.living[entry.key] += 1
         self.looks = 0  # that have not ended
         self._tell = tell
 
@@ -112,6 +113,7 @@ class Future:
     def drop(self) -> None:
         if not self.dropped:
             self.dropped = True
+            self.client.living[self.key] -= 1
             self.client.drop(self.entry)
 
 
@@ -134,6 +136,7 @@ class Client(Process):
     def __init__(self, net: Net, book: Book, name: str) -> None:
         super().__init__(net.world, name)
         self.core = ClientCore(name)
+        self.living: Counter[str] = Counter()  # futures that have not been dropped, by key
         self.book = book
         # Since when the scheduler has not heard of us, and which one: its life, and the time on its clock.
         self.away_since: tuple[int, float] | None = None
@@ -165,8 +168,11 @@ class Client(Process):
     def submit(self, calls: Calls, tell: Callable[..., object]) -> list[Future]:
         if _is_single(calls):
             ((function, options, _, (item,)),) = calls.groups
+            if item[0] in self.core.entries:
+                self._release(kept=item[2] or ())
             found = [self.core.call(function, calls.functions[function], options, item)]
         else:
+            self._release(kept=calls.inputs())
             self._decide(calls)
             keys = [item[0] for group in calls.groups if group[2] for item in group[3]]
             found = [self.core.entries[key] for key in keys]
@@ -184,12 +190,20 @@ class Client(Process):
         self._dropped.append(entry)
         if not self._release_is_due:
             self._release_is_due = True
-            self.later(self.world.random.random() * RELEASE_SECONDS, self._release)
+            self.later(self.world.random.random() * RELEASE_SECONDS, self.release)
 
-    def _release(self) -> None:
+    def release(self) -> None:
         self._release_is_due = False
-        dropped, self._dropped = self._dropped, []
-        self.handle(Dropped(dropped))
+        self._release()
+
+    def _release(self, kept: Collection[str] = ()) -> None:
+        dropped = [entry for entry in self._dropped if entry.key not in kept]
+        self._dropped = [entry for entry in self._dropped if entry.key in kept]
+        if self._dropped and not self._release_is_due:
+            self._release_is_due = True
+            self.later(RELEASE_SECONDS, self.release)
+        if dropped:
+            self.handle(Dropped(dropped))
 
     def get(self, address: str, key: str, end: Callable[[str, Any], object]) -> None:
         """`end(address, frames)`: None if they could not be had."""

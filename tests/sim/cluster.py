@@ -48,9 +48,8 @@ class Cluster:
         self.world = world
         self.net = Net(world)
         self.book = Book(random)
-        self.ledger = Ledger(self.book)
+        self.ledger = Ledger(self.book, self._is_member)
         self.witness = Witness(self)
-        self.lives = 1
         self.scheduler = Scheduler(self.net, 1, self.ledger)
         self._all_workers: list[Worker] = []
         self._started = 0
@@ -63,6 +62,10 @@ class Cluster:
             self.start_alone()
         self.users: list[User] = []  # who sit at these
         self._all_clients = [Client(self.net, self.book, f"c{n}") for n in range(shape.clients)]
+
+    def _is_member(self, worker: Worker) -> bool:
+        known = self.scheduler.core.members.workers.get(worker.name)
+        return known is not None and known.gone_since is None
 
     @property
     def workers(self) -> list[Worker]:
@@ -137,8 +140,8 @@ class Cluster:
             self.world.at(down, self._start_scheduler)
 
     def _start_scheduler(self) -> None:
-        self.lives += 1
-        self.scheduler = Scheduler(self.net, self.lives, self.ledger)
+        self.ledger.lives += 1
+        self.scheduler = Scheduler(self.net, self.ledger.lives, self.ledger)
 
     def cut(self, wire: Wire, dealer_delay: float, router_delay: float) -> None:
         """A connection breaks, and its ends notice after so long."""

@@ -7,25 +7,32 @@ error that the faults explain.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from distributed.core.lifecycle import MAX_DEATHS
-from tests.sim.tasks import Book
+from tests.sim.tasks import Book, Spec
 
 if TYPE_CHECKING:
     from tests.sim.client import Future
     from tests.sim.nanny import Nanny
+    from tests.sim.worker import Worker
 
 # How a future ends for good.
 _FINAL = ("raised", "killed", "stuck", "timeout", "cancelled")
 
 
 class Ledger:
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, is_member: Callable[[Worker], bool]) -> None:
         self.book = book
+        self.is_member = is_member  # whether the scheduler counts on the worker
         self.futures: dict[Future, tuple[str, Any] | None] = {}  # and how the last look ended
+        self._anew: dict[Future, tuple[int, float]] = {}  # the life of the scheduler, and when
+        self._lost_data: set[str] = set()
+        self._clients: dict[str, set[str]] = {}  # that have had futures of a key
         self.looks = 0
         self.questions = self.answers = 0
+        self.lives = 1  # of the scheduler
         self.restarts = 0  # of the whole cluster, that were asked for
         # Keys by client: those that it called off, and those that it could not submit again.
         self._called_off: dict[str, set[str]] = {}
@@ -38,10 +45,17 @@ class Ledger:
     def enter(self, future: Future) -> None:
         self.futures[future] = None
 
+    def asked(self, future: Future, anew: bool) -> None:
+        """It was submitted; `anew`: nobody held it or worked at it, so that it has to be done."""
+        self._clients.setdefault(future.key, set()).add(future.client.name)
+        if anew:
+            self._anew[future] = (self.lives, future.client.world.now)
+
     def called_off(self, client: str, key: str) -> None:
         self._called_off.setdefault(client, set()).add(key)
 
     def borrowed(self, client: str, key: str) -> None:
+        self._clients.setdefault(key, set()).add(client)
         self._borrowed.setdefault(client, set()).add(key)
 
     def tell(self, future: Future, how: str, what: Any) -> None:
@@ -61,7 +75,13 @@ class Ledger:
         self.futures[future] = ending
 
     def _right_value(self, future: Future, what: Any) -> bool:
-        return self.book.values.get(future.key) == what
+        return self.book.values.get(future.key) == what and self._is_fresh(future)
+
+    def _is_fresh(self, future: Future) -> bool:
+        """Whether it was made after it was asked for. (A new scheduler cannot know what nobody held.)"""
+        life, when = self._anew.get(future, (self.lives, 0.0))
+        shared = len(self._clients.get(future.key, ())) > 1
+        return shared or life != self.lives or self.book.ended.get(future.key, 0.0) >= when
 
     def _own_exception(self, future: Future, what: Any) -> bool:
         """Of the key, or of something that it needs that could run."""
@@ -102,10 +122,20 @@ class Ledger:
         submitted again to a new scheduler, either, so that what uses it may be lost."""
         return (
             future.client.was_alone
-            or any(spec.scattered for spec in self.book.ancestry(future.key))
+            or any(self._may_be_lost(spec, what) for spec in self.book.ancestry(future.key))
             or self._any(future, self._borrowed)
             or self._any(future, self._called_off)
         )
+
+    def _may_be_lost(self, spec: Spec, reason: str) -> bool:
+        """Unless all that held it are said to be gone, and one that does has been there all the time."""
+        worker, hellos = self.book.brought.get(spec.key, (None, 0))
+        there = worker is not None and worker.alive and self.is_member(worker)
+        wrong = there and worker.hellos == hellos and "every worker that held it is gone" in reason
+        if not spec.scattered or (wrong and spec.key not in self._lost_data):
+            return False
+        self._lost_data.add(spec.key)  # what has ended so stays so, also if it is brought once more
+        return True
 
     def _stuck(self, future: Future, what: Any) -> bool:
         return any(self.book.separable(spec.key) for spec in self.book.ancestry(future.key))

@@ -28,6 +28,7 @@ from distributed.core.states import PROCESSING, Task, Worker
 from distributed.core.stuck import Stuck
 from distributed.core.worker import WorkerCore
 from distributed.messages import Died, Submit
+from tests.sim.client import Client
 from tests.sim.run import run
 
 MAX_SEEDS = 200
@@ -250,6 +251,44 @@ def follow_ups_wait() -> Replaced:
     return lifecycle, "follow_up", lambda priority, owner, inputs: priority
 
 
+def old_news() -> Replaced:
+    """What was said of a key before it was let go of counts when it is asked for anew."""
+
+    def on_finished(core: ClientCore, message: Any) -> None:
+        core._heard = core._taken_back
+        _on_finished(core, message)
+
+    return ClientCore, "_on_finished", on_finished
+
+
+def late_release() -> Replaced:
+    """A key that is let go of and asked for at once is asked for first."""
+
+    def release(client: Client, kept: Any = ()) -> None:
+        if not client._release_is_due:
+            _release(client, kept)
+
+    return Client, "_release", release
+
+
+def any_version() -> Replaced:
+    """The word to delete old data deletes what has come since."""
+
+    def on_free(core: WorkerCore, message: Any) -> None:
+        _on_free(core, message._replace(version=1 << 60))
+
+    return WorkerCore, "_on_free", on_free
+
+
+def old_copies() -> Replaced:
+    """Data that a worker turns out to hold counts, however old it is."""
+
+    def adopt(reports: Reports, worker: Worker, key: str, size: int, version: int) -> None:
+        _adopt(reports, worker, key, size, 1 << 60)
+
+    return Reports, "adopt", adopt
+
+
 _finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
 _lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
 _leave, _init = Queues.leave, SchedulerCore.__init__
@@ -257,6 +296,7 @@ _on_connected = ClientCore._on_connected
 _on_dropped, _on_pending = ClientCore._on_dropped, ClientCore._on_pending
 _on_died = SchedulerCore._on_died
 _locks_init, _fits = Locks.__init__, Stock.fits
+_on_finished, _release, _adopt = ClientCore._on_finished, Client._release, Reports.adopt
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (
     no_attempt_check, forgotten_location, double_decrement, no_resubmit, lost_requeue, never_freed,
@@ -264,6 +304,7 @@ MUTANTS: tuple[Callable[[], Replaced], ...] = (
     forgotten_queue, lost_release, deaf_waiters, reused_numbers, blamed_bystanders,
     no_lock_grace, forgotten_claim, idle_strays, lost_question, calls_run_twice, unconfined,
     follow_ups_wait,
+    old_news, late_release, any_version, old_copies,
 )  # fmt: skip
 
 

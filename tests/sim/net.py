@@ -70,6 +70,8 @@ class Wire:
         self.alive = True
         self.router_knows = False  # that it is closed
         self.clogged_until = 0.0
+        # Some are slow: what goes another way comes first.
+        self._slowness = net.world.random.choice((1, 1, 1, 50))
         self._under_way: dict[bool, deque[Frames]] = {True: deque(), False: deque()}
         self._due = {True: 0.0, False: 0.0}
         net.wires[self] = None
@@ -80,7 +82,7 @@ class Wire:
             return  # one end does not know yet
         world = self.net.world
         self._under_way[up].append(tuple(frames))
-        due = self._due[up] = max(self._due[up], world.now + self.net.latency())
+        due = self._due[up] = max(self._due[up], world.now + self._slowness * self.net.latency())
         world.due((self, up), due - world.now, partial(self._deliver, up))
 
     def _deliver(self, up: bool) -> None:

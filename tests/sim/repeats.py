@@ -85,15 +85,17 @@ if TYPE_CHECKING:
 # about a process; or say what can be had again if it was not so.
 ALWAYS = (
     Started, Done, Errors, Unfetchable, Unknown, Returned, Abandoned, Seceded, Drop, Retract, Acquire,
-    Stuck, Finished, Failed, Forget, Heard,
+    Stuck, Forget, Heard,
     Contend, Concede, Granted, Denied, IsLocked,
     Ask, Replicate, Reply, Answer, Audit, Audited,
     NannyHello, Alive, Died, Heartbeat, Kill, HelloAgain, Warn,
 )  # fmt: skip
 # Only before anything else: they say what is true, or wanted, at this point of a stream that is in order.
-# After what came later they would take it back: an old Release the wish for what has been submitted again.
+# After what came later they would take it back: an old Release the wish for what has been submitted again,
+# an old Finished the word that this is not there yet.
 AT_ONCE = (
-    ClientHello, WorkerHello, Submit, Want, Release, Cancel, Missing, Scatter, Holds, Ended, Cleared,
+    ClientHello, WorkerHello, Submit, Want, Finished, Failed,
+    Release, Cancel, Missing, Scatter, Holds, Ended, Cleared,
     Pending, Free, Unload, Welcome, Upload, PutFile, Files, StartAgain,
 )  # fmt: skip
 NEVER = (

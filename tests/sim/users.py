@@ -70,6 +70,30 @@ class User:
             start = self.random.randrange(len(known))
             self.submit(known[start : start + self.random.randint(1, 8)])
 
+    def begin_anew(self) -> None:
+        """Let go of results, and ask for the same at once: it has to be done once more, unless others have
+        it."""
+        specs = {future.key: self.cluster.book.specs[future.key] for future in self._some()}
+        made = [spec for spec in specs.values() if not spec.scattered]
+        self._let_go_of(made)
+        if made:
+            self.submit(made)
+
+    def scatter_anew(self) -> None:
+        """Let go of data, and scatter the same at once: it may get there before the word to delete what was
+        there."""
+        scattered = [f.key for f in self.held if self.cluster.book.specs[f.key].scattered]
+        for key in scattered[:3]:
+            spec = self.cluster.book.specs[key]
+            self._let_go_of([spec])
+            self.client.release()
+            self.bring(spec)
+
+    def _let_go_of(self, specs: list[Spec]) -> None:
+        keys = {spec.key for spec in specs}
+        for future in [future for future in self.held if future.key in keys]:
+            self.let_go(future)
+
     def drop(self) -> None:
         for future in self._some():
             self.let_go(future)
@@ -110,6 +134,7 @@ class User:
         spec = spec._replace(scattered=True, raises=False, poison=False, flaky=0, small=False)
         spec = spec._replace(stuck=False, resources={})
         self.cluster.book.add(spec)
+        self.cluster.book.brought.pop(spec.key, None)
         future = self.client.adopt(spec.key, False, self.cluster.ledger.tell)
 
         def end(ok: bool) -> None:
@@ -177,7 +202,7 @@ class User:
         if self.world.traced:
             self.world.say(self.client.name, "submits", sorted(targets))
         given = {key for spec in specs for key in spec.inputs}.difference(needed)
-        kept = [self.client.adopt(key, False, self.cluster.ledger.tell) for key in sorted(given)]
+        kept = [self.client.adopt(key, True, self.cluster.ledger.tell) for key in sorted(given)]
         self._send(self._calls(specs, targets), kept, [])
 
     def _calls(self, specs: list[Spec], wanted: frozenset[str]) -> list[Calls]:
@@ -208,7 +233,10 @@ class User:
         if is_off or any(future.entry.status == CANCELLED for future in kept):
             self._give_up(calls, kept + made)
             return
-        made += self.client.submit(calls, tell)
+        submitted = self.client.submit(calls, tell)
+        made += submitted
+        for future in submitted:
+            self.cluster.ledger.asked(future, self._is_unshared(future.key))
         if others:
             fails = self.random.random() < 0.05  # what is next cannot be packed
             go_on = (
@@ -222,6 +250,23 @@ class User:
             future.drop()
         for future in made:
             self.take(future).look()
+
+    def _is_unshared(self, key: str) -> bool:
+        """Whether nobody else has anything to do with the key, and we had let go of it."""
+        clients = self.cluster.scheduler.core.members.clients.values()
+        known = any(
+            task.key == key for c in clients if c.id != self.client.name for task in c.wants
+        )
+        others = [other for other in self.cluster.clients if other is not self.client]
+        task = self.cluster.scheduler.core.lifecycle.tasks.get(key)
+        entry = self.client.core.entries[key]
+        return not (
+            known
+            or any(key in other.core.entries for other in others)
+            or (task is not None and task.users)
+            or self.client.living[key] > 1
+            or entry.dependents
+        )
 
     def _give_up(self, calls: Calls, futures: list[Future]) -> None:
         self.client.handle(Calls({}, [], graph=calls.graph))
@@ -251,6 +296,8 @@ _ACTS: dict[Callable[[User], object], float] = {
     User.submit_new: 4,
     User.extend: 2,
     User.submit_again: 2,
+    User.begin_anew: 2,
+    User.scatter_anew: 1,
     User.drop: 3,
     User.drop_all: 0.3,
     User.cancel: 1,

@@ -153,6 +153,7 @@ class Threads:
             self.results.append((job.assignment, None, play.error))
         else:
             value = spec.value(inputs)
+            worker.book.ended[spec.key] = worker.world.now
             inline = packed(value) if job.wanted and spec.small else None
             kind = KIND if job.wanted and not spec.small else None
             report = (job.assignment, spec.nbytes, int(play.seconds * 1e6), inline, kind)
@@ -189,6 +190,7 @@ class Worker(Process):
         self.address = address
         self._epoch = ""
         self.introduced = False
+        self.hellos = 0  # that it has said
         self._hello_is_due = False
         self.registered = False
         self._on_death = on_death
@@ -282,6 +284,7 @@ class Worker(Process):
             assigned=tuple(self.core.assigned()),
         )
         self.introduced, self.registered, self._hello_is_due = True, False, False
+        self.hellos += 1
         self._tell([hello, *self.core.reminders()])
 
     def _heartbeat(self) -> None:
@@ -396,6 +399,7 @@ class Worker(Process):
     def _accept(self, key: str, assignment: int, frames: Sequence[Any]) -> None:
         def arrive() -> None:
             self._arrived[assignment] = unpacked(frames[0])
+            self.book.brought[key] = (self, self.hellos)
             self.events.append(Received(key, assignment, self.book.specs[key].nbytes, KIND))
 
         self.soon(lambda: self.post(arrive))
