@@ -476,7 +476,7 @@ class ClientCore:
                 entry.kind = kind
             if value is not None and entry.inline is None and entry.handles:
                 self._keep_inline(entry, value)
-            if entry.status is PENDING:
+            if entry.status is PENDING or entry.status is LOST:  # and is there again
                 entry.status = FINISHED
                 if entry.waiters:
                     self._notify(entry)

@@ -300,12 +300,17 @@ class Lifecycle:
             else:
                 self.queues.push(task)
 
+    def disclaim(self, key: str) -> None:
+        """What there is of it since an earlier life of the scheduler is not to be used."""
+        for worker in self.recovery.unclaimed.pop(key, ()):
+            free(worker, key, self.queues.inherited)
+
     def _is_brought(self, task: Task) -> bool:
         """Whether its data is here since an earlier life of the scheduler, or can only come from there."""
-        holders = self.recovery.unclaimed.pop(task.key, None)
-        if holders is not None and task.since:
-            self._delete(task.key, holders, self.queues.inherited)  # it is asked for anew
+        if task.since:
+            self.disclaim(task.key)  # it is asked for anew
             return False
+        holders = self.recovery.unclaimed.pop(task.key, None)
         if holders is None:
             if task not in self.recovery.expected:
                 return False
@@ -460,14 +465,10 @@ class Lifecycle:
     def _free(self, task: Task) -> None:
         for worker in task.holders:
             del worker.holds[task]
-        self._delete(task.key, task.holders, self.queues.newest)
+            free(worker, task.key, self.queues.newest)
         task.holders = ()
         task.nbytes = 0
         task.state = RELEASED
-
-    def _delete(self, key: str, holders: Iterable[Worker], version: int) -> None:
-        for worker in holders:
-            free(worker, key, version)
 
     def _forget(self, task: Task) -> tuple[Task, ...]:
         del self.tasks[task.key]
@@ -557,8 +558,8 @@ class Lifecycle:
     def end_recovery(self) -> None:
         """What has not found its place by now has none."""
         recovery = self.recovery
-        for key, holders in recovery.unclaimed.items():
-            self._delete(key, holders, self.queues.inherited)
+        for key in tuple(recovery.unclaimed):
+            self.disclaim(key)
         for key, (worker, assignment) in recovery.at_work.items():
             if not is_void(worker, assignment, key):
                 append(worker, Drop, assignment)

@@ -150,6 +150,7 @@ class Requests:
             if task.function is None and task.state is PROCESSING:
                 drop_assignment(task)  # whoever was to send it may have failed to
             self._lifecycle.recovery.expected.pop(task, None)
+            self._lifecycle.disclaim(key)
             if task.function is None and task.state is not MEMORY:
                 worker = next(slots)
                 targets.append((key, worker.address, self._expect(task, worker)))

@@ -869,3 +869,12 @@ def test_data_that_was_lost_and_is_scattered_again_is_there_for_all_its_futures(
     assert entry.status == PENDING
     env.finish("x")
     assert entry.status == FINISHED
+
+
+def test_data_that_was_lost_while_it_was_scattered_again_is_there_in_the_end(env: Env) -> None:
+    """The news of the loss came after the question where to bring it."""
+    env.handle(Adopt(["x"], announce=False))
+    entry = env.core.entries["x"]
+    env.handle(Ended([("x", "lost", "its worker is gone")]))
+    env.finish("x")
+    assert entry.status == FINISHED

@@ -9,11 +9,13 @@ from distributed.core.reasons import why
 from distributed.core.recovery import MIN_SECONDS, PAUSE_SECONDS
 from distributed.messages import (
     Abandoned,
+    Done,
     Drop,
     Ended,
     Finished,
     Free,
     Goodbye,
+    Holds,
     Pending,
     Reply,
     Run,
@@ -404,3 +406,16 @@ def test_what_is_asked_for_anew_begins_anew(env: Env) -> None:
     env.finish("W", 7)
     assert env.take("W", Free) == [Free(("x",), 7)]
     assert env.finished("C") == []
+
+
+def test_data_that_is_scattered_anew_is_not_taken_from_an_earlier_life(env: Env) -> None:
+    """What is there from before goes, and what comes now stays."""
+    env.worker("W", holds=(("x", 8, 5),), epoch=OLD)
+    env.client("C", epoch=OLD)
+    env.tick(PAUSE_SECONDS)
+    env.send("C", Scatter(1, (("x", 8),), None))
+    assert env.take("W", Free) == [Free(("x",), 999)]
+    env.send("W", Done([(1000, 8, 0, None, None)]), Holds([("x", 8, 1000)]))
+    over(env)
+    assert env.finished("C") == ["x"]
+    assert env.take("W", Free) == []

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.sim.nanny import Nanny
     from tests.sim.worker import Worker
 
+# What is told after so long is no news from before.
+NEWS_SECONDS = 5.0
 # How a future ends for good.
 _FINAL = ("raised", "killed", "stuck", "timeout", "cancelled")
 
@@ -129,9 +131,10 @@ class Ledger:
 
     def _may_be_lost(self, spec: Spec, reason: str) -> bool:
         """Unless all that held it are said to be gone, and one that does has been there all the time."""
-        worker, hellos = self.book.brought.get(spec.key, (None, 0))
+        worker, hellos, when = self.book.brought.get(spec.key, (None, 0, 0.0))
         there = worker is not None and worker.alive and self.is_member(worker)
-        wrong = there and worker.hellos == hellos and "every worker that held it is gone" in reason
+        there = there and worker.hellos == hellos and when + NEWS_SECONDS < worker.world.now
+        wrong = there and "every worker that held it is gone" in reason
         if not spec.scattered or (wrong and spec.key not in self._lost_data):
             return False
         self._lost_data.add(spec.key)  # what has ended so stays so, also if it is brought once more

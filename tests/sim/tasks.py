@@ -72,8 +72,8 @@ class Book:
         self.numbers: dict[str, int] = {}  # in the order in which they were drawn
         self.values: dict[str, int] = {}  # of those that can be computed
         self.failed: dict[str, int] = {}  # flaky ones: how often
-        # Scattered data: the worker to which it came last, and how often that had said hello.
-        self.brought: dict[str, tuple[Worker, int]] = {}
+        # Scattered data: the worker to which it came last, how often that had said hello, and when.
+        self.brought: dict[str, tuple[Worker, int, float]] = {}
         self.ended: dict[str, float] = {}  # when a result was last made of a key
         self._random = random
 

@@ -399,7 +399,7 @@ class Worker(Process):
     def _accept(self, key: str, assignment: int, frames: Sequence[Any]) -> None:
         def arrive() -> None:
             self._arrived[assignment] = unpacked(frames[0])
-            self.book.brought[key] = (self, self.hellos)
+            self.book.brought[key] = (self, self.hellos, self.world.now)
             self.events.append(Received(key, assignment, self.book.specs[key].nbytes, KIND))
 
         self.soon(lambda: self.post(arrive))
