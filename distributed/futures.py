@@ -8,6 +8,7 @@ import itertools
 import sys
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -49,6 +50,7 @@ _ENDINGS = {
 }
 
 # Names of the lives of keys, see `Future._life`.
+_process = uuid.uuid4().hex
 _lives = itertools.count(1)
 _naming = threading.Lock()
 
@@ -227,7 +229,7 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         entry = self._entry
         with _naming:
             if not entry.life:
-                entry.life = f"{self._connection.core.id}-{next(_lives)}"
+                entry.life = f"{_process}-{next(_lives)}"
         return entry.life
 
     def __repr__(self) -> str:
