@@ -98,7 +98,7 @@ def attributes_of(func: Any, reachable: bool = False) -> list[tuple[Any, Content
     """
     found = _Search()
     try:
-        found.visit(func, reachable)
+        found.visit(func, reachable or isinstance(func, type))
     except (Stateful, RecursionError):
         return None
     return found.attributes
@@ -177,7 +177,8 @@ class _Search:
             raise Stateful
         reachable = reachable or kind is types.FunctionType or isinstance(value, type)
         for part in parts:
-            self.visit(part, reachable)
+            # What a function gets as an argument, or as its `self`, its code comes by.
+            self.visit(part, reachable or type(part) is not types.FunctionType)
 
     def _note(self, value: Any) -> None:
         may_change = isinstance(value, (types.FunctionType, type, enum.Enum))

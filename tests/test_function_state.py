@@ -204,3 +204,21 @@ def test_functions_in_a_program_count() -> None:
 
     assert attributes_of(program(len, dict)) == []
     assert attributes_of(program(len, functools.partial(len, []))) is None
+
+
+def count(cls: type) -> int:
+    cls.n = getattr(cls, "n", 0) + 1  # type: ignore[attr-defined]
+    return int(cls.n)  # type: ignore[attr-defined]
+
+
+def test_a_class_that_code_gets_as_an_argument_may_be_changed_by_it() -> None:
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec("class A:\n n = 0\n @classmethod\n def m(cls): cls.n += 1", space)
+    owner = space["A"]
+    for func in (owner.m, functools.partial(count, owner), owner):
+        noted = attributes_of(func)
+        assert noted is not None
+        assert owner in [kept for kept, _ in noted]
+        assert is_unchanged(noted)
+        owner.m()
+        assert not is_unchanged(noted)
