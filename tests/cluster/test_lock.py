@@ -257,12 +257,17 @@ def test_an_interrupted_wait_leaves_nobody_waiting(executor: Executor, name: str
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     other = Lock(name, executor)
-    with Lock(name, executor):
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            other.acquire()
-        thread.join()
+    # Where the tests run in the background of a shell, the signal is ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Lock(name, executor):
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                other.acquire()
+            thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not other.locked()
 
 
