@@ -139,6 +139,8 @@ def test_what_cannot_be_pickled_is_made_once_and_used_where_it_is(
     pid, free = two_workers.submit(take, lock, workers=here).result()
     assert free == [True]
     blocked = two_workers.map(block, [gate] * 3, workers=here, pure=False)
+    # Those that use the lock go before what was submitted earlier, but not before what has been given out.
+    wait_until(lambda: len(two_workers.processing()[here]) == 2)
     users = [two_workers.submit(take, lock, pure=False) for _ in range(5)]
     # Some were given to the other worker, and came back.
     wait_until(lambda: two_workers.scheduler_info()["tasks"].get("ready") == 6)
