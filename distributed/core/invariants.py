@@ -235,9 +235,10 @@ def _check_pools(core: SchedulerCore) -> None:
 
 
 def _check_places(core: SchedulerCore) -> None:
-    """No task that has not started stands behind more than its own call, or the last of its inputs. A
-    scheduler that is not the first may hear of a task before it hears of its inputs."""
-    is_first = not core.queues.inherited
+    """No task that has not started stands behind more than its own call, or the last of its inputs. The
+    place of an input may be another by now: it was submitted again, or after a restart of the scheduler
+    its recipe came later than that of the task."""
+    is_known = not (core.queues.inherited or core.lifecycle.relearned)
     for task in core.lifecycle.tasks.values():
         if task.function is None or task.state not in UNASSIGNED:
             continue
@@ -247,9 +248,9 @@ def _check_places(core: SchedulerCore) -> None:
         ours = [d for d in task.dependencies if d.owner is task.owner and d.function is not None]
         places = [d.priority[1:3] for d in ours]
         assert place <= own, (task, task.priority, places)
-        if places and max(places)[0] < own[0]:
-            assert place == max(places) or not is_first, (task, task.priority, places)
-        elif not places or max(places)[0] == own[0]:  # else an input was submitted again since
+        if is_known and places and max(places)[0] < own[0]:
+            assert place == max(places), (task, task.priority, places)
+        elif is_known or not places:
             assert place == own, (task, task.priority, places)
 
 

@@ -69,6 +69,8 @@ class Lifecycle:
             Task, int
         ] = {}  # of workers that were running it, and were told to end
         self.repairs = 0  # of what an audit has found to be wrong
+        # Whether a task has got another recipe, and so a place that its dependents did not inherit.
+        self.relearned = False
         # While a cancellation is forced: what was assigned and is not any more.
         self.dropped: list[tuple[Worker, int]] | None = None
 
@@ -173,6 +175,7 @@ class Lifecycle:
                 # A new tuple: entries with the old one, in queues for the old options, are dead.
                 task.priority = follow_up((urgency, call, order), client, task.dependencies)
                 task.owner = client
+                self.relearned = True
             learned.append(task)
         return learned
 
@@ -406,6 +409,8 @@ class Lifecycle:
                 idle += self._deactivate(task)
             task.state = ERRED
             task.error = error
+            if self.recovery.expected:
+                self.recovery.expected.pop(task, None)
             for client in task.wanters:
                 report_error(client, task)
             for dependent in task.dependents:
