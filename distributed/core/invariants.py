@@ -250,7 +250,7 @@ def _check_places(core: SchedulerCore) -> None:
         assert place <= own, (task, task.priority, places)
         if is_known and places and max(places)[0] < own[0]:
             assert place == max(places), (task, task.priority, places)
-        elif is_known or not places:
+        elif is_known:
             assert place == own, (task, task.priority, places)
 
 
