@@ -29,7 +29,8 @@ class Ledger:
         self.book = book
         self.is_member = is_member  # whether the scheduler counts on the worker
         self.futures: dict[Future, tuple[str, Any] | None] = {}  # and how the last look ended
-        self._anew: dict[Future, tuple[int, float]] = {}  # the life of the scheduler, and when
+        # The epoch of the scheduler that the client knew, and when.
+        self._anew: dict[Future, tuple[str, float]] = {}
         self._lost_data: set[str] = set()
         self._clients: dict[str, set[str]] = {}  # that have had futures of a key
         self.looks = 0
@@ -51,7 +52,7 @@ class Ledger:
         """It was submitted; `anew`: nobody held it or worked at it, so that it has to be done."""
         self._clients.setdefault(future.key, set()).add(future.client.name)
         if anew:
-            self._anew[future] = (self.lives, future.client.world.now)
+            self._anew[future] = (future.client.core.epoch, future.client.world.now)
 
     def called_off(self, client: str, key: str) -> None:
         self._called_off.setdefault(client, set()).add(key)
@@ -81,9 +82,10 @@ class Ledger:
 
     def _is_fresh(self, future: Future) -> bool:
         """Whether it was made after it was asked for. (A new scheduler cannot know what nobody held.)"""
-        life, when = self._anew.get(future, (self.lives, 0.0))
+        epoch, when = self._anew.get(future, ("", 0.0))
         shared = len(self._clients.get(future.key, ())) > 1
-        return shared or life != self.lives or self.book.ended.get(future.key, 0.0) >= when
+        is_new = epoch != f"epoch {self.lives}"
+        return shared or is_new or self.book.ended.get(future.key, 0.0) >= when
 
     def _own_exception(self, future: Future, what: Any) -> bool:
         """Of the key, or of something that it needs that could run."""
