@@ -8,6 +8,7 @@ import os
 import select
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import IO, BinaryIO
@@ -16,6 +17,9 @@ from typing import IO, BinaryIO
 # seconds. So a progress bar moves, and what is printed by several calls, or read in several parts, comes
 # together.
 PAUSE_SECONDS = 0.05
+# A line that goes on without a pause, as dots that a loop prints, is passed on as far as it goes after this
+# many seconds. A line that fills the pipe is one call's, and is left whole.
+PATIENCE_SECONDS = 0.25
 # A line that is longer is passed on in several parts.
 LINE_CHARACTERS = 16 << 20
 READ_BYTES = 1 << 16
@@ -52,8 +56,9 @@ class LineAssembler:
 
 def read_output(pipe: IO[bytes], on_text: Callable[[str], object], tail: deque[str]) -> None:
     """Call `on_text` with all that comes through the pipe until it is closed: whole lines with their
-    newlines, and lines that have not ended when there is a pause. The lines go into `tail` as well."""
+    newlines, and lines that do not end soon. The lines go into `tail` as well."""
     lines = LineAssembler()
+    due = 0.0  # when to pass on what has come of a line
     beginning = ""  # of the line that has not ended: what was passed on of it
 
     def emit(text: str) -> None:
@@ -68,17 +73,27 @@ def read_output(pipe: IO[bytes], on_text: Callable[[str], object], tail: deque[s
     descriptor = pipe.fileno()
     with pipe:
         while True:
-            if lines.size and not select.select([descriptor], [], [], PAUSE_SECONDS)[0]:
+            if lines.size and not _goes_on(descriptor, due):
                 emit(lines.take())
+            begins = not lines.size
             data = os.read(descriptor, READ_BYTES)
             for line in lines.feed(data):
                 emit(line)
+                begins = True
+            if begins or len(data) == READ_BYTES:
+                due = time.monotonic() + PATIENCE_SECONDS
             if lines.size >= LINE_CHARACTERS or (lines.size and not data):
                 emit(lines.take())
             if not data:
                 break
     if beginning:
         tail.append(beginning)
+
+
+def _goes_on(descriptor: int, due: float) -> bool:
+    """Whether more comes soon."""
+    patience = min(PAUSE_SECONDS, due - time.monotonic())
+    return patience > 0 and bool(select.select([descriptor], [], [], patience)[0])
 
 
 def pass_on(text: str, is_error: bool, source: object) -> None:

@@ -26,7 +26,7 @@ class Child:
     """Runs a command. It is told that we are gone by the end of its standard input.
 
     `on_text(text, is_error)` is called with its output: whole lines with their newlines, and lines that
-    have not ended when there is a pause. `on_exit(self)` is called once it has ended, what it had started
+    do not end soon. `on_exit(self)` is called once it has ended, what it had started
     has been killed, and its output has been seen. Both are called in threads of their own.
     """
 

@@ -74,6 +74,22 @@ def test_a_line_that_has_not_ended_comes_when_there_is_a_pause(pipe: Pipe) -> No
     assert list(pipe.tail) == ["a", "b 1 2 3", "c"]
 
 
+def test_a_line_that_goes_on_without_a_pause_comes_before_it_ends(pipe: Pipe) -> None:
+    count = 0
+
+    def has_come() -> bool:
+        nonlocal count
+        pipe.write(b".")
+        count += 1
+        return bool(pipe.seen)
+
+    wait_until(has_come, 10, "some of the dots")
+    pipe.write(b"\n")
+    pipe.close()
+    assert "".join(pipe.seen) == "." * count + "\n"
+    assert list(pipe.tail) == ["." * count]
+
+
 def test_a_line_of_one_source_is_not_continued_by_another(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
