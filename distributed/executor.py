@@ -45,6 +45,7 @@ from distributed.shapes import check_gathered, find_futures, is_named_tuple, reb
 from distributed.tracebacks import load_exception
 from distributed.transport import Address, parse_address
 from distributed.unpickling import unpickle
+from distributed.uploads import check_syntax
 
 if TYPE_CHECKING:
     from distributed.local import LocalCluster
@@ -498,12 +499,12 @@ class Executor(Inspection):
         Modules (.py) and packages (.zip, .egg) can be imported there. Any other file is data: a task finds
         it in the directory `get_worker().local_directory`.
 
-        Raises SyntaxError for a module that has one, and OSError if the file cannot be read.
+        Raises SyntaxError for a module that has one, also the first of a package, and OSError if the file
+        cannot be read.
         """
         file = Path(path)
         content = file.read_bytes()
-        if file.suffix == ".py":
-            compile(content, str(file), "exec", dont_inherit=True)
+        check_syntax(file, content)
         _results(self._connection.ask(lambda request: Upload(request, file.name, content)))
 
     # The end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from distributed.unpickling import look_again
 
 ARCHIVES = (".zip", ".egg")
+FIRST_MODULE = re.compile(r"[^/]+\.py|[^/]+/__init__\.py")
+ENCRYPTED = 1  # a flag in zip files
 
 
 def install_file(directory: str, name: str, content: bytes) -> None:
@@ -42,16 +45,35 @@ def install_file(directory: str, name: str, content: bytes) -> None:
     importlib.invalidate_caches()
 
 
+def check_syntax(path: Path, content: bytes) -> None:
+    """Raises SyntaxError for a module that cannot be compiled, or an archive with such a module at the top.
+    What lies deeper in a package is not looked at: it may be a template, or for another Python."""
+    if path.suffix == ".py":
+        compile(content, str(path), "exec", dont_inherit=True)
+        return
+    archive = _archive(path, content)
+    for member in archive.infolist() if archive is not None else ():
+        if FIRST_MODULE.fullmatch(member.filename) and not member.flag_bits & ENCRYPTED:
+            source = archive.read(member)
+            compile(source, f"{path}/{member.filename}", "exec", dont_inherit=True)
+
+
 def _names_of(path: Path, content: bytes) -> set[str]:
     """What can be imported from the file, without what follows a dot."""
     if path.suffix == ".py":
         return {path.stem}
-    if path.suffix not in ARCHIVES:
-        return set()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.namelist()
-    except zipfile.BadZipFile:
-        return set()  # data that is called so
+    archive = _archive(path, content)
+    members = archive.namelist() if archive is not None else []
     tops = {member.partition("/")[0] for member in members if member.endswith((".py", ".pyc"))}
-    return {top.partition(".")[0] for top in tops}
+    # The main module of an archive that is a program is not the worker's.
+    return {top.partition(".")[0] for top in tops} - {"__main__"}
+
+
+def _archive(path: Path, content: bytes) -> zipfile.ZipFile | None:
+    """None for data, whatever it is called."""
+    if path.suffix not in ARCHIVES:
+        return None
+    try:
+        return zipfile.ZipFile(io.BytesIO(content))
+    except zipfile.BadZipFile:
+        return None

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -351,11 +351,7 @@ class Worker:
         ours = {name: content for name, content in self._files.items() if name not in message.files}
         if ours and message.epoch != self._epoch:
             self._tell([Files(ours)])
-        for name, content in message.files.items():
-            try:
-                self._install(name, content)
-            except (OSError, ValueError) as error:
-                logger.error("the uploaded file %s cannot be used here: %s", name, error)
+        self._install_all(message.files)
         self._registered = True
         self._epoch = message.epoch
         self._alone_since = None
@@ -555,8 +551,21 @@ class Worker:
             answer = Answer(message.request, True, pickle_bytes(None))
         self._events.append(Answered(answer))
 
+    def _install_all(self, files: Mapping[str, bytes]) -> None:
+        """Unless they are there, for modules that have been imported would be imported anew."""
+        if [(name, held) for name, held in self._files.items() if name in files] == [
+            *files.items()
+        ]:
+            return
+        for name, content in files.items():
+            try:
+                self._install(name, content)
+            except (OSError, ValueError) as error:
+                logger.error("the uploaded file %s cannot be used here: %s", name, error)
+
     def _install(self, name: str, content: bytes) -> None:
         install_file(self.local_directory, name, content)
+        self._files.pop(name, None)  # in the order of uploads: the last one counts
         self._files[name] = content
         # Functions that were unpickled before refer to what the file replaces.
         self._threads.functions.load_again()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from distributed.uploads import install_file
+from distributed.uploads import check_syntax, install_file
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,19 @@ def clean_imports() -> Iterator[None]:
 
 
 def archive(value: str) -> bytes:
+    return archive_of(
+        {
+            "zipped_for_test/__init__.py": f"value = {value!r}\n",
+            "zipped_for_test/inner.py": f"value = {value * 2!r}\n",
+        }
+    )
+
+
+def archive_of(members: dict[str, str]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as content:
-        content.writestr("zipped_for_test/__init__.py", f"value = {value!r}\n")
-        content.writestr("zipped_for_test/inner.py", f"value = {value * 2!r}\n")
+        for name, text in members.items():
+            content.writestr(name, text)
     return file.getvalue()
 
 
@@ -56,6 +65,41 @@ def test_a_module_takes_the_place_of_a_package(tmp_path: Path) -> None:
     importlib.import_module("zipped_for_test.inner")
     install_file(str(tmp_path), "zipped_for_test.py", b"value = 'module'")
     assert importlib.import_module("zipped_for_test").value == "module"
+
+
+def test_the_main_module_of_an_archive_does_not_replace_that_of_the_worker(tmp_path: Path) -> None:
+    before = sys.modules["__main__"]
+    members = {"__main__.py": "raise SystemExit", "beside_main_for_test.py": "value = 1"}
+    install_file(str(tmp_path), "program.zip", archive_of(members))
+    assert importlib.import_module("beside_main_for_test").value == 1
+    assert sys.modules["__main__"] is before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("broken.py", b"def f(:"),
+        ("broken.zip", archive_of({"fine.py": "", "broken.py": "def f(:"})),
+        ("broken-1.egg", archive_of({"broken/__init__.py": "def f(:"})),
+    ],
+)
+def test_a_module_that_cannot_be_compiled_is_refused(name: str, content: bytes) -> None:
+    with pytest.raises(SyntaxError) as caught:
+        check_syntax(Path("here") / name, content)
+    assert str(caught.value.filename).startswith(f"here/{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("fine.py", b"# -*- coding: latin-1 -*-\nname = '\xe9'"),
+        ("fine.zip", archive_of({"fine/__init__.py": "", "fine/template.py": "{{ name }}"})),
+        ("data.zip", b"no archive"),
+        ("data.csv", b"def f(:"),
+    ],
+)
+def test_what_can_be_imported_or_is_data_is_not_refused(name: str, content: bytes) -> None:
+    check_syntax(Path(name), content)
 
 
 @pytest.mark.parametrize("name", ["data.csv", "config.yaml", "noext", "broken.zip", ".hidden"])

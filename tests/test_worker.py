@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -103,6 +105,29 @@ def test_a_call_that_is_asked_for_again_runs_once(scheduler: Scheduler) -> None:
     wait_until(lambda: scheduler.heard(Answer))
     assert [unpickle(answer.value) for answer in scheduler.heard(Answer)] == [1]
     assert times == [1]
+
+
+def test_files_that_are_there_are_not_installed_again(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the modules would be imported anew each time that a connection breaks."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    welcome = Welcome("epoch 1", {"uploaded_for_test.py": b"calls = []", "data.csv": b"1,2"})
+    call = Call(1, pickle_bytes((count_calls, (), {})))
+    for number in (1, 2):
+        scheduler.say(welcome, call._replace(request=number))
+        wait_until(lambda number=number: len(scheduler.heard(Answer)) == number)
+    later = {"data.csv": b"1,2", "uploaded_for_test.py": b"calls = []"}  # uploaded once more
+    scheduler.say(Welcome("epoch 1", later), call._replace(request=3))
+    wait_until(lambda: len(scheduler.heard(Answer)) == 3)
+    monkeypatch.delitem(sys.modules, "uploaded_for_test")
+    assert [unpickle(answer.value) for answer in scheduler.heard(Answer)] == [1, 2, 1]
+
+
+def count_calls() -> int:
+    calls: list[None] = importlib.import_module("uploaded_for_test").calls
+    calls.append(None)
+    return len(calls)
 
 
 def test_a_hello_that_was_asked_for_tells_of_what_came_just_before(scheduler: Scheduler) -> None:

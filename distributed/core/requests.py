@@ -195,6 +195,7 @@ class Requests:
             self._collect(client, message.request, workers, Call(self._number(), message.call))
 
     def on_upload(self, client: Client, message: Upload) -> None:
+        self.files.pop(message.name, None)  # in the order of uploads: the last one counts
         self.files[message.name] = message.content
         workers = list(self._lifecycle.queues.workers.values())
         put = PutFile(self._number(), message.name, message.content)

@@ -23,8 +23,9 @@ from distributed.messages import (
     StartAgain,
     Unfetchable,
     Upload,
+    Welcome,
 )
-from tests.core.env import LATEST, Env, address
+from tests.core.env import LATEST, Env, address, worker_hello
 
 
 @pytest.fixture
@@ -57,6 +58,14 @@ def test_a_file_for_a_worker_that_is_cut_off_waits_for_it(env: Env) -> None:
     env.send("C", Upload(5, "m.py", b"x = 1"))
     env.worker("W", nanny="N", peer="W again")
     assert env.take("W again", PutFile)
+
+
+def test_workers_that_join_get_files_in_the_order_of_their_last_uploads(env: Env) -> None:
+    for number, name in enumerate(["package-1.egg", "package-2.egg", "package-1.egg"]):
+        env.send("C", Upload(number, name, b"content"))
+    env.send("U", worker_hello("U"))
+    (welcome,) = env.take("U", Welcome)
+    assert list(welcome.files) == ["package-2.egg", "package-1.egg"]
 
 
 def test_a_copy_under_which_the_connection_breaks_is_made_again(env: Env) -> None:

@@ -263,9 +263,14 @@ class Worker(Process):
         ours = {name: c for name, c in self.files.items() if name not in message.files}
         if ours and message.epoch != self._epoch:
             self._tell([Files(ours)])
-        self.files.update(message.files)
+        for name, content in message.files.items():
+            self._install(name, content)
         self.registered = True
         self._epoch = message.epoch
+
+    def _install(self, name: str, content: bytes) -> None:
+        self.files.pop(name, None)  # in the order of uploads: the last one counts
+        self.files[name] = content
 
     def _hello(self) -> None:
         hello = WorkerHello(
@@ -325,7 +330,7 @@ class Worker(Process):
     def _serve(self, effect: Serve) -> None:
         message = effect.message
         if isinstance(message, PutFile):
-            self.files[message.name] = message.content
+            self._install(message.name, message.content)
             self.events.append(Answered(Answer(message.request, True, b"")))
             return
         assert message.request not in self._called, (self.name, message)
