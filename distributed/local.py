@@ -41,12 +41,14 @@ class _Place:
     """One process of a cluster: it runs the command. Once `keep` is set, another takes its place if it
     dies, until `end`. What it announces before is put into `lines`, and None if it ends."""
 
-    def __init__(self, what: str, command: str, *arguments: str) -> None:
+    def __init__(
+        self, what: str, environment: Mapping[str, str], command: str, *arguments: str
+    ) -> None:
         self.what = what
         self.arguments = arguments
         self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.keep = False
-        self._environment = {"DASK_INTERNAL_INHERIT_CONFIG": serialize(plain(dask.config.config))}
+        self._environment = environment
         self._command = f"from distributed_commands import {command}; {command}()"
         self._lock = threading.Lock()  # held to start a process
         self._ending = threading.Event()
@@ -98,9 +100,10 @@ class LocalCluster:
     Without numbers: as many single-threaded workers as there are cores. Each has the `resources`, as in
     {'GPU': 1}. The processes are those that the commands `dscheduler` and `dworker` run; they see the
     modules that this process sees, and dask's configuration as it is here now (the values that JSON
-    knows). They end with `close`, and also when this process ends in whatever way; if one dies before,
-    another takes its place. `worker_timeout` and `client_timeout` are options of the scheduler: how many
-    seconds those may be silent.
+    knows); files of workers are in its `temporary_directory`, if that is set. They end with `close`, and
+    also when this process ends in whatever way; if one dies before, another takes its place.
+    `worker_timeout` and `client_timeout` are options of the scheduler: how many seconds those may be
+    silent.
 
     Raises TimeoutError or DistributedError, with the last lines of output, if they do not start within
     `timeout` seconds.
@@ -129,6 +132,11 @@ class LocalCluster:
         self._memory_limit = memory_limit
         self._resources = as_option(check_resources(resources or {}))
         self._timeout = timeout
+        self._environment = {"DASK_INTERNAL_INHERIT_CONFIG": serialize(plain(dask.config.config))}
+        self._directory = dask.config.get("temporary_directory", None)
+        if self._directory is not None:
+            self._directory = os.path.abspath(self._directory)
+            os.makedirs(self._directory, exist_ok=True)
         self._places: list[_Place] = []
         self._finalizer = weakref.finalize(self, _end, self._places, os.getpid())
         _clusters.add(self)
@@ -168,6 +176,7 @@ class LocalCluster:
             str(self._memory_limit or 0),
             "--resources",
             self._resources,
+            *(() if self._directory is None else ("--local-directory", self._directory)),
         )
         for _ in range(count):
             self._expect(REGISTERED, place)
@@ -179,7 +188,7 @@ class LocalCluster:
         return self._scheduler.child.pid
 
     def _start(self, what: str, command: str, *arguments: str) -> _Place:
-        place = _Place(what, command, *arguments)
+        place = _Place(what, self._environment, command, *arguments)
         self._places.append(place)
         return place
 

@@ -84,14 +84,17 @@ def get_client(address: str | None = None) -> Executor:
 
 
 def get_worker() -> Worker:
-    """The worker that runs the task in which this is called.
+    """The worker that runs the task in which this is called; also in a thread that a task has started, and
+    in a function that `Executor.run` runs beside the tasks.
 
     Raises ValueError elsewhere.
     """
     current = current_task()
-    if current is None:
-        raise ValueError("this is not a task: no worker runs here")
-    return current[0]
+    if current is not None:
+        return current[0]
+    for worker in tuple(workers_here):
+        return worker
+    raise ValueError("no worker runs in this process: call it in a task")
 
 
 def executor_for(scheduler_address: str) -> Executor:

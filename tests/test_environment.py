@@ -6,8 +6,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import dask.bag as db
 import pytest
 
 from distributed import Executor, LocalCluster
@@ -48,6 +51,37 @@ def test_workers_of_a_cluster_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
         first = executor.submit(hash, "text", pure=False).result()
         cluster.add_worker()
         assert set(executor.run(hash, "text").values()) == {first}
+
+
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"]
+
+
+def in_buckets(words: list[str]) -> list[tuple[int, str]]:
+    return [(hash(word) % 2, word) for word in words]
+
+
+def test_workers_put_equal_things_into_one_bucket(executor: Executor) -> None:
+    found = [
+        executor.submit(in_buckets, WORDS, workers=worker, pure=False).result()
+        for worker in executor.ncores()
+    ]
+    assert len(found) > 1 and all(buckets == found[0] for buckets in found)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda number: frozenset(["a", f"word {number}"]),
+        lambda number: (None, number),
+        lambda number: (number, frozenset(["z", f"word {number}", None])),
+        lambda number: ["word", None, True, 0.5, b"word", ..., (1, (None, "x"))][number],
+    ],
+    ids=["frozensets", "None", "nested", "mixed"],
+)
+def test_bags_are_grouped_by_equal_keys(executor: Executor, make: Callable[[int], Any]) -> None:
+    bag = db.from_sequence([make(number % 7) for number in range(70)], npartitions=7)
+    groups = bag.groupby(lambda key: key, shuffle="tasks").compute(scheduler=executor)
+    assert sorted(len(members) for _, members in groups) == [10] * 7
 
 
 def test_a_worker_without_a_nanny_has_it_too(cluster: LocalCluster) -> None:

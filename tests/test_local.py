@@ -16,7 +16,7 @@ import dask
 import psutil
 import pytest
 
-from distributed import DistributedError, Executor, LocalCluster, TimeoutError
+from distributed import DistributedError, Executor, LocalCluster, TimeoutError, get_worker
 from tests.support import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -52,11 +52,17 @@ def test_a_worker_can_be_added() -> None:
         assert cluster.n_workers == len(executor.ncores()) == 2
 
 
-def test_workers_have_the_configuration_of_dask() -> None:
-    with dask.config.set({"mine.number": 7, "mine.function": print}):
+def test_workers_have_the_configuration_of_dask(tmp_path: Path) -> None:
+    place = tmp_path / "made" / "there"
+    settings = {"mine.number": 7, "mine.function": print, "temporary_directory": str(place)}
+    with dask.config.set(settings):
         cluster = LocalCluster(n_workers=1)
     with cluster, Executor(cluster) as executor:
-        assert executor.submit(dask.config.get, "mine", None).result() == {"number": 7}
+        cluster.add_worker()  # which is like the others
+        assert list(executor.run(dask.config.get, "mine").values()) == [{"number": 7}] * 2
+        directories = executor.run(lambda: get_worker().local_directory).values()
+        assert all(place in Path(directory).parents for directory in directories)
+    assert list(place.iterdir()) == []
 
 
 def test_each_worker_has_the_resources() -> None:

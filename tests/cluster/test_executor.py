@@ -13,6 +13,7 @@ import types
 import zipfile
 from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -830,6 +831,20 @@ def test_uploaded_data_is_in_the_directory_of_the_worker(
         return Path(get_worker().local_directory, "data.csv").read_text()
 
     assert executor.submit(read).result() == "1,2,3"
+    assert set(executor.run(read).values()) == {"1,2,3"}
+
+
+def worker_of_a_thread() -> str:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(get_worker).result().address
+
+
+def test_a_worker_is_known_in_all_that_runs_there(executor: Executor) -> None:
+    workers = {address: address for address in executor.ncores()}
+    assert executor.run(lambda: get_worker().address) == workers
+    assert executor.submit(worker_of_a_thread).result() in workers
+    with pytest.raises(ValueError, match="no worker runs in this process"):
+        get_worker()
 
 
 def test_a_module_with_a_syntax_error_is_refused(executor: Executor, tmp_path: Path) -> None:
