@@ -105,7 +105,7 @@ def _halves_of_submit(message: Submit) -> list[Message]:
     if len(groups) < 2:
         return [message]
     middle = len(groups) // 2
-    first = Submit(message.functions, groups[:middle], True, call=message.call)
+    first = message._replace(groups=groups[:middle], more=True, ahead=(), complete=())
     return [first, message._replace(functions={}, groups=groups[middle:])]
 
 

@@ -177,3 +177,12 @@ def test_a_large_graph_is_cut_into_submits_that_belong_together(
     assert [m.more for m in arrived] == [True] * (len(arrived) - 1) + [False]
     assert [m.functions for m in arrived[:2]] == [{"f": b"blob"}, {}]
     assert [i for m in arrived for group in m.groups for i in group[3]] == items + items
+
+
+def test_what_is_submitted_again_is_so_in_both_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_BATCH_BYTES", 400)
+    items = [(f"x{n}", bytes(100), None, n) for n in range(5)]
+    submit = Submit({"f": b"f"}, (("f", None, True, items),), False, again=True, call=7)
+    parts = [message for frame in encode_parts([submit]) for message in decode(frame)]
+    assert len(parts) > 1
+    assert {(part.again, part.call) for part in parts} == {(True, 7)}
