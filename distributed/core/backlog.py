@@ -110,14 +110,11 @@ class Backlog(Lane):
         """Whether this lane is empty and can be the owner's; otherwise the owner has another lane."""
         if owner in self._others:
             return False
-        rivals = (self._owner, *self._others) if Lane.__len__(self) else tuple(self._others)
-        if rivals:
-            # A client without work for a while must not make up for that at the cost of the others.
-            owner.served = max(owner.served, min(rival.served for rival in rivals))
+        if self._others or Lane.__len__(self):
             self._others[owner] = Lane()
-        else:
-            self._owner = owner
-        return not rivals
+            return False
+        self._owner = owner
+        return True
 
     def head(self) -> Entry | None:
         if self._others:

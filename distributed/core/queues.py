@@ -59,6 +59,8 @@ class Queues:
         self.open: dict[Worker, None] = {}
         self.backlogged: dict[Worker, None] = {}  # with entries in a queue of their own
         self.stocked: dict[Worker, None] = {}  # with more assigned than they have threads
+        # What the client that was served last had been given before, see `Client.served`.
+        self.turn = 0.0
         self.recovery = recovery
         self._first_assignment = self.next_assignment = first_assignment
         self.now = 0.0
@@ -108,6 +110,9 @@ class Queues:
 
     def push(self, task: Task) -> None:
         """Queue a task whose inputs are all in memory; its state becomes ready or no-worker."""
+        if task.owner.served < self.turn:
+            # A client without work for a while must not make up for that at the cost of the others.
+            task.owner.served = self.turn
         if self.recovery.at_work and self._resume(task):
             return
         if self.stuck.reasons and not self._confine(task):
@@ -304,8 +309,10 @@ class Queues:
             worker.stock.take(assignment, task.options.resources)
             self.pools.prune(task)
         self._book(worker, task, assignment)
-        seconds = function.seconds
-        task.owner.served += UNKNOWN_SECONDS if seconds is None else seconds
+        owner, seconds = task.owner, function.seconds
+        if owner.served > self.turn:
+            self.turn = owner.served
+        owner.served += UNKNOWN_SECONDS if seconds is None else seconds
         # Back to the end of the line.
         self.open.pop(worker, None)
         self.open[worker] = None

@@ -108,8 +108,10 @@ def _ready(queues: Queues, task: Task) -> str:
     if all(worker.gone_since is not None for worker in workers):
         return "could start, but the connections to all workers are broken"
     queue, owner = _queue_of(queues, task)
-    rivals = [queue, *(worker.queue for worker in queues.backlogged if owner is None)]
-    before = _before(rivals, task)
+    backlogs = [queue]
+    if queue is queues.common:  # workers take what is for them alone in the same order
+        backlogs += [worker.queue for worker in queues.backlogged]
+    before = _before(backlogs, task)
     options = task.options
     if options.resources:
         return (

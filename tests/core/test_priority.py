@@ -202,3 +202,28 @@ def test_why_says_what_is_before_a_task(env: Env) -> None:
         "it could start, but all workers are busy: 4 tasks are before it (1 of a higher priority, "
         "1 submitted later, to go on with earlier work); it takes turns with the work of another client"
     )
+
+
+@pytest.mark.parametrize("options", [{"workers": ("W",)}, {"resources": {"GPU": 1}}])
+def test_who_had_nothing_to_do_does_not_make_up_for_it_in_another_queue(
+    options: dict[str, object],
+) -> None:
+    env = Env()
+    env.client()
+    env.client("D")
+    env.worker(resources={"GPU": 1})
+    env.submit("C", *(f"c{n}" for n in range(60)))
+    for _ in range(30):
+        step(env)
+    env.submit("D", *(f"d{n}" for n in range(60)), options=options)
+    found = shares(env, 20)
+    assert abs(found["c"] - found["d"]) <= 2
+
+
+def test_why_counts_only_what_asks_for_the_same_resources() -> None:
+    env = Env()
+    env.client()
+    env.worker(resources={"GPU": 1})
+    env.submit("C", "first", "second", "third", options={"resources": {"GPU": 1}})
+    env.submit("C", *(f"c{n}" for n in range(9)), options={"workers": ("W",), "priority": 1})
+    assert "one task is before it" in why(env.core.lifecycle, {}, "third", env.now)
