@@ -70,9 +70,8 @@ class Entry:
         self.dependents = 0
         self.dependencies: tuple[Entry, ...] = ()
         self.known = True  # in the table; an entry that was cancelled is not
-        self.life = (
-            ""  # names this entry among all of its key, once somebody has asked; see `futures.py`
-        )
+        # Names this entry among all of its key, once a token of it has been asked for; see `futures.py`.
+        self.life = ""
         self.since = 0  # the number of the last release before it was asked for
         self.address = ""  # of a worker that holds the result
         self.nbytes = 0

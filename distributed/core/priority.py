@@ -44,8 +44,3 @@ def follow_up(priority: Priority, owner: object, inputs: Iterable[Task]) -> Prio
             if other[1:3] > place:
                 place = other[1:3]
     return (urgency, *place, call, order) if place else priority
-
-
-def is_follow_up(priority: Priority) -> bool:
-    """Whether it has inherited its place."""
-    return len(priority) > 3
