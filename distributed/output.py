@@ -71,9 +71,11 @@ def read_output(pipe: IO[bytes], on_text: Callable[[str], object], tail: deque[s
         beginning = line
 
     descriptor = pipe.fileno()
+    poller = select.poll()  # which, unlike `select`, knows descriptors above 1,023
+    poller.register(descriptor, select.POLLIN)
     with pipe:
         while True:
-            if lines.size and not _goes_on(descriptor, due):
+            if lines.size and not _goes_on(poller, due):
                 emit(lines.take())
             begins = not lines.size
             data = os.read(descriptor, READ_BYTES)
@@ -90,10 +92,10 @@ def read_output(pipe: IO[bytes], on_text: Callable[[str], object], tail: deque[s
         tail.append(beginning)
 
 
-def _goes_on(descriptor: int, due: float) -> bool:
+def _goes_on(poller: select.poll, due: float) -> bool:
     """Whether more comes soon."""
-    patience = min(PAUSE_SECONDS, due - time.monotonic())
-    return patience > 0 and bool(select.select([descriptor], [], [], patience)[0])
+    seconds = min(PAUSE_SECONDS, due - time.monotonic())
+    return seconds > 0 and bool(poller.poll(seconds * 1000))
 
 
 def pass_on(text: str, is_error: bool, source: object) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -88,6 +90,26 @@ def test_a_line_that_goes_on_without_a_pause_comes_before_it_ends(pipe: Pipe) ->
     pipe.close()
     assert "".join(pipe.seen) == "." * count + "\n"
     assert list(pipe.tail) == ["." * count]
+
+
+def test_a_descriptor_of_any_number_is_read() -> None:
+    """A session may have thousands of files open, which `select` does not know."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+    reading, writing = os.pipe()
+    high = fcntl.fcntl(reading, fcntl.F_DUPFD, 2000)
+    os.close(reading)
+    seen: list[str] = []
+    thread = threading.Thread(target=read_output, args=(open(high, "rb"), seen.append, deque()))  # noqa: SIM115
+    try:
+        thread.start()
+        os.write(writing, b"a line that has not ended")
+        wait_until(lambda: seen, 10, "it has been read")
+    finally:
+        os.close(writing)
+        thread.join()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert seen == ["a line that has not ended"]
 
 
 def test_a_line_of_one_source_is_not_continued_by_another(
