@@ -168,14 +168,17 @@ class Lifecycle:
                     first = task.dependencies[0]
                     if first.priority[1] != call or first.owner is not client:
                         task.priority = follow_up(priority, client, task.dependencies)
-            elif self._takes_recipe(task):
-                # What it does not need any more may be needed by what is still to come.
-                self._unsettle(client, self._unlink(task))
-                self._learn_recipe(task, function, arguments, options, dependencies)
-                # A new tuple: entries with the old one, in queues for the old options, are dead.
-                task.priority = follow_up((urgency, call, order), client, task.dependencies)
-                task.owner = client
-                self.relearned = True
+            else:
+                if self._takes_recipe(task):
+                    # What it does not need any more may be needed by what is still to come.
+                    self._unsettle(client, self._unlink(task))
+                    self._learn_recipe(task, function, arguments, options, dependencies)
+                    # A new tuple: entries with the old one, in queues for the old options, are dead.
+                    task.priority = follow_up((urgency, call, order), client, task.dependencies)
+                    task.owner = client
+                    self.relearned = True
+                if not again and task.state is RELEASED and not (task.wanters or task.users):
+                    self._begin_anew(task)  # others only know how to make it
             learned.append(task)
         return learned
 

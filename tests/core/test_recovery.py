@@ -419,3 +419,16 @@ def test_data_that_is_scattered_anew_is_not_taken_from_an_earlier_life(env: Env)
     over(env)
     assert env.finished("C") == ["x"]
     assert env.take("W", Free) == []
+
+
+def test_what_another_client_only_knows_how_to_make_is_made_anew(env: Env) -> None:
+    """C has the recipe of x, and is in the middle of sending a graph. D had let go of x, and asks again."""
+    env.worker("W", holds=(("x", 8),), epoch=OLD)
+    env.client("C", epoch=OLD)
+    env.submit("C", "x", wanted=False, more=True, again=True)
+    env.client("D", epoch=OLD)
+    env.submit("D", "x")
+    assert env.finished("D") == []
+    assert env.items("W", Free) == ["x"]
+    env.tick(PAUSE_SECONDS)
+    assert list(env.runs("W")) == ["x"]
