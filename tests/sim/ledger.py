@@ -81,11 +81,15 @@ class Ledger:
         return self.book.values.get(future.key) == what and self._is_fresh(future)
 
     def _is_fresh(self, future: Future) -> bool:
-        """Whether it was made after it was asked for. (A new scheduler cannot know what nobody held.)"""
+        """Whether it was made after it was asked for. A new scheduler cannot know what nobody held, nor can
+        one that is not the first tell what it had not heard when a connection broke from what was asked for
+        before its time: both are submitted again."""
         epoch, when = self._anew.get(future, ("", 0.0))
         shared = len(self._clients.get(future.key, ())) > 1
         is_new = epoch != f"epoch {self.lives}"
-        return shared or is_new or self.book.ended.get(future.key, 0.0) >= when
+        said_again = self.lives > 1 and future.client.welcomed_at > when
+        fresh = self.book.ended.get(future.key, 0.0) >= when
+        return shared or is_new or said_again or fresh
 
     def _own_exception(self, future: Future, what: Any) -> bool:
         """Of the key, or of something that it needs that could run."""
