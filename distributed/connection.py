@@ -72,7 +72,7 @@ from distributed.transport import (
     Frame,
     Poller,
 )
-from distributed.waiting import Callbacks, Waiting
+from distributed.waiting import Callbacks, Deadline, Waiting
 
 # Without a scheduler for so long, futures that are pending fail, if nobody has said otherwise. One that is
 # started again on the same address within the time carries on.
@@ -288,8 +288,10 @@ class Connection:
             self._jobs.append(lambda: self.handle(event))
             self._poller.wake()
 
-    def wait(self, entries: Iterable[Entry], timeout: float | None, eager: bool = False) -> None:
-        """Until all have ended, or with `eager` one has failed. Raises TimeoutError."""
+    def wait(
+        self, entries: Iterable[Entry], deadline: Deadline | None, eager: bool = False
+    ) -> None:
+        """Until all have ended at the same time, or with `eager` one has failed. Raises TimeoutError."""
         awaited = list(entries)
         if all(entry.status != "pending" for entry in awaited):
             return
@@ -297,15 +299,24 @@ class Connection:
         waiting = Waiting(eager=eager)
         self.handle(Await(waiting, awaited))
         try:
-            ended = waiting.sleep(timeout)
+            ended = waiting.sleep(None if deadline is None else deadline.left())
         finally:
             if waiting.remaining:
                 self.handle(Desist(waiting, awaited))
-        if not ended:
-            left = sum(entry.status == "pending" for entry in awaited)
-            raise TimeoutError(
-                f"{left} of {len(awaited)} tasks have not ended within {round(timeout, 3):g} s"
-            )
+        if not ended and deadline is not None:
+            raise deadline.missed(self._unended(awaited))
+
+    def _unended(self, awaited: list[Entry]) -> str:
+        """Which of these are not there, and what may be the reason."""
+        left = [shown_key(entry.key) for entry in awaited if entry.status == "pending"]
+        first = f" ({left[0]}{' and others' if len(left) > 1 else ''})" if left else ""
+        alone = self.alone_seconds
+        why = (
+            ""
+            if alone is None
+            else f", without a scheduler at {self.address.url} for {alone:.1f} s,"
+        )
+        return f"{len(left)} of {len(awaited)} tasks{first} have not ended{why}"
 
     def call_back(self, entry: Entry, run: Callable[[], object]) -> None:
         """Run the function once the entry has ended, in a thread of its own."""
@@ -364,36 +375,33 @@ class Connection:
         self._poller.wake()
 
     def fetch(
-        self, places: dict[str, list[str]], deadline: float | None = None
-    ) -> dict[str, list[Frame] | str | None]:
+        self, places: dict[str, list[str]], deadline: Deadline | None = None
+    ) -> tuple[dict[str, list[Frame] | str | None], dict[str, str]]:
         """Get data from workers, {address: keys}, from all at once.
 
         For each key its frames; or None if the worker does not have it or cannot be reached, or the
-        text of why it cannot be sent. Raises TimeoutError when `time.monotonic()` reaches the deadline.
+        text of why it cannot be sent. And {address: what went wrong} with the connection. Raises
+        TimeoutError.
         """
         found: dict[str, list[Frame] | str | None] = {}
+        failures: dict[str, str] = {}
 
         def take(items: list[Any]) -> None:
             found.update((key, frames) for key, _, frames in items)
 
         def get(address: str, keys: list[str], end: Callable[[str | None], object]) -> None:
-            self._fetcher.get(address, keys, take, end)
+            self._fetcher.get(address, keys, take, _noting(failures, address, end))
 
         transfers = [(get, address, keys) for address, keys in places.items()]
         self._transfer(transfers, deadline)
-        return found
+        return found, failures
 
     def put(self, places: dict[str, list[tuple[str, int, list[Frame]]]]) -> dict[str, str]:
         """Send data to workers, {address: [(key, assignment, frames)]}; {address: what went wrong}."""
         failures: dict[str, str] = {}
 
         def put(address: str, items: Any, end: Callable[[str | None], object]) -> None:
-            def note(error: str | None) -> None:
-                if error is not None:
-                    failures[address] = error
-                end(error)
-
-            self._fetcher.put(address, items, note)
+            self._fetcher.put(address, items, _noting(failures, address, end))
 
         self._transfer([(put, address, items) for address, items in places.items()])
         return failures
@@ -401,7 +409,7 @@ class Connection:
     def _transfer(
         self,
         transfers: list[tuple[Callable[..., None], str, Any]],
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         """Start all in the thread that owns the sockets, and wait until all have ended."""
         if not transfers:
@@ -421,8 +429,9 @@ class Connection:
         self._poller.wake()
         while not ended.wait(TURN_SECONDS):
             self.check_open()
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError("the data has not come in the time given")
+            if deadline is not None and deadline.left() < 0:
+                others = f" and {len(transfers) - 1} others" if len(transfers) > 1 else ""
+                raise deadline.missed(f"the data has not come from {transfers[0][1]}{others}")
 
     def check_open(self) -> None:
         """Raises SchedulerGone if nothing can be submitted any more."""
@@ -613,3 +622,16 @@ class Connection:
                 del self._questions[request]
                 question.failure = SchedulerGone(reason)
                 question.answered.set()
+
+
+def _noting(
+    failures: dict[str, str], address: str, end: Callable[[str | None], object]
+) -> Callable[[str | None], object]:
+    """What is told the end of a transfer, and notes why it has failed."""
+
+    def note(error: str | None) -> None:
+        if error is not None:
+            failures[address] = error
+        end(error)
+
+    return note

@@ -7,10 +7,9 @@ import contextlib
 import itertools
 import sys
 import threading
-import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +35,7 @@ from distributed.shapes import items_in
 from distributed.tasks import current_task
 from distributed.tracebacks import load_exception
 from distributed.unpickling import unpickle
-from distributed.waiting import Waiting
+from distributed.waiting import Deadline, Waiting, deadline_of
 
 if TYPE_CHECKING:
     from distributed.executor import Executor
@@ -120,14 +119,15 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         cannot be computed again; SchedulerGone if there has been no scheduler for too long;
         SerializationError if the result, or what the task needs of other workers, cannot be pickled.
         """
-        self._await(timeout)
+        deadline = deadline_of(timeout)
+        self._await(deadline)
         # Nearly always it is a small result that has come with the news.
         inline = self._entry.inline
         if inline is not None:
             return unpickle(inline)
         from distributed.gathering import collect
 
-        values, failure = collect(self._connection, [self], True, timeout)
+        values, failure = collect(self._connection, [self], True, deadline)
         if failure is not None:
             try:
                 raise failure
@@ -140,7 +140,7 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
 
         Raises CancelledError, TimeoutError.
         """
-        status = self._await(timeout)
+        status = self._await(deadline_of(timeout))
         if status is CANCELLED:
             raise self.failure()
         return None if status is FINISHED else self.failure()
@@ -199,9 +199,8 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
     def _connection(self) -> Connection:
         return self.executor._connection
 
-    def _await(self, timeout: float | None) -> str:
+    def _await(self, deadline: Deadline | None) -> str:
         """How it has ended. A result that is lost meanwhile is waited for again."""
-        deadline = None if timeout is None else time.monotonic() + timeout
         while (status := self._entry.status) is PENDING:
             wait_for([self], deadline)
         return status
@@ -348,35 +347,40 @@ def wait(
 ) -> DoneAndNotDone:
     """Block until all have ended, or with `return_when='FIRST_COMPLETED'` one has.
 
+    A result that is lost with its worker meanwhile is waited for again: all have ended at the same time.
     Takes futures, or dask collections that were persisted: a list of them, or one. Returns the sets
     (done, not_done). Raises TimeoutError after `timeout` seconds.
     """
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED):
         raise ValueError(f"return_when is ALL_COMPLETED or FIRST_COMPLETED, not {return_when!r}")
     waited = flat_futures(futures, "wait")
-    if return_when == FIRST_COMPLETED:
+    if return_when == ALL_COMPLETED:
+        wait_for(waited, deadline_of(timeout))
+        return DoneAndNotDone(set(waited), set())
+    done: set[Future] = set()
+    while waited and not done:
         if not any(future.done() for future in waited):
-            for _ in as_completed(waited, timeout=timeout):
-                break
-    else:
-        wait_for(waited, None if timeout is None else time.monotonic() + timeout)
-    done = {future for future in waited if future.done()}
+            next(as_completed(waited, timeout=timeout))
+        done = {future for future in waited if future.done()}
     return DoneAndNotDone(done, {future for future in waited if future not in done})
 
 
-def wait_for(futures: Iterable[Future], deadline: float | None, eager: bool = False) -> None:
-    """Block until all have ended, or with `eager` until one has failed. Raises TimeoutError when
-    `time.monotonic()` reaches the deadline."""
-    pending: dict[Connection, list[Entry]] = {}
-    for future in futures:
-        if not future.done():
-            pending.setdefault(future._connection, []).append(future._entry)
-        elif eager and future.status != "finished":
-            return  # and what else is asked for may take long
-    for connection, entries in pending.items():
-        leave_slot()
-        timeout = None if deadline is None else deadline - time.monotonic()
-        connection.wait(entries, timeout, eager)
+def wait_for(futures: Sequence[Future], deadline: Deadline | None, eager: bool = False) -> None:
+    """Block until all have ended, or with `eager` until one has failed. What was lost meanwhile is waited
+    for again. Raises TimeoutError."""
+    while True:
+        pending: dict[Connection, None] = {}
+        for future in futures:
+            if not future.done():
+                pending[future._connection] = None
+            elif eager and future.status != "finished":
+                return  # and what else is asked for may take long
+        if not pending:
+            return
+        for connection in pending:
+            leave_slot()
+            entries = [future._entry for future in futures if future._connection is connection]
+            connection.wait(entries, deadline, eager)
 
 
 class as_completed(Iterator[Any]):
@@ -426,6 +430,8 @@ class as_completed(Iterator[Any]):
     def has_ready(self) -> bool:
         """Whether the next one is there without waiting."""
         self._take()
+        while self._ready and not self._ready[0].done():
+            self.update(self._ready.popleft())  # it was lost since, and is made again
         return bool(self._ready)
 
     def next_batch(self) -> list[Any]:
@@ -450,8 +456,7 @@ class as_completed(Iterator[Any]):
         return self
 
     def __next__(self) -> Any:
-        self._take()
-        while not self._ready:
+        while not self.has_ready():
             if not self._futures:
                 raise StopIteration
             leave_slot()
@@ -459,7 +464,6 @@ class as_completed(Iterator[Any]):
                 raise TimeoutError(
                     f"none of {len(self._futures)} futures has ended within {self._timeout:g} s"
                 )
-            self._take()
         future = self._ready.popleft()
         return (future, future.result()) if self._with_results else future
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from distributed.core.client_events import Await, Desist
-from distributed.core.entries import FINISHED, Entry
+from distributed.core.entries import FINISHED, PENDING, Entry
 from distributed.futures import Future, flat_futures, leave_slot
 from distributed.waiting import Waiting
 
@@ -61,12 +61,12 @@ class Watch:
 
     @property
     def done(self) -> list[Entry]:
-        """Those that have ended, in whatever way."""
-        return self._waiting.done
+        """Those that have ended, in whatever way. One that is lost, and made again, is none of them."""
+        return [entry for entry in self._entries if entry.status is not PENDING]
 
     @property
     def finished(self) -> int:
-        return sum(entry.status is FINISHED for entry in tuple(self.done))
+        return sum(entry.status is FINISHED for entry in self._entries)
 
     @property
     def ended(self) -> bool:

@@ -6,13 +6,34 @@ import _thread
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from distributed.core.entries import Waiter
 from distributed.coroutines import check_may_block
 from distributed.errands import Errands, run_errands
+from distributed.errors import TimeoutError
 
 logger = logging.getLogger("distributed.executor")
+
+
+class Deadline:
+    """When a call must be over. Errors name the time that its caller gave it, not what is left of that."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        return self._at - time.monotonic()
+
+    def missed(self, what: str) -> TimeoutError:
+        """The error that says what has not happened."""
+        return TimeoutError(f"{what} within {self.seconds:g} s")
+
+
+def deadline_of(timeout: float | None) -> Deadline | None:
+    return None if timeout is None else Deadline(timeout)
 
 
 class Waiting(Waiter):

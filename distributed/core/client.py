@@ -122,6 +122,8 @@ class ClientCore:
         self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
+        # That wait for several to have ended at the same time.
+        self._counting: dict[Waiter, None] = {}
         self._effects: list[Effect] = []
 
     def handle(self, event: Any) -> list[Effect]:
@@ -269,8 +271,9 @@ class ClientCore:
 
     def _begin_anew(self, entry: Entry) -> None:
         """It is asked for again, and what was said of it before counts no more."""
-        entry.status = PENDING
         entry.since = self._taken_back
+        if entry.status is not PENDING:
+            self._wait_again({entry: None})
 
     def _settle(self) -> None:
         """All that depends on what was submitted and is not wanted has been submitted too."""
@@ -349,6 +352,8 @@ class ClientCore:
                 self._count(waiter, entry)
         if not waiter.remaining:
             self._woken[waiter] = None
+        elif len(event.entries) > 1 and not waiter.each:
+            self._counting[waiter] = None
 
     def _count(self, waiter: Waiter, entry: Entry) -> None:
         waiter.done.append(entry)
@@ -356,14 +361,13 @@ class ClientCore:
             self._woken[waiter] = None
 
     def _on_desist(self, event: Desist) -> None:
+        self._counting.pop(event.waiter, None)
         for entry in event.entries:
             entry.waiters = tuple(w for w in entry.waiters if w is not event.waiter)
 
     def _on_unreachable(self, event: Unreachable) -> None:
-        for key, _ in event.items:
-            entry = self.entries.get(key)
-            if entry is not None and entry.status is FINISHED:
-                entry.status = PENDING
+        found = (self.entries.get(key) for key, _ in event.items)
+        self._take_back([entry for entry in found if entry is not None])
         self._out.append(Missing(tuple(event.items)))
 
     def _on_call_off(self, event: CallOff) -> None:
@@ -534,10 +538,24 @@ class ClientCore:
         self._out.append(Cleared(""))
 
     def _on_pending(self, message: Pending) -> None:
-        for key in message.keys:
-            entry = self._meant(key)
-            if entry is not None and entry.status is FINISHED and entry.inline is None:
-                entry.status = PENDING
+        found = (self._meant(key) for key in message.keys)
+        self._take_back([entry for entry in found if entry is not None and entry.inline is None])
+
+    def _take_back(self, entries: list[Entry]) -> None:
+        """These results are not there any more, and are made again."""
+        self._wait_again(dict.fromkeys(entry for entry in entries if entry.status is FINISHED))
+
+    def _wait_again(self, lost: Collection[Entry]) -> None:
+        """These had ended and have to be waited for again, also by whoever still waits for others."""
+        for entry in lost:
+            entry.status = PENDING
+        for waiter in self._counting if lost else ():
+            again = [entry for entry in waiter.done if entry in lost]
+            if again:
+                waiter.done = [entry for entry in waiter.done if entry not in lost]
+                waiter.remaining += len(again)
+                for entry in again:
+                    entry.waiters = (*entry.waiters, waiter)
 
     def _end(self, entry: Entry, status: str, ending: bytes | str | tuple[str, str]) -> None:
         if entry.status is not PENDING and status is not CANCELLED:
@@ -555,6 +573,7 @@ class ClientCore:
             self._count(waiter, entry)
             if not waiter.remaining:
                 self._woken[waiter] = None
+                self._counting.pop(waiter, None)
 
     def _on_reply(self, message: Reply) -> None:
         self._effects.append(Answered(message.request, message.ok, message.value))

@@ -878,3 +878,45 @@ def test_data_that_was_lost_while_it_was_scattered_again_is_there_in_the_end(env
     env.handle(Ended([("x", "lost", "its worker is gone")]))
     env.finish("x")
     assert entry.status == FINISHED
+
+
+def test_who_waits_for_several_waits_again_for_what_is_lost_meanwhile(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    waiter = Waiter()
+    env.handle(Await(waiter, [x, y]))
+    env.finish("x")
+    env.handle(Pending(["x"]))
+    assert env.finish("y") == []
+    assert env.finish("x") == [Wake([waiter])]
+    assert sorted(entry.key for entry in waiter.done) == ["x", "y"]
+    assert env.core._counting == {}
+
+
+def test_what_had_ended_before_somebody_waited_is_waited_for_if_it_is_lost(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    env.finish("x")
+    waiter = Waiter()
+    env.handle(Await(waiter, [x, y]))
+    env.handle(Unreachable([("x", ALICE)]))
+    assert env.finish("y") == []
+    assert env.finish("x") == [Wake([waiter])]
+
+
+def test_who_does_not_wait_any_more_is_not_woken_by_what_is_made_again(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    waiter = Waiter()
+    env.handle(Await(waiter, [x, y]))
+    env.finish("x")
+    env.handle(Desist(waiter, [x, y]))
+    env.handle(Pending(["x"]))
+    assert env.finish("x", "y") == []
+
+
+def test_who_is_told_of_each_is_told_once(env: Env) -> None:
+    x, y = env.submit("x", "y")
+    waiter = Waiter(each=True)
+    env.handle(Await(waiter, [x, y]))
+    env.finish("x")
+    env.handle(Pending(["x"]))
+    assert env.finish("x") == []
+    assert waiter.done == [x]

@@ -183,6 +183,12 @@ class Client(Process):
         self.handle(Adopt([key], announce))
         return Future(self, self.core.entries[key], tell)
 
+    def wait(self, futures: list[Future], tell: Callable[[list[Entry]], object]) -> None:
+        """`tell` what is not there at the moment at which all have ended."""
+        entries = list(dict.fromkeys(future.entry for future in futures))
+        watch = Watch(lambda: tell([entry for entry in entries if entry.status == PENDING]))
+        self.handle(Await(watch, entries))
+
     def cancel(self, futures: list[Future], force: bool) -> None:
         self.handle(CallOff([future.entry for future in futures], force))
 

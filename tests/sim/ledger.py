@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from distributed.core.entries import Entry
 from distributed.core.lifecycle import MAX_DEATHS
 from tests.sim.tasks import Book, Spec
 
@@ -76,6 +77,11 @@ class Ledger:
         ending = (how, what)
         assert not final or before == ending, f"{key} at {client} was {before}, now {ending}"
         self.futures[future] = ending
+
+    def waited(self, pending: list[Entry]) -> None:
+        """Somebody has waited until several had ended."""
+        self.looks += 1
+        assert not pending, f"a wait has ended, and these are pending: {pending}"
 
     def _right_value(self, future: Future, what: Any) -> bool:
         return self.book.values.get(future.key) == what and self._is_fresh(future)

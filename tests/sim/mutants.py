@@ -280,6 +280,17 @@ def any_version() -> Replaced:
     return WorkerCore, "_on_free", on_free
 
 
+def lost_counts() -> Replaced:
+    """Whoever waits for several has done with those that ended once, also if they are lost then."""
+
+    def wait_again(core: ClientCore, lost: Any) -> None:
+        counting, core._counting = core._counting, {}
+        _wait_again(core, lost)
+        core._counting = counting
+
+    return ClientCore, "_wait_again", wait_again
+
+
 def old_copies() -> Replaced:
     """Data that a worker turns out to hold counts, however old it is."""
 
@@ -296,6 +307,7 @@ _on_connected = ClientCore._on_connected
 _on_dropped, _on_pending = ClientCore._on_dropped, ClientCore._on_pending
 _on_died = SchedulerCore._on_died
 _locks_init, _fits = Locks.__init__, Stock.fits
+_wait_again = ClientCore._wait_again
 _on_finished, _release, _adopt = ClientCore._on_finished, Client._release, Reports.adopt
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (
@@ -304,7 +316,7 @@ MUTANTS: tuple[Callable[[], Replaced], ...] = (
     forgotten_queue, lost_release, deaf_waiters, reused_numbers, blamed_bystanders,
     no_lock_grace, forgotten_claim, idle_strays, lost_question, calls_run_twice, unconfined,
     follow_ups_wait,
-    old_news, late_release, any_version, old_copies,
+    old_news, late_release, any_version, old_copies, lost_counts,
 )  # fmt: skip
 
 

@@ -116,6 +116,11 @@ class User:
         for future in self._some():
             future.look()
 
+    def wait(self) -> None:
+        """For several at once: all of them are there when it ends."""
+        futures = self._some()
+        self.client.wait(futures, self.cluster.ledger.waited)
+
     def adopt(self) -> None:
         """A future arrives from another client."""
         others = [u for u in self.cluster.users if u is not self and u.client.alive and u.held]
@@ -302,6 +307,7 @@ _ACTS: dict[Callable[[User], object], float] = {
     User.drop_all: 0.3,
     User.cancel: 1,
     User.look_again: 1,
+    User.wait: 1,
     User.adopt: 1,
     User.scatter: 1,
     User.lock: 2,
