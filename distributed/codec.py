@@ -21,9 +21,12 @@ from distributed.messages import (
     Cancel,
     ClientHello,
     Died,
+    Discharge,
     Done,
+    Entrust,
     Errors,
     Files,
+    Fire,
     Forget,
     Get,
     Holds,
@@ -173,6 +176,15 @@ def _check_submit(message: Submit) -> None:
     _strings(message.complete)
     if type(message.call) is not int:
         raise ProtocolError("Submit with a call that is not a number")
+    _check_recipes(message)
+
+
+def _check_entrust(message: Entrust) -> None:
+    _strings(message.keys)
+    _check_recipes(message)
+
+
+def _check_recipes(message: Submit | Entrust) -> None:
     for function, blob in message.functions.items():
         if type(function) is not str or type(blob) is not bytes:
             raise ProtocolError("Submit with a function that is not bytes")
@@ -329,6 +341,9 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     ClientHello: _check_client_hello,
     Submit: _check_submit,
     Want: _check_keys,
+    Fire: _check_keys,
+    Discharge: _check_keys,
+    Entrust: _check_entrust,
     Release: _check_keys,
     Cancel: _check_keys,
     Get: _check_keys,

@@ -450,6 +450,8 @@ class Connection:
             return
         with self._lock:
             self._fail_questions(reason)
+            if self._lost_since is not None and self._welcomed.is_set():
+                self._warn_of_fired()
             self._decide(Abandon(CANCELLED, reason))
             self._outbox.append(Goodbye())
             self._closing = True
@@ -572,6 +574,15 @@ class Connection:
                 self._release()
 
     # Under the lock
+
+    def _warn_of_fired(self) -> None:
+        """It may never have reached a scheduler."""
+        fired = [shown_key(entry.key) for entry in self.core.unended_fired()]
+        if fired:
+            logger.warning(
+                "closed without a scheduler at %s: %d fired task(s) may be lost, the first is %s",
+                self.address.url, len(fired), fired[0],
+            )  # fmt: skip
 
     def _release(self, kept: Collection[str] = ()) -> None:
         """Let go of what has been dropped, but for these keys."""

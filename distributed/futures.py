@@ -17,7 +17,7 @@ from dask._task_spec import TaskRef
 from dask.base import is_dask_collection
 
 from distributed.connection import Connection
-from distributed.core.client_events import Await, CallOff, Desist
+from distributed.core.client_events import Await, CallOff, Desist, Firing
 from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry
 from distributed.coroutines import check_may_block
 from distributed.errors import (
@@ -478,11 +478,18 @@ _forgotten: set[Future] = set()
 def fire_and_forget(futures: Any) -> None:
     """Let the work be done although nobody keeps its future: for what it does, not what it returns.
 
-    This process must stay connected until it is done.
+    The scheduler keeps it until it has ended, also when this session has left, and logs how it fails. Two
+    workers keep its recipe for the next scheduler: if this one dies, the work goes on as long as one of
+    them lives, or this session. What ends while there is no scheduler may be done twice. `cancel` and
+    `restart` call it off. A cluster that ends with its session takes it along.
     """
+    fired: dict[Connection, list[Entry]] = {}
     for future in flat_futures(futures, "fire_and_forget"):
+        fired.setdefault(future._connection, []).append(future._entry)
         _forgotten.add(future)
         future.add_done_callback(_forgotten.discard)
+    for connection, entries in fired.items():
+        connection.handle(Firing(entries))
 
 
 __all__ = [

@@ -16,7 +16,8 @@ request     a number drawn by whoever asks, returned with the answer.
 contender   a number that a client draws for one attempt to get a lock. It is never used again, so a
             message about an attempt that is over is recognised.
 
-The scheduler never unpickles: functions, arguments, results, exceptions are bytes to it.
+The scheduler never unpickles: functions, arguments, results, exceptions are bytes to it. (The first line of
+an exception is its type and text, for people; see `tracebacks.py`.)
 """
 
 from __future__ import annotations
@@ -73,6 +74,12 @@ class Submit(NamedTuple):
 
 class Want(NamedTuple):
     """Futures that reached this client from elsewhere."""
+
+    keys: tuple[Any, ...]
+
+
+class Fire(NamedTuple):
+    """Do these whatever becomes of the client and its futures, and log how they fail."""
 
     keys: tuple[Any, ...]
 
@@ -369,6 +376,17 @@ class Files(NamedTuple):
     files: dict[str, bytes]
 
 
+class Entrust(NamedTuple):
+    """The recipes of fired work, functions and groups as in `Submit`: a worker keeps them for the next
+    scheduler, to which it says them after its hello. `keys` is what was fired of it and has not ended,
+    `epoch` the life of the scheduler that entrusted it. (Both ways.)"""
+
+    epoch: str
+    functions: dict[str, bytes]
+    groups: tuple[Any, ...]
+    keys: tuple[Any, ...]
+
+
 class Audited(NamedTuple):
     """Answer to `Audit`. `jobs` is `(assignment, key, dropped, seceded)` of all that the worker was given
     and has not reported, `running` `(assignment, milliseconds)` of what its threads are at, `fetching`
@@ -422,6 +440,12 @@ class Unload(NamedTuple):
     """No task uses these functions any more."""
 
     functions: tuple[Any, ...] | list[Any]
+
+
+class Discharge(NamedTuple):
+    """This fired work has ended: its recipes need not be kept."""
+
+    keys: tuple[Any, ...] | list[Any]
 
 
 class Acquire(NamedTuple):
@@ -522,13 +546,13 @@ class More(NamedTuple):
 
 
 MESSAGES: tuple[Any, ...] = (
-    ClientHello, Submit, Want, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
+    ClientHello, Submit, Want, Fire, Release, Forget, Cancel, Missing, Scatter, Replicate, Ask, Broadcast,
     Upload, Restart, Contend, Concede, IsLocked, Stop, Goodbye,
     Welcome, Refused, HelloAgain, Finished, Failed, Ended, Heard, Cleared, Pending, Granted, Denied, Reply,
     Warn,
     WorkerHello, Done, Errors, Holds, Stuck, Unfetchable, Unknown, Returned, Abandoned, Seceded, Started,
-    Answer, Files, Heartbeat, Audited,
-    Run, Drop, Retract, Free, Unload, Acquire, Audit, Call, PutFile, StartAgain,
+    Answer, Files, Heartbeat, Entrust, Audited,
+    Run, Drop, Retract, Free, Unload, Discharge, Acquire, Audit, Call, PutFile, StartAgain,
     NannyHello, Alive, Died, Kill,
     Get, Part, More,
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """Exceptions of tasks, as bytes that any process can read: type, text, and the user's lines.
 
+The first line of the bytes is type and text for people: the scheduler, which never unpickles, logs it.
+
 `dump_exception` never fails, whatever the exception is. What cannot be pickled arrives as a
 `RemoteError` that has its type's name and its text.
 """
@@ -16,6 +18,8 @@ from distributed.unpickling import unpickle
 
 # Longer texts are cut: an exception whose message quotes a whole array helps nobody.
 MAX_TEXT = 10_000
+# Of the first line, in characters.
+MAX_LINE = 300
 # A pickled exception above this is replaced by its type and its text.
 MAX_BYTES = 100_000
 # Notes, and exceptions of a group: more are not kept.
@@ -35,7 +39,12 @@ def dump_exception(exception: BaseException) -> bytes:
         # A class that does not even let its attributes be read.
         text = f"(it could not be described: {type(error).__name__})"
         described = {"type": type(exception).__name__, "text": text, **_NOTHING}
-    return pickle.dumps(described, 5)
+    return _first_line(described) + b"\n" + pickle.dumps(described, 5)
+
+
+def _first_line(described: dict[str, Any]) -> bytes:
+    line = " ".join(f"{described['type']}: {described['text']}".split())
+    return line[:MAX_LINE].encode(errors="backslashreplace")
 
 
 def load_exception(blob: bytes) -> BaseException:
@@ -47,7 +56,7 @@ def load_exception(blob: bytes) -> BaseException:
     ...     load_exception(dump_exception(error))
     ZeroDivisionError('division by zero')
     """
-    described: dict[str, Any] = unpickle(blob)
+    described: dict[str, Any] = unpickle(blob.partition(b"\n")[2])
     return _restore(described)
 
 

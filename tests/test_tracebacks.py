@@ -14,7 +14,7 @@ import pytest
 from IPython.core.ultratb import VerboseTB
 
 from distributed.errors import RemoteError
-from distributed.tracebacks import MAX_BYTES, MAX_TEXT, dump_exception, load_exception
+from distributed.tracebacks import MAX_BYTES, MAX_LINE, MAX_TEXT, dump_exception, load_exception
 
 
 class Coded(Exception):
@@ -95,6 +95,16 @@ def test_type_text_and_attributes_arrive() -> None:
     arrived = across(Coded(7))
     assert type(arrived) is Coded
     assert (str(arrived), arrived.code) == ("code 7", 7)
+
+
+def test_the_first_line_of_the_bytes_is_for_people() -> None:
+    def first_line(exception: BaseException) -> bytes:
+        return dump_exception(exception).partition(b"\n")[0]
+
+    assert first_line(ValueError("no such\n  thing")) == b"ValueError: no such thing"
+    assert first_line(KeyError("\udc80")) == b"KeyError: '\\udc80'"
+    assert len(first_line(ValueError("x" * MAX_TEXT))) == MAX_LINE
+    assert first_line(Hostile()).startswith(b"Hostile: (its text could not be made")
 
 
 def test_the_lines_of_the_other_process_are_shown() -> None:

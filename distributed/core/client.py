@@ -37,6 +37,7 @@ from distributed.core.client_events import (
     Desist,
     Dropped,
     Effect,
+    Firing,
     Introduced,
     Rejected,
     Sending,
@@ -73,6 +74,7 @@ from distributed.messages import (
     Ended,
     Failed,
     Finished,
+    Fire,
     Granted,
     Heard,
     HelloAgain,
@@ -92,6 +94,8 @@ from distributed.messages import (
 # Small results that came with the message that they are finished are kept up to this many bytes in
 # all; beyond, they are fetched from their workers like large ones.
 MAX_INLINE_BYTES = 64 << 20
+# Of fired work, those that have ended are looked for when there are twice as many as the last time.
+MIN_FIRED = 100
 
 
 class ClientCore:
@@ -124,6 +128,8 @@ class ClientCore:
         self._woken: dict[Waiter, None] = {}
         # That wait for several to have ended at the same time.
         self._counting: dict[Waiter, None] = {}
+        self.fired: dict[Entry, None] = {}  # and has not ended, or has since the last look
+        self._look_at_fired = MIN_FIRED  # when there are as many
         self._effects: list[Effect] = []
 
     def handle(self, event: Any) -> list[Effect]:
@@ -360,6 +366,18 @@ class ClientCore:
         if waiter.each or (waiter.eager and entry.status is not FINISHED):
             self._woken[waiter] = None
 
+    def _on_firing(self, event: Firing) -> None:
+        fired = [entry for entry in event.entries if entry.known]
+        self.fired.update(dict.fromkeys(fired))
+        if len(self.fired) >= self._look_at_fired:
+            self.fired = dict.fromkeys(self.unended_fired())
+            self._look_at_fired = max(MIN_FIRED, 2 * len(self.fired))
+        if fired:
+            self._out.append(Fire(tuple(entry.key for entry in fired)))
+
+    def unended_fired(self) -> list[Entry]:
+        return [entry for entry in self.fired if entry.known and entry.status is PENDING]
+
     def _on_desist(self, event: Desist) -> None:
         self._counting.pop(event.waiter, None)
         for entry in event.entries:
@@ -416,6 +434,8 @@ class ClientCore:
         # After it has been asked again where to bring data: until then nobody knows of that.
         borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         self._out = [Want(tuple(borrowed))] if borrowed else []
+        fired = [entry.key for entry in self.unended_fired()]
+        self._out += [Fire(tuple(fired))] if fired else []
 
     def _call_off_dependents(self) -> None:
         """What waits for something that was called off here cannot be submitted again, and the scheduler
@@ -596,6 +616,7 @@ _HANDLERS: dict[Any, Any] = {
     Sending: ClientCore._on_sending,
     Adopt: ClientCore._on_adopt,
     Dropped: ClientCore._on_dropped,
+    Firing: ClientCore._on_firing,
     Await: ClientCore._on_await,
     Desist: ClientCore._on_desist,
     Unreachable: ClientCore._on_unreachable,

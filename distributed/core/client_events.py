@@ -47,6 +47,12 @@ class Dropped(NamedTuple):
     entries: list[Entry]
 
 
+class Firing(NamedTuple):
+    """These are to be done even if nobody has a future for them, and when this client has left."""
+
+    entries: list[Entry]
+
+
 class Await(NamedTuple):
     """The waiter wants to know when these end."""
 

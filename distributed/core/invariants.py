@@ -46,6 +46,7 @@ def check(core: SchedulerCore) -> None:
     _check_places(core)
     _check_stuck(core)
     _check_recovery(core)
+    _check_fired(core)
     for task in core.lifecycle.departures:
         assert core.lifecycle.tasks.get(task.key) is task, task
 
@@ -114,7 +115,7 @@ def _check_needs(core: SchedulerCore) -> None:
     assert all(core.lifecycle.tasks.get(task.key) is task for task in unsettled)
     for task in core.lifecycle.tasks.values():
         for client in task.wanters:
-            assert clients.get(client.id) is client, task
+            assert clients.get(client.id) is client or client is core.fired.keeper, task
             assert task in client.wants, (task, client)
         if not (task.wanters or task.users):
             assert task.state not in ACTIVE and task.state is not MEMORY, task
@@ -290,3 +291,14 @@ def _check_recovery(core: SchedulerCore) -> None:
         assert task.function is None and task.state in (NO_WORKER, RELEASED), task
     for key, (worker, _) in recovery.at_work.items():
         assert core.members.workers.get(worker.id) is worker, (key, worker)
+
+
+def _check_fired(core: SchedulerCore) -> None:
+    """The keeper wants what it has workers keep, and has read all that it was told."""
+    keeper, trustees = core.fired.keeper, core.fired.trustees
+    assert not keeper.out and not keeper.functions and not keeper.unsettled and not keeper.ahead
+    assert trustees.keys() == {task.key for task in keeper.wants}
+    for task in keeper.wants:
+        assert keeper in task.wanters and core.lifecycle.tasks.get(task.key) is task, task
+        for worker in trustees[task.key]:
+            assert core.members.workers.get(worker.id) is worker, (task, worker)

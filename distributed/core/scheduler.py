@@ -13,6 +13,7 @@ from distributed.core.audit import Audits
 from distributed.core.backlog import Backlog
 from distributed.core.complaints import Complaints
 from distributed.core.eviction import Evictions
+from distributed.core.fired import Fired
 from distributed.core.insight import Insight
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.locks import Locks
@@ -67,8 +68,10 @@ from distributed.messages import (
     Done,
     Drop,
     Ended,
+    Entrust,
     Errors,
     Files,
+    Fire,
     Forget,
     Goodbye,
     Heard,
@@ -143,6 +146,7 @@ class SchedulerCore:
         self.complaints = Complaints()
         self.story = Story()
         self.audits = Audits(self.reports, self.story)
+        self.fired = Fired(epoch, self.lifecycle)
         self.insight = Insight(self)
         self._idle_since: float | None = None
         self._ending = ""  # why the cluster is about to end
@@ -173,6 +177,7 @@ class SchedulerCore:
         self.queues.retract(now)
         self.requests.settle(len(self.queues.workers), now)
         self.insight.settle()
+        self.fired.settle()
         return self._effects()
 
     def _handle_rest(self, peer: Peer, member: Any, message: Message) -> None:
@@ -197,9 +202,10 @@ class SchedulerCore:
         if self._loose:
             effects += self._loose
             self._loose.clear()
-        if self.audits.log:
-            effects += [Log(text) for text in self.audits.log]
-            self.audits.log.clear()
+        for log in (self.audits.log, self.fired.log):
+            if log:
+                effects += [Log(text) for text in log]
+                log.clear()
         self.audits.sent()
         said = self.story.said
         for member in self.members.all():
@@ -292,6 +298,7 @@ class SchedulerCore:
         self._compare_holds(worker, hello.holds)
         self.requests.ask_again(worker)
         self.queues.join(worker)
+        self.fired.workers_change(worker)
         if self._ending:
             worker.out.append(Goodbye())
 
@@ -378,6 +385,7 @@ class SchedulerCore:
         self.requests.worker_lost(worker, reason)
         self._note_loss(worker, reason)
         self.lifecycle.lose_worker(worker, reason, guilty, output)
+        self.fired.workers_change(worker)
 
     def _note_loss(self, worker: Worker, reason: str) -> None:
         given = [task.key for task in worker.assigned.values() if isinstance(task, Task)]
@@ -518,6 +526,7 @@ class SchedulerCore:
         self.evictions.force(dropped, unknown, self.now)
 
     def _call_off(self, client: Client, called_off: frozenset[str], message: Cancel) -> None:
+        self.fired.call_off(message.keys)
         for task in self.lifecycle.known(message.keys):
             self.lifecycle.cancel(client, task, called_off)
 
@@ -541,6 +550,7 @@ class SchedulerCore:
         workers = list(self.members.workers.values())
         for worker in workers:
             self.evictions.replace(worker, reason)
+        self.fired.call_off_all()
         for other in self.members.clients.values():
             self.lifecycle.release(other, tuple(other.wants))
             self.lifecycle.settle(other)
@@ -567,6 +577,7 @@ class SchedulerCore:
         return {
             (Client, Submit): self._on_submit,
             (Client, Want): self._on_want,
+            (Client, Fire): self.fired.on_fire,
             (Client, Cleared): self._on_cleared,
             (Client, Release): self._on_release,
             (Client, Forget): self._on_forget,
@@ -595,6 +606,7 @@ class SchedulerCore:
             (Worker, Seceded): self.reports.on_seceded,
             (Worker, Audited): self.audits.on_audited,
             (Worker, Started): self.reports.on_started,
+            (Worker, Entrust): self.fired.on_entrust,
             (Worker, Answer): self._on_answer,
             (Worker, Files): self.requests.on_files,
             (Worker, Heartbeat): self._on_heartbeat,

@@ -32,6 +32,7 @@ from itertools import islice
 from typing import Any
 
 from distributed.core.answers import Answers
+from distributed.core.entrusted import Entrusted
 from distributed.core.jobs import Input, Job, Peer, Request
 from distributed.core.loaded import Loaded
 from distributed.core.worker_events import (
@@ -61,8 +62,10 @@ from distributed.messages import (
     Acquire,
     Audited,
     Call,
+    Discharge,
     Done,
     Drop,
+    Entrust,
     Errors,
     Free,
     Holds,
@@ -102,6 +105,7 @@ class WorkerCore:
         self.jobs: dict[int, Job] = {}
         self.held: dict[str, tuple[int, int]] = {}  # key -> nbytes, version
         self._loaded = Loaded()
+        self.entrusted = Entrusted()
         self.inputs: dict[str, Input] = {}
         self.peers: dict[str, Peer] = {}
         self.requests: dict[int, Request] = {}  # that are open
@@ -163,7 +167,8 @@ class WorkerCore:
         seceded = [job.assignment for job in self.jobs.values() if job.seceded]
         started = [job.assignment for job in self.jobs.values() if job.started]
         said = [(Seceded, seceded), (Started, started)]
-        return [kind(assignments) for kind, assignments in said if assignments]
+        reminders = [kind(assignments) for kind, assignments in said if assignments]
+        return [*reminders, *self.entrusted.said()]
 
     # Work comes
 
@@ -494,6 +499,12 @@ class WorkerCore:
                 for key in table:
                     yield key, peer.address
 
+    def _on_entrust(self, message: Entrust) -> None:
+        self.entrusted.take(message)
+
+    def _on_discharge(self, message: Discharge) -> None:
+        self.entrusted.discharge(message.keys)
+
     def _on_unload(self, message: Unload) -> None:
         self._loaded.dispensable.update(dict.fromkeys(message.functions))
 
@@ -545,6 +556,8 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Retract: WorkerCore._on_retract,
     Free: WorkerCore._on_free,
     Unload: WorkerCore._on_unload,
+    Entrust: WorkerCore._on_entrust,
+    Discharge: WorkerCore._on_discharge,
     Asked: WorkerCore._on_asked,
     Call: WorkerCore._on_request,
     PutFile: WorkerCore._on_request,

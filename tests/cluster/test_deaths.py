@@ -16,7 +16,15 @@ from typing import Any
 import psutil
 import pytest
 
-from distributed import Executor, KilledWorker, LocalCluster, SchedulerGone, get_worker, wait
+from distributed import (
+    Executor,
+    KilledWorker,
+    LocalCluster,
+    SchedulerGone,
+    fire_and_forget,
+    get_worker,
+    wait,
+)
 from tests.support import block, wait_until
 
 # The shortest that a scheduler takes.
@@ -286,6 +294,20 @@ def test_without_a_scheduler_for_too_long_what_is_pending_fails(tmp_path: Path) 
             ):
                 future.result(20)
             assert time.monotonic() - begin < 5
+
+
+def test_who_leaves_without_a_scheduler_is_told_that_fired_work_may_be_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start = [sys.executable, "-c", "from distributed_commands import dscheduler; dscheduler()"]
+    with subprocess.Popen([*start, "--port", "0"], stdout=subprocess.PIPE, text=True) as scheduler:
+        assert scheduler.stdout is not None
+        place = scheduler.stdout.readline().split()[-1]
+        with Executor(place) as executor:
+            fire_and_forget(executor.submit(abs, -1))
+            scheduler.kill()
+            wait_until(lambda: executor._connection.alone_seconds is not None)
+    assert "1 fired task(s) may be lost, the first is abs-" in caplog.text
 
 
 # Clients

@@ -96,6 +96,53 @@ def executor(place: Place) -> Iterator[Executor]:
         yield executor
 
 
+FIRING = """
+import sys
+from pathlib import Path
+from distributed import Executor, fire_and_forget
+
+def work(path, gate):
+    from tests.support import block
+    with open(path, "a") as file:
+        file.write("begun ")
+    block(gate)
+    with open(path, "a") as file:
+        file.write("done")
+
+address, folder, gate = sys.argv[1:]
+executor = Executor(address)
+fire_and_forget(executor.map(work, [f"{folder}/{n}" for n in range(6)], [gate] * 6))
+"""
+
+
+def fire(place: Place, folder: Path, gate: str) -> list[Path]:
+    """A script that hands in work and ends. Returns where the work tells of itself."""
+    subprocess.run([sys.executable, "-c", FIRING, place.address, str(folder), gate], check=True)
+    return [folder / str(n) for n in range(6)]
+
+
+def told(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def test_fired_work_is_done_when_its_script_has_ended(place: Place, tmp_path: Path) -> None:
+    place.start_worker()
+    paths = fire(place, tmp_path, str(tmp_path / "gate"))
+    wait_until(lambda: any(map(told, paths)))
+    (tmp_path / "gate").touch()
+    wait_until(lambda: [told(path) for path in paths] == ["begun done"] * 6)
+
+
+def test_fired_work_survives_its_client_and_the_scheduler(place: Place, tmp_path: Path) -> None:
+    place.start_worker()
+    paths = fire(place, tmp_path, str(tmp_path / "gate"))
+    wait_until(lambda: any(map(told, paths)))
+    place.kill_scheduler()
+    (tmp_path / "gate").touch()
+    place.start_scheduler()
+    wait_until(lambda: all("done" in told(path) for path in paths), seconds=30)
+
+
 def test_who_was_waiting_gets_the_right_result_and_nothing_runs_twice(
     place: Place, executor: Executor, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
-from distributed.core.client import MAX_INLINE_BYTES, ClientCore
+from distributed.core.client import MAX_INLINE_BYTES, MIN_FIRED, ClientCore
 from distributed.core.client_events import (
     Abandon,
     Adopt,
@@ -26,6 +26,7 @@ from distributed.core.client_events import (
     Contending,
     Desist,
     Dropped,
+    Firing,
     Introduced,
     Rejected,
     Sending,
@@ -58,6 +59,7 @@ from distributed.messages import (
     Ended,
     Failed,
     Finished,
+    Fire,
     Forget,
     Granted,
     Heard,
@@ -920,3 +922,32 @@ def test_who_is_told_of_each_is_told_once(env: Env) -> None:
     env.handle(Pending(["x"]))
     assert env.finish("x") == []
     assert waiter.done == [x]
+
+
+def test_what_is_fired_and_has_not_ended_is_fired_again_on_a_new_connection(env: Env) -> None:
+    x, y, z = env.submit("x", "y", "z")
+    assert env.told(Firing([x, y, z])) == [Fire(("x", "y", "z"))]
+    env.finish("x")
+    env.handle(CallOff([y], False))
+    said = env.told(Connected())
+    assert [type(message) for message in said] == [ClientHello, Submit, Fire]
+    assert said[-1] == Fire(("z",))
+
+
+def test_a_single_call_is_submitted_before_it_is_fired(env: Env) -> None:
+    x = env.call("x")
+    assert [type(message) for message in env.told(Firing([x]))] == [Submit, Fire]
+
+
+def test_what_was_cancelled_is_not_fired(env: Env) -> None:
+    (x,) = env.submit("x")
+    env.handle(CallOff([x], False))
+    assert env.told(Firing([x])) == []
+
+
+def test_of_what_was_fired_little_is_remembered_that_has_ended(env: Env) -> None:
+    for number in range(5 * MIN_FIRED):
+        (entry,) = env.submit(f"x{number}")
+        env.handle(Firing([entry]))
+        env.finish(entry.key)
+    assert len(env.core.fired) <= MIN_FIRED

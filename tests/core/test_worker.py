@@ -45,8 +45,10 @@ from distributed.messages import (
     Audit,
     Audited,
     Call,
+    Discharge,
     Done,
     Drop,
+    Entrust,
     Errors,
     Free,
     Holds,
@@ -619,6 +621,13 @@ def test_that_it_has_started_is_said_again_on_a_new_connection(env: Env) -> None
     env.handle(Starting(1), Starting(2))
     env.handle(done(2))
     assert env.core.reminders() == [Started([1])]
+
+
+def test_the_recipes_that_it_keeps_are_said_on_a_new_connection(env: Env) -> None:
+    kept = Entrust("epoch", {"f": b"blob"}, (), ("x", "y"))
+    assert env.handle(kept) == []
+    env.handle(Discharge(["y"]))
+    assert env.core.reminders() == [kept._replace(keys=("x",))]
 
 
 def test_a_start_of_what_has_been_given_up_is_no_news(env: Env) -> None:

@@ -20,6 +20,7 @@ from distributed.core.client_events import (
     Connected,
     Dropped,
     Effect,
+    Firing,
     Introduced,
     Sending,
     Tell,
@@ -188,6 +189,9 @@ class Client(Process):
         entries = list(dict.fromkeys(future.entry for future in futures))
         watch = Watch(lambda: tell([entry for entry in entries if entry.status == PENDING]))
         self.handle(Await(watch, entries))
+
+    def fire(self, futures: list[Future]) -> None:
+        self.handle(Firing([future.entry for future in futures]))
 
     def cancel(self, futures: list[Future], force: bool) -> None:
         self.handle(CallOff([future.entry for future in futures], force))
@@ -363,7 +367,7 @@ class Client(Process):
         core = self.core
         tables = (
             core.entries, core._unsettled, core._unfinished, core.called_off, core.contenders.table,
-            self._dropped,
+            self._dropped, self.core.unended_fired(),
         )  # fmt: skip
         found: list[Any] = [(self.name, table) for table in tables if table]
         found += [(self.name, "has not been answered")] if self._questions else []

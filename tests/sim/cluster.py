@@ -136,6 +136,7 @@ class Cluster:
     def restart_scheduler(self, down: float) -> None:
         """It dies, and comes back after so long."""
         if self.scheduler.alive:
+            self.ledger.scheduler_dies(self.workers)
             self.scheduler.die("killed")
             self.world.at(down, self._start_scheduler)
 

@@ -22,6 +22,7 @@ def end(cluster: Cluster) -> None:
     _heal(cluster)
     _expect(cluster, _unresolved, RESOLVE_SECONDS)
     _expect(cluster, _disagreements, AGREE_SECONDS)
+    _expect(cluster, _lost_fired, RESOLVE_SECONDS)
     for user in _present(cluster):
         assert all(cluster.ledger.futures[future] for future in user.held), user.client
         user.drop_all()
@@ -80,6 +81,11 @@ def _disagreements(cluster: Cluster) -> list[Any]:
             if worker.files.get(file) != content
         ]
     return found
+
+
+def _lost_fired(cluster: Cluster) -> list[Any]:
+    """What was fired and has not been done; the scheduler may just be hearing of it."""
+    return [*cluster.scheduler.core.fired.trustees, *cluster.ledger.lost_fired()]
 
 
 def _leftovers(cluster: Cluster) -> list[Any]:

@@ -7,7 +7,7 @@ error that the faults explain.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from distributed.core.entries import Entry
@@ -42,6 +42,10 @@ class Ledger:
         self._called_off: dict[str, set[str]] = {}
         self._borrowed: dict[str, set[str]] = {}
         self.deaths: Counter[str] = Counter()  # of workers that were running a key
+        # What was fired, as far as the scheduler has heard; of those that it had not done when it died, the
+        # workers that kept the recipe.
+        self.fired: dict[str, list[Worker] | None] = {}
+        self.failed: set[str] = set()  # of it, as the scheduler logs
         # Deaths of workers, and connections of theirs to the scheduler that broke; the nanny that can say
         # which of these it was, if there is one that the scheduler knows.
         self.losses: list[Nanny | None] = []
@@ -61,6 +65,26 @@ class Ledger:
     def borrowed(self, client: str, key: str) -> None:
         self._clients.setdefault(key, set()).add(client)
         self._borrowed.setdefault(client, set()).add(key)
+
+    def note_fired(self, keys: Iterable[str]) -> None:
+        """The scheduler keeps these."""
+        for key in keys:
+            self.fired.setdefault(key, None)
+
+    def scheduler_dies(self, workers: list[Worker]) -> None:
+        for key in self.fired:
+            self.fired[key] = [worker for worker in workers if key in worker.core.entrusted]
+
+    def lost_fired(self) -> list[str]:
+        """What was fired, and has neither been done nor failed, although nobody called it off."""
+        off = set().union(*self._called_off.values())
+        return [
+            key
+            for key, keepers in self.fired.items()
+            if not (key in self.book.ended or key in self.failed or self.restarts)
+            and not any(spec.key in off for spec in self.book.ancestry(key))
+            and (keepers is None or any(worker.alive for worker in keepers))
+        ]
 
     def tell(self, future: Future, how: str, what: Any) -> None:
         """A look at the future has ended."""

@@ -16,6 +16,7 @@ from distributed.core import lifecycle
 from distributed.core.answers import Answers
 from distributed.core.client import ClientCore
 from distributed.core.client_events import Tell
+from distributed.core.entrusted import Entrusted
 from distributed.core.jobs import Job
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.locks import Locks
@@ -300,6 +301,21 @@ def old_copies() -> Replaced:
     return Reports, "adopt", adopt
 
 
+def fired_with_its_client() -> Replaced:
+    """When a client leaves, the work that it fired ends."""
+
+    def lose_client(core: SchedulerCore, client: Any) -> None:
+        core.fired.call_off([t.key for t in core.fired.keeper.wants if t.owner is client])
+        _lose_client(core, client)
+
+    return SchedulerCore, "_lose_client", lose_client
+
+
+def forgotten_recipes() -> Replaced:
+    """A worker does not tell a new scheduler what it has kept for it."""
+    return Entrusted, "said", lambda entrusted: []
+
+
 _finish, _requeue, _fail = Lifecycle.finish, Lifecycle.requeue, Lifecycle.fail
 _lose_worker, _on_free = Lifecycle.lose_worker, WorkerCore._on_free
 _leave, _init = Queues.leave, SchedulerCore.__init__
@@ -308,6 +324,7 @@ _on_dropped, _on_pending = ClientCore._on_dropped, ClientCore._on_pending
 _on_died = SchedulerCore._on_died
 _locks_init, _fits = Locks.__init__, Stock.fits
 _wait_again = ClientCore._wait_again
+_lose_client = SchedulerCore._lose_client
 _on_finished, _release, _adopt = ClientCore._on_finished, Client._release, Reports.adopt
 
 MUTANTS: tuple[Callable[[], Replaced], ...] = (
@@ -317,6 +334,7 @@ MUTANTS: tuple[Callable[[], Replaced], ...] = (
     no_lock_grace, forgotten_claim, idle_strays, lost_question, calls_run_twice, unconfined,
     follow_ups_wait,
     old_news, late_release, any_version, old_copies, lost_counts,
+    fired_with_its_client, forgotten_recipes,
 )  # fmt: skip
 
 

@@ -29,13 +29,16 @@ from distributed.messages import (
     Contend,
     Denied,
     Died,
+    Discharge,
     Done,
     Drop,
     Ended,
+    Entrust,
     Errors,
     Failed,
     Files,
     Finished,
+    Fire,
     Forget,
     Free,
     Get,
@@ -94,7 +97,7 @@ ALWAYS = (
 # After what came later they would take it back: an old Release the wish for what has been submitted again,
 # an old Finished the word that this is not there yet.
 AT_ONCE = (
-    ClientHello, WorkerHello, Submit, Want, Finished, Failed,
+    ClientHello, WorkerHello, Submit, Want, Fire, Entrust, Discharge, Finished, Failed,
     Release, Cancel, Missing, Scatter, Holds, Ended, Cleared,
     Pending, Free, Unload, Welcome, Upload, PutFile, Files, StartAgain,
 )  # fmt: skip

@@ -8,7 +8,8 @@ from distributed.broker import LOCK_GRACE_SECONDS, TICK_SECONDS
 from distributed.codec import decode, encode_parts
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import Gone, Log, Send, Tick
+from distributed.core.states import Client, Gone, Log, Send, Tick
+from distributed.messages import Fire
 from tests.sim.ledger import Ledger
 from tests.sim.net import Net, SimRouter
 from tests.sim.world import Process
@@ -70,7 +71,12 @@ class Scheduler(Process):
             for peer, message in events:
                 if type(message) is not Tick:
                     world.say(self.name, f"< {peer.decode()}", message)
+        fired = self._fired(events)
         for effect in self.core.handle(events, self.clock.now()):
+            if isinstance(effect, Log) and effect.text.startswith("fired work "):
+                if " has failed: " in effect.text:
+                    self._ledger.failed.add(effect.text.split()[2])
+                continue
             if isinstance(effect, Log) and (self.lossy or self._net.repeats is not None):
                 world.say(self.name, "warns:", effect.text)
                 continue
@@ -79,10 +85,18 @@ class Scheduler(Process):
                 world.say(self.name, f"> {effect.peer.decode()}", effect.batch)
             for frame in encode_parts(effect.batch):
                 self._router.send(effect.peer, (frame,))
+        self._ledger.note_fired(fired)
         self._note_forgotten()
         self._unchecked += 1
         if self._unchecked * WALKED_TASKS > len(self.core.lifecycle.tasks):
             self.check()
+
+    def _fired(self, events: list[tuple[bytes, Any]]) -> list[str]:
+        """What clients fire of what they have not been told is cancelled."""
+        peers = self.core.members.peers
+        said = [(peers.get(peer), message) for peer, message in events if type(message) is Fire]
+        heard = [m for sender, m in said if isinstance(sender, Client) and not sender.clearings]
+        return [key for message in heard for key in message.keys]
 
     def _note_forgotten(self) -> None:
         clients = self.core.members.clients
@@ -109,6 +123,7 @@ class Scheduler(Process):
         for client in core.members.clients.values():
             found += [*client.unsettled, *client.ahead]
         found += core.evictions.forced
+        found += core.fired.trustees
         for worker in workers:
             tables = (
                 worker.holds, worker.assigned, worker.incoming, worker.seceded, worker.started,

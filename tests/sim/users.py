@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from distributed.core.client_events import Calls
-from distributed.core.entries import CANCELLED, Item
+from distributed.core.entries import CANCELLED, PENDING, Item
 from tests.sim import asking, locking
 from tests.sim.client import Client, Future
 from tests.sim.cluster import Cluster
@@ -120,6 +120,23 @@ class User:
         """For several at once: all of them are there when it ends."""
         futures = self._some()
         self.client.wait(futures, self.cluster.ledger.waited)
+
+    def fire(self) -> None:
+        """Some work is to be done although we let go of it, and perhaps leave."""
+        specs = self.cluster.book.specs
+        futures = [
+            f for f in self._some() if f.entry.status == PENDING and not specs[f.key].scattered
+        ]
+        if futures:
+            self.client.fire(futures)
+        if self.random.random() < 0.5:
+            for future in futures:
+                self.let_go(future)
+        leaves = self.random.random() < 0.05 and not self.client.core._unfinished
+        if leaves and len(self.cluster.clients) > 1:
+            self.drop_all()
+            self.busy = False
+            self.client.close()
 
     def adopt(self) -> None:
         """A future arrives from another client."""
@@ -258,12 +275,13 @@ class User:
 
     def _is_unshared(self, key: str) -> bool:
         """Whether nobody else has anything to do with the key, and we had let go of it."""
-        clients = self.cluster.scheduler.core.members.clients.values()
+        core = self.cluster.scheduler.core
+        clients = (*core.members.clients.values(), core.fired.keeper)
         known = any(
             task.key == key for c in clients if c.id != self.client.name for task in c.wants
         )
         others = [other for other in self.cluster.clients if other is not self.client]
-        task = self.cluster.scheduler.core.lifecycle.tasks.get(key)
+        task = core.lifecycle.tasks.get(key)
         entry = self.client.core.entries[key]
         return not (
             known
@@ -307,7 +325,8 @@ _ACTS: dict[Callable[[User], object], float] = {
     User.drop_all: 0.3,
     User.cancel: 1,
     User.look_again: 1,
-    User.wait: 1,
+    User.wait: 3,
+    User.fire: 1,
     User.adopt: 1,
     User.scatter: 1,
     User.lock: 2,

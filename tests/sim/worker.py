@@ -424,7 +424,7 @@ class Worker(Process):
         core, threads = self.core, self.threads
         tables = (
             core.jobs, core.held, core.inputs, core.peers, core.requests, core._users, core._freed,
-            self.values, threads.running, threads._pending,
+            self.values, threads.running, threads._pending, core.entrusted,
         )  # fmt: skip
         return [(self.name, table) for table in tables if table]
 
