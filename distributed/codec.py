@@ -14,6 +14,7 @@ from distributed.messages import (
     MESSAGES,
     Abandoned,
     Alive,
+    Answer,
     Ask,
     Audit,
     Audited,
@@ -35,6 +36,7 @@ from distributed.messages import (
     Missing,
     Release,
     Replicate,
+    Reply,
     Returned,
     Scatter,
     Seceded,
@@ -72,13 +74,15 @@ def encode(batch: Iterable[Message]) -> bytes:
 
 def encode_parts(batch: list[Message]) -> list[bytes]:
     """As many frames as it takes to keep each below the limit. A single message is cut between its
-    items if it has a list of them.
+    items if it has a list of them. In place of a reply that is too large goes one that says so.
 
     Raises ProtocolError if one item alone is too large.
     """
     try:
         return [encode(batch)]
-    except ProtocolError:
+    except ProtocolError as error:
+        if len(batch) == 1 and type(batch[0]) is Reply:
+            return [encode([Reply(batch[0].request, False, f"the answer is too large: {error}")])]
         if len(batch) == 1:
             batch = _halves(batch[0])
         if len(batch) == 1:
@@ -319,6 +323,12 @@ def _check_files(message: Files) -> None:
         raise ProtocolError("Files with a malformed file")
 
 
+def _check_answer(message: Answer) -> None:
+    value = message.value
+    if type(value) is tuple and tuple(map(type, value)) != (str, int):
+        raise ProtocolError("Answer with malformed data")
+
+
 def _check_ask(message: Ask) -> None:
     _strings(message.keys or ())
 
@@ -351,6 +361,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Missing: _shaped(str, str),
     Scatter: _check_scatter,
     Replicate: _check_replicate,
+    Answer: _check_answer,
     Ask: _check_ask,
     Broadcast: _check_workers,
     WorkerHello: _check_worker_hello,

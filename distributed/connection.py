@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from distributed.codec import decode, encode, encode_parts
+from distributed.core.answers import data_in
 from distributed.core.client import ClientCore
 from distributed.core.client_events import (
     Abandon,
@@ -61,7 +62,7 @@ from distributed.messages import (
     Upload,
 )
 from distributed.recipes import Function
-from distributed.transfer import Fetcher
+from distributed.transfer import Fetcher, noting
 from distributed.transport import (
     CONNECTED,
     DISCONNECTED,
@@ -390,7 +391,7 @@ class Connection:
             found.update((key, frames) for key, _, frames in items)
 
         def get(address: str, keys: list[str], end: Callable[[str | None], object]) -> None:
-            self._fetcher.get(address, keys, take, _noting(failures, address, end))
+            self._fetcher.get(address, keys, take, noting(failures, address, end))
 
         transfers = [(get, address, keys) for address, keys in places.items()]
         self._transfer(transfers, deadline)
@@ -401,7 +402,7 @@ class Connection:
         failures: dict[str, str] = {}
 
         def put(address: str, items: Any, end: Callable[[str | None], object]) -> None:
-            self._fetcher.put(address, items, _noting(failures, address, end))
+            self._fetcher.put(address, items, noting(failures, address, end))
 
         self._transfer([(put, address, items) for address, items in places.items()])
         return failures
@@ -612,6 +613,10 @@ class Connection:
             if question is not None:
                 question.ok, question.value = effect.ok, effect.value
                 question.answered.set()
+            elif keys := data_in(effect.value):
+                # Whoever asked does not wait any more, and will not fetch it.
+                self._decide(Adopt(keys, announce=False))
+                self._decide(Dropped([self.core.entries[key] for key in keys]))
         elif isinstance(effect, Introduced):
             self._ask_again()
         elif isinstance(effect, Welcomed):
@@ -633,16 +638,3 @@ class Connection:
                 del self._questions[request]
                 question.failure = SchedulerGone(reason)
                 question.answered.set()
-
-
-def _noting(
-    failures: dict[str, str], address: str, end: Callable[[str | None], object]
-) -> Callable[[str | None], object]:
-    """What is told the end of a transfer, and notes why it has failed."""
-
-    def note(error: str | None) -> None:
-        if error is not None:
-            failures[address] = error
-        end(error)
-
-    return note

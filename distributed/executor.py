@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import dask
 from dask.base import is_dask_collection
 
+from distributed.answers import check_size, results
 from distributed.arguments import (
     call_item,
     nth_key,
@@ -42,9 +43,7 @@ from distributed.recipes import fold_kwargs, fresh_key, function_of, unbind
 from distributed.registry import default_client, remember
 from distributed.serialize import dumps, pickle_bytes
 from distributed.shapes import check_gathered, find_futures, is_named_tuple, rebuild, shape
-from distributed.tracebacks import load_exception
 from distributed.transport import Address, parse_address
-from distributed.unpickling import unpickle
 from distributed.uploads import check_syntax
 
 if TYPE_CHECKING:
@@ -489,9 +488,9 @@ class Executor(Inspection):
         if not callable(func):
             raise TypeError(f"run() needs a function, not {type(func).__name__}")
         call = pickle_bytes((func, args, kwargs))
+        check_size("the call", call, "scatter large data, and pass the futures to tasks")
         names = worker_names(workers)
-        answers = self._connection.ask(lambda request: Broadcast(request, call, names))
-        return _results(answers)
+        return results(self, self._connection.ask(lambda r: Broadcast(r, call, names)))
 
     def upload_file(self, path: str | os.PathLike[str]) -> None:
         """Give a file to all workers, also to those that join later. A second upload replaces the first.
@@ -505,7 +504,10 @@ class Executor(Inspection):
         file = Path(path)
         content = file.read_bytes()
         check_syntax(file, content)
-        _results(self._connection.ask(lambda request: Upload(request, file.name, content)))
+        check_size(
+            file.name, content, "put it where all workers can read it, or scatter its content"
+        )
+        results(self, self._connection.ask(lambda r: Upload(r, file.name, content)))
 
     # The end
 
@@ -627,13 +629,3 @@ def _digest(frames: list[Any]) -> str:
 
 def _size(frame: Any) -> int:
     return memoryview(frame).nbytes
-
-
-def _results(answers: dict[str, tuple[bool, Any]]) -> dict[str, Any]:
-    """What workers answered to a call, by address. Raises the first failure."""
-    for address, (ok, value) in answers.items():
-        if not ok:
-            if isinstance(value, bytes):
-                raise load_exception(value)
-            raise DistributedError(f"{address}: {value}")
-    return {address: unpickle(value) for address, (_, value) in answers.items()}

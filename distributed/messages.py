@@ -363,11 +363,12 @@ class Started(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception or a text."""
+    """Answer to `Call` and `PutFile`: a pickled result, or (not ok) a pickled exception or a text. A large
+    result stays on the worker as data, `(key, nbytes)`, whose version is the number of the request."""
 
     request: int
     ok: bool
-    value: bytes | str
+    value: bytes | str | tuple[Any, ...]
 
 
 class Files(NamedTuple):

@@ -25,7 +25,7 @@ from dask.hashing import hash_buffer_hex
 from distributed.composites import Composite, is_builtin, may_hold
 from distributed.errors import SerializationError
 from distributed.keys import PLAIN
-from distributed.packing import Handle, are_plain, binds_futures, holds_handles
+from distributed.packing import MAX_ARGUMENT_BYTES, Handle, are_plain, binds_futures, holds_handles
 from distributed.references import found_by_name, names_in
 from distributed.serialize import pickle_bytes, pickle_function
 
@@ -79,6 +79,11 @@ def _pickle_function(func: Callable[..., Any]) -> Function:
         blob = pickle_function(func)
     except SerializationError as error:
         raise SerializationError(f"the function {name} cannot be sent: {error}") from error
+    if len(blob) > MAX_ARGUMENT_BYTES:
+        raise ValueError(
+            f"the function {name} takes {len(blob):,} bytes with what it refers to, more than the limit of "
+            f"{MAX_ARGUMENT_BYTES:,}: send large data with scatter() and pass the future"
+        )
     return Function(_identify(func), name, blob)
 
 

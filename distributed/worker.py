@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from distributed.codec import decode, encode_parts
+from distributed.core.answers import MAX_SAID_BYTES
 from distributed.core.streams import Item
 from distributed.core.worker import WorkerCore
 from distributed.core.worker_events import (
@@ -537,10 +538,20 @@ class Worker:
             value = func(*args, **kwargs)
             if type(value) in AWAITED:
                 value = self.complete(value)
-            answer = Answer(message.request, True, pickle_bytes(value))
+            blob = pickle_bytes(value)
         except BaseException as error:
-            answer = Answer(message.request, False, dump_exception(error))
-        self._post(lambda: self._events.append(Answered(answer)))
+            failure = Answer(message.request, False, dump_exception(error))
+            self._post(lambda: self._events.append(Answered(failure)))
+        else:
+            self._post(lambda: self._take_answer(message.request, blob))
+
+    def _take_answer(self, request: int, blob: bytes) -> None:
+        if len(blob) <= MAX_SAID_BYTES:
+            self._events.append(Answered(Answer(request, True, blob)))
+            return
+        key = f"answer-{uuid.uuid4().hex}"
+        self._arrived[key, request] = blob
+        self._events.append(Answered(Answer(request, True, (key, len(blob)))))
 
     def _put_file(self, message: PutFile) -> None:
         try:

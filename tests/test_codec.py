@@ -17,10 +17,12 @@ from distributed.messages import (
     MESSAGES,
     PROTOCOL,
     PYTHON,
+    Answer,
     Done,
     Finished,
     Goodbye,
     Release,
+    Reply,
     Run,
     Submit,
 )
@@ -186,3 +188,18 @@ def test_what_is_submitted_again_is_so_in_both_halves(monkeypatch: pytest.Monkey
     parts = [message for frame in encode_parts([submit]) for message in decode(frame)]
     assert len(parts) > 1
     assert {(part.again, part.call) for part in parts} == {(True, 7)}
+
+
+def test_a_reply_that_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_BATCH_BYTES", 300)
+    frames = encode_parts([Goodbye(), Reply(7, True, "x" * 400), Reply(8, True, 1)])
+    messages = [message for frame in frames for message in decode(frame)]
+    assert messages[::2] == [Goodbye(), Reply(8, True, 1)]
+    assert messages[1][:2] == (7, False)
+    assert messages[1][2].startswith("the answer is too large: a message of 4")
+
+
+@pytest.mark.parametrize("value", [(), ("x",), (1, "x"), ("x", 1, 2)])
+def test_an_answer_that_is_malformed_data_is_refused(value: Any) -> None:
+    with pytest.raises(ProtocolError, match="Answer with malformed data"):
+        decode(encode([Answer(1, True, value)]))

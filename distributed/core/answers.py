@@ -7,7 +7,12 @@ twice, and the answer is the same. Numbers only grow, also from one life of the 
 
 from __future__ import annotations
 
+from typing import Any
+
 from distributed.messages import Answer
+
+# A larger result of a call stays on its worker as data, and its client fetches it from there.
+MAX_SAID_BYTES = 64 << 10
 
 # Answers that are kept, and how large one may be: together they are little beside the data of a worker. One
 # that is needed again is among the newest, since the scheduler asks only for what it still waits for.
@@ -35,18 +40,36 @@ class Answers:
         """What was answered before; None if that is still to come."""
         if number in self.at_work:
             return None
-        return self.kept.get(number) or Answer(number, False, _LOST)
+        return self.kept.get(number) or lost(number)
 
     def note(self, answer: Answer) -> None:
         """It has been done."""
         self.at_work.discard(answer.request)
         if len(answer.value) > MAX_ANSWER_BYTES:
-            answer = Answer(answer.request, False, _LOST)
+            answer = lost(answer.request)
         self.kept[answer.request] = answer
         while len(self.kept) > MAX_ANSWERS:
             oldest = next(iter(self.kept))
             del self.kept[oldest]
             self._newest_forgotten = max(self._newest_forgotten, oldest)
+
+
+def lost(number: int) -> Answer:
+    """What is answered in place of an answer that is not here any more."""
+    return Answer(number, False, _LOST)
+
+
+def data_in(reply: Any) -> list[str]:
+    """The keys of what has stayed on workers as data, if the reply is to a call of several."""
+    answers = reply.values() if type(reply) is dict else ()
+    return [answer[1][0] for answer in answers if _is_data(answer)]
+
+
+def _is_data(answer: Any) -> bool:
+    match answer:
+        case (True, (str(), int())):
+            return True
+    return False
 
 
 _LOST = (

@@ -11,7 +11,7 @@ from itertools import cycle
 from typing import Any
 
 from distributed.core.lifecycle import Lifecycle
-from distributed.core.outgoing import append, drop_assignment
+from distributed.core.outgoing import append, drop_assignment, free
 from distributed.core.queries import QUERIES
 from distributed.core.states import (
     DEFAULT_OPTIONS,
@@ -37,12 +37,18 @@ from distributed.messages import (
 
 # A restart that has not brought the workers back by then is reported as failed.
 RESTART_SECONDS = 30.0
+# Uploads may take this much in all: each worker that joins gets them in one message, and the scheduler and
+# each worker have them in memory.
+MAX_FILES_BYTES = 512 << 20
 # The number of a request whose answer nobody waits for.
 NOBODY = 0
 
 
+Value = bytes | str | tuple[Any, ...]
+
+
 class Collect:
-    """The answers to a `Call` or a `PutFile`: {address: (ok, pickled result, exception or text)}."""
+    """The answers to a `Call` or a `PutFile`: {address: (ok, value)}, values as in `Answer`."""
 
     def __init__(
         self, client: Client, request: int, workers: list[Worker], message: Call | PutFile
@@ -51,9 +57,9 @@ class Collect:
         self.request = request
         self.message = message
         self.waiting = dict.fromkeys(workers)
-        self.answers: dict[str, tuple[bool, bytes | str]] = {}
+        self.answers: dict[str, tuple[bool, Value]] = {}
 
-    def answer(self, worker: Worker, ok: bool, value: bytes | str) -> None:
+    def answer(self, worker: Worker, ok: bool, value: Value) -> None:
         if worker in self.waiting:
             del self.waiting[worker]
             self.answers[worker.address] = (ok, value)
@@ -104,16 +110,16 @@ class Restarting:
 
 
 class Requests:
-    """Answers them, and keeps those that are open. What workers are asked for has numbers above `first`."""
+    """Answers them, and keeps those that are open. What workers are asked for is numbered like assignments,
+    for an answer may be data, whose version is that number."""
 
-    def __init__(self, lifecycle: Lifecycle, first: int) -> None:
+    def __init__(self, lifecycle: Lifecycle) -> None:
         self.files: dict[str, bytes] = {}  # that were uploaded, for workers that join later
         self._lifecycle = lifecycle
         self.collects: dict[int, Collect] = {}
         self.replications: list[Replication] = []
         self.restarts: list[Restarting] = []
         self._postponed: list[tuple[Client, Any]] = []
-        self._next = first
 
     def take(self, client: Client, message: Any) -> None:
         """Handle a request for workers; later, if workers of an earlier life are only just arriving."""
@@ -192,23 +198,39 @@ class Requests:
     def on_broadcast(self, client: Client, message: Broadcast) -> None:
         workers = self._choose(client, message.request, message.workers)
         if workers:
-            self._collect(client, message.request, workers, Call(self._number(), message.call))
+            self._collect(
+                client,
+                message.request,
+                workers,
+                Call(self._lifecycle.queues.new_assignment(), message.call),
+            )
 
     def on_upload(self, client: Client, message: Upload) -> None:
+        if not self._has_room(message.name, message.content):
+            text = (
+                f"{message.name} does not fit: uploads may take {MAX_FILES_BYTES:,} bytes in all; put "
+                "large files where all workers can read them, or scatter their content"
+            )
+            client.out.append(Reply(message.request, False, text))
+            return
         self.files.pop(message.name, None)  # in the order of uploads: the last one counts
         self.files[message.name] = message.content
         workers = list(self._lifecycle.queues.workers.values())
-        put = PutFile(self._number(), message.name, message.content)
+        put = PutFile(self._lifecycle.queues.new_assignment(), message.name, message.content)
         self._collect(client, message.request, workers, put)
 
     def on_files(self, worker: Worker, message: Files) -> None:
         """A worker brings uploads from an earlier life of the scheduler: for those that are new."""
         for name, content in message.files.items():
-            if name not in self.files:
+            if name not in self.files and self._has_room(name, content):
                 self.files[name] = content
                 others = [w for w in self._lifecycle.queues.workers.values() if w is not worker]
                 for other in others:
                     other.out.append(PutFile(NOBODY, name, content))
+
+    def _has_room(self, name: str, content: bytes) -> bool:
+        others = sum(len(held) for other, held in self.files.items() if other != name)
+        return others + len(content) <= MAX_FILES_BYTES
 
     def _choose(self, client: Client, request: int, names: tuple[str, ...] | None) -> list[Worker]:
         """The workers that the names mean (None: all). If there are none, the client is told."""
@@ -223,10 +245,6 @@ class Requests:
             text = "there are no workers" if names is None else f"no worker is among {names}"
             client.out.append(Reply(request, False, text))
         return workers
-
-    def _number(self) -> int:
-        self._next += 1
-        return self._next - 1
 
     def _collect(
         self, client: Client, request: int, workers: list[Worker], message: Call | PutFile
@@ -248,11 +266,28 @@ class Requests:
                 if place is worker:
                     _acquire(worker, task)
 
-    def answered(self, worker: Worker, number: int, ok: bool, value: bytes | str) -> None:
+    def answered(self, worker: Worker, number: int, ok: bool, value: Value) -> None:
         collect = self.collects.get(number)
+        if type(value) is tuple:
+            self._take_data(collect, worker, number, *value)
         if collect is not None:
             collect.answer(worker, ok, value)
             self._settle_collect(number)
+
+    def _take_data(
+        self, collect: Collect | None, worker: Worker, number: int, key: str, nbytes: int
+    ) -> None:
+        """An answer is data, which its client fetches and lets go of."""
+        if key in self._lifecycle.tasks:
+            return  # it has been said before
+        if collect is None or worker not in collect.waiting:
+            free(worker, key, number)
+            return
+        task = self._lifecycle.add(Task(key, None, b"", (0, 0, 0), DEFAULT_OPTIONS, NO_OWNER))
+        task.state, task.since, task.nbytes = MEMORY, number, nbytes
+        task.holders = worker.alone
+        worker.holds[task] = None
+        self._lifecycle.want(collect.client, task)
 
     def _settle_collect(self, number: int) -> None:
         reply = self.collects[number].reply()
@@ -300,6 +335,12 @@ class Requests:
         for replication in self.replications:
             if any(pair[1] is task for pair in replication.waiting):
                 replication.failure = f"{task.key} cannot be copied: {reason}"
+
+    def caller_lost(self, client: Client) -> None:
+        """Its connection broke: who waited there for answers to a call has been told, and waits no more."""
+        for number, collect in tuple(self.collects.items()):
+            if collect.client is client and type(collect.message) is Call:
+                del self.collects[number]
 
     def client_lost(self, client: Client) -> None:
         self._postponed = [item for item in self._postponed if item[0] is not client]

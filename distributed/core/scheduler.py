@@ -138,7 +138,7 @@ class SchedulerCore:
         recovery = Recovery(max(worker_timeout, client_timeout))
         self.queues = Queues(first_assignment, recovery)
         self.lifecycle = Lifecycle(self.queues)
-        self.requests = Requests(self.lifecycle, first_assignment)
+        self.requests = Requests(self.lifecycle)
         self.reports = Reports(self.lifecycle, self.requests)
         self.locks = Locks(lock_grace)
         self.members = Members()
@@ -253,6 +253,7 @@ class SchedulerCore:
         client.worker = hello.worker
         if client.peer != peer:
             client.clearings = 0
+            self.requests.caller_lost(client)
         self.members.enter(client, peer, self.now)
         client.out.append(Welcome(self.epoch, {}))
         wants = frozenset(hello.wants)

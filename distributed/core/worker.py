@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from distributed.core.answers import Answers
+from distributed.core.answers import Answers, lost
 from distributed.core.entrusted import Entrusted
 from distributed.core.jobs import Input, Job, Peer, Request
 from distributed.core.loaded import Loaded
@@ -143,7 +143,10 @@ class WorkerCore:
 
     def holds(self) -> list[tuple[str, int, int]]:
         """What the scheduler should know of when it hears of us again."""
-        return [(key, *found) for key, found in self.held.items() if key not in self._freed]
+        return [(key, *found) for key, found in self.held.items() if self._holds(key)]
+
+    def _holds(self, key: str) -> bool:
+        return key in self.held and key not in self._freed
 
     def version(self, key: str) -> int:
         """Of the data that is here."""
@@ -514,12 +517,18 @@ class WorkerCore:
         if self.answers.is_new(message.request):
             self._effects.append(Serve(message))
         elif (answer := self.answers.again(message.request)) is not None:
-            self._out.append(answer)
+            is_here = type(answer.value) is not tuple or self._holds(answer.value[0])
+            self._out.append(answer if is_here else lost(answer.request))
 
     def _on_answered(self, event: Answered) -> None:
-        if event.answer.request:
-            self.answers.note(event.answer)
-            self._out.append(event.answer)
+        answer = event.answer
+        if not answer.request:
+            return
+        if type(answer.value) is tuple:
+            key, nbytes = answer.value
+            self._keep([((key, answer.request), key, nbytes, answer.request)])
+        self.answers.note(answer)
+        self._out.append(answer)
 
     def _tell(self, kind: Any, item: Any) -> None:
         self._tell_all(kind, [item])

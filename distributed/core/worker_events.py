@@ -72,7 +72,8 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What was to be served has been done."""
+    """What was to be served has been done. If the answer is data, the shell has its value, under (key,
+    request)."""
 
     answer: Answer
 

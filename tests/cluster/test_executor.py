@@ -35,10 +35,12 @@ from distributed import (
     SchedulerGone,
     SerializationError,
     TimeoutError,
+    answers,
     as_completed,
     fire_and_forget,
     futures_of,
     get_worker,
+    recipes,
     wait,
 )
 from tests.support import block, wait_until
@@ -790,6 +792,41 @@ def test_run_everywhere_beside_the_tasks(executor: Executor, gate: str) -> None:
         executor.run(div, 1, 0)
     Path(gate).touch()
     wait(blocked)
+
+
+def test_large_answers_come_from_their_workers(executor: Executor) -> None:
+    answers = executor.run(lambda: "x" * (1 << 20))
+    assert [len(answer) for answer in answers.values()] == [1 << 20] * 2
+    wait_until(lambda: not any(executor.has_what().values()))
+
+    def fail_on_one() -> bytes:
+        import distributed
+
+        worker = distributed.get_worker()
+        if worker.address == max(worker.client().ncores()):
+            raise ValueError("not here")
+        return bytes(1 << 20)
+
+    with pytest.raises(ValueError, match="not here"):
+        executor.run(fail_on_one)
+    wait_until(lambda: not any(executor.has_what().values()))
+
+
+def test_what_is_too_large_for_all_workers_is_refused(
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "MAX_ARGUMENT_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"the call takes .* bytes, more than the limit of 1,000"):
+        executor.run(len, bytes(2000))
+    (tmp_path / "data").write_bytes(bytes(2000))
+    with pytest.raises(
+        ValueError, match=r"data takes 2,000 bytes, .*: put it where all workers can"
+    ):
+        executor.upload_file(tmp_path / "data")
+    monkeypatch.setattr(recipes, "MAX_ARGUMENT_BYTES", 1000)
+    large = bytes(2000)
+    with pytest.raises(ValueError, match=r"the function .*lambda.* bytes with what it refers to"):
+        executor.submit(lambda: large)
 
 
 def test_uploaded_modules_can_be_imported_and_replaced(executor: Executor, tmp_path: Path) -> None:

@@ -672,6 +672,18 @@ def test_what_was_answered_long_ago_is_not_run_again(env: Env) -> None:
     assert "lost with the connection" in answer.value
 
 
+def test_an_answer_that_is_data_is_held_and_told_by_its_key(env: Env) -> None:
+    answer = Answer(7, True, ("answer-1", 100))
+    env.handle(Call(7, b"call"))
+    effects = env.handle(Answered(answer))
+    assert effects == [Keep([(("answer-1", 7), "answer-1")]), Tell([answer])]
+    assert env.core.holds() == [("answer-1", 100, 7)]
+    assert env.told(Call(7, b"call")) == [answer]
+    env.handle(Free(["answer-1"], 7))
+    (again,) = env.told(Call(7, b"call"))
+    assert not again.ok and "lost with the connection" in again.value
+
+
 def test_a_large_answer_is_not_kept(env: Env) -> None:
     large = Answer(1, True, bytes(MAX_ANSWER_BYTES + 1))
     env.handle(Call(1, b"call"))

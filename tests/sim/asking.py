@@ -10,6 +10,7 @@ from distributed.messages import Ask, Broadcast, IsLocked, Message, Replicate, R
 from tests.sim import locking
 
 if TYPE_CHECKING:
+    from tests.sim.client import Future
     from tests.sim.users import User
 
 FILES = ("module.py", "table.csv")
@@ -40,6 +41,10 @@ def broadcast(user: User) -> None:
 
     def is_right(value: Any) -> bool:
         good = [content for ok, content in value.values() if ok]
+        for content in tuple(good):
+            if type(content) is tuple:
+                good.remove(content)
+                _fetch(user, *content)
         bad = [content for ok, content in value.values() if not ok]
         names = [content.removesuffix(answer) for content in good]
         return (
@@ -49,6 +54,17 @@ def broadcast(user: User) -> None:
         )
 
     _send(user, lambda request: Broadcast(request, call, None), is_right)
+
+
+def _fetch(user: User, key: str, nbytes: int) -> None:
+    """The answer is data on its worker: it comes, or is lost with that, or with the scheduler."""
+
+    def tell(future: Future, how: str, what: Any) -> None:
+        right = int(key.rpartition("-")[2])
+        assert (how, what) == ("value", right) or how in ("lost", "cancelled"), (key, how, what)
+        future.drop()
+
+    user.client.adopt(key, True, tell).look()
 
 
 def upload(user: User) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from distributed.codec import decode, encode_parts
 from distributed.connection import REPEATABLE
+from distributed.core.answers import data_in
 from distributed.core.client import ClientCore
 from distributed.core.client_events import (
     Abandon,
@@ -347,6 +348,9 @@ class Client(Process):
             _, answered = self._questions.pop(effect.request, (None, None))
             if answered is not None:
                 answered(effect.ok, effect.value)
+            elif keys := data_in(effect.value):
+                self._decide(Adopt(keys, announce=False))
+                self._decide(Dropped([self.core.entries[key] for key in keys]))
         elif isinstance(effect, Introduced):
             self._ask_again()
         elif isinstance(effect, Welcomed):

@@ -338,8 +338,15 @@ class Worker(Process):
         ok = self.world.random.random() < 0.9
         value = self.name.encode() + b" has answered " if ok else b"cannot answer "
         answer = Answer(message.request, ok, value + message.call)
+        if ok and self.world.random.random() < 0.5:  # it is large
+            answer = Answer(message.request, ok, (f"answer-{self.name}-{message.request}", 8))
         seconds = self.world.random.random() * self.world.random.choice(CALL_SECONDS)
-        self.later(seconds, lambda: self.post(lambda: self.events.append(Answered(answer))))
+        self.later(seconds, lambda: self.post(lambda: self._answered(answer)))
+
+    def _answered(self, answer: Answer) -> None:
+        if type(answer.value) is tuple:
+            self._arrived[answer.value[0], answer.request] = answer.request
+        self.events.append(Answered(answer))
 
     def _take_results(self) -> None:
         results, self.threads.results = self.threads.results, []
@@ -396,10 +403,13 @@ class Worker(Process):
         ]
         self.soon(lambda: self.post(lambda: reply(items)))
 
+    def _is_stuck(self, key: str) -> bool:
+        return key in self.book.specs and self.book.specs[key].stuck
+
     def _frames(self, key: str, value: int | None) -> list[bytes] | str | None:
         if value is None:
             return None
-        return f"{key} cannot be pickled" if self.book.specs[key].stuck else [packed(value)]
+        return f"{key} cannot be pickled" if self._is_stuck(key) else [packed(value)]
 
     def _accept(self, key: str, assignment: int, frames: Sequence[Any]) -> None:
         def arrive() -> None:
