@@ -11,16 +11,13 @@ import time
 import uuid
 from typing import Any
 
-from distributed.codec import decode, encode_parts
+from distributed.codec import encode_parts
 from distributed.collecting import SeldomCollected
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.core.scheduler import SchedulerCore
-from distributed.core.states import Effect, Exit, Gone, Log, Nonsense, Send, Tick
-from distributed.errors import ProtocolError
+from distributed.core.states import Effect, Exit, Log, Send, Tick
+from distributed.intake import Intake
 from distributed.keys import shown_text
-from distributed.messages import (
-    Message,
-)
 from distributed.transport import Context, Poller, Router
 
 TICK_SECONDS = 0.25
@@ -70,6 +67,7 @@ class Broker:
         self._core = SchedulerCore(
             self.id, idle_timeout, lock_grace, first_assignment, worker_timeout, client_timeout
         )
+        self._intake = Intake(self._core.members.is_doomed)
         self._stopping = False
         self._next_tick = 0.0
         self._awake = 0.0  # seconds from the end of a turn
@@ -100,12 +98,10 @@ class Broker:
         self._poller.arm()
         if not self._stopping:
             self._poller.wait(self._patience(), self._awake)
-        # What a peer had sent before it went still counts: those that have gone are named last.
-        gone = self._router.gone()
-        events: list[tuple[bytes, Message]] = []
-        for peer, frames in self._router.receive():
-            events += _decode(peer, frames)
-        events += [(peer, Gone()) for peer in gone]
+        if not self._intake.waits:
+            gone = self._router.gone()  # before what they have sent is received
+            self._intake.add(self._router.receive(), gone)
+        events = self._intake.take()
         now = time.monotonic()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
@@ -119,6 +115,8 @@ class Broker:
                 self._awake = AWAKE_SECONDS
 
     def _patience(self) -> float:
+        if self._intake.waits:
+            return 0.0
         if self._router.suspicious:
             return SUSPICION_SECONDS
         return max(0.0, self._next_tick - time.monotonic())
@@ -133,12 +131,3 @@ class Broker:
         elif isinstance(effect, Exit):
             logger.info("ends: %s", effect.reason)
             self._stopping = True
-
-
-def _decode(peer: bytes, frames: list[Any]) -> list[tuple[bytes, Message]]:
-    if len(frames) != 1:
-        return [(peer, Nonsense(f"a message of {len(frames)} frames"))]
-    try:
-        return [(peer, message) for message in decode(frames[0])]
-    except ProtocolError as error:
-        return [(peer, Nonsense(str(error)))]

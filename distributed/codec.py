@@ -52,6 +52,18 @@ from distributed.messages import (
 # One batch: beyond this the sender is told to scatter the data. It must stay below what the sockets
 # accept (transport.MAX_FRAME), or the connection is cut instead of the caller being told why.
 MAX_BATCH_BYTES = 1 << 30
+# What a frame may hold, so that none stands in the way of others for long, or takes much more memory than
+# its bytes: messages; and, in a frame of more than `SMALL_FRAME`, objects. A task with its input is ten. A
+# map counts for ten, as it takes ten times the memory of others.
+MAX_MESSAGES = 10_000
+MAX_OBJECTS = 8_000_000
+SMALL_FRAME = 1 << 20
+MAP_OBJECTS = 10
+# Items of one message that we send: above that it is cut into several.
+MAX_ITEMS = 200_000
+# Of input, in an error about it.
+MAX_QUOTED = 100
+PLAIN = frozenset({str, bytes, int, float, bool, type(None)})
 # Of a worker: more than any machine has cores, little enough that a list of them all is no burden.
 MAX_THREADS = 10_000
 
@@ -72,6 +84,17 @@ def encode(batch: Iterable[Message]) -> bytes:
     return frame
 
 
+def _is_too_much(batch: list[Message]) -> bool:
+    """Whether there are more messages or items than one frame should have."""
+    return len(batch) > MAX_MESSAGES or sum(map(_count_items, batch)) > MAX_ITEMS
+
+
+def _count_items(message: Any) -> int:
+    if type(message) is Submit:
+        return sum(len(group[3]) for group in message.groups)
+    return max((len(field) for field in message if type(field) is list), default=0)
+
+
 def encode_parts(batch: list[Message]) -> list[bytes]:
     """As many frames as it takes to keep each below the limit. A single message is cut between its
     items if it has a list of them. In place of a reply that is too large goes one that says so.
@@ -79,7 +102,11 @@ def encode_parts(batch: list[Message]) -> list[bytes]:
     Raises ProtocolError if one item alone is too large.
     """
     try:
-        return [encode(batch)]
+        frame = encode(batch)
+        if len(batch) <= MAX_MESSAGES and (len(frame) <= SMALL_FRAME or not _is_too_much(batch)):
+            return [frame]
+        if len(batch) == 1 and len(batch := _halves(batch[0])) == 1:
+            return [frame]
     except ProtocolError as error:
         if len(batch) == 1 and type(batch[0]) is Reply:
             return [encode([Reply(batch[0].request, False, f"the answer is too large: {error}")])]
@@ -120,15 +147,44 @@ def decode(frame: bytes | memoryview) -> list[Message]:
     """The messages of one frame, every field checked: what passes here can be trusted to have the
     shape that its class describes.
 
-    Raises ProtocolError, whatever the bytes are.
+    Raises ProtocolError, and nothing else, whatever the bytes are.
     """
     try:
-        batch = msgpack.unpackb(frame, use_list=False)
+        if len(frame) <= SMALL_FRAME:
+            batch = msgpack.unpackb(frame, use_list=False)
+        else:
+            count = _Count()
+            batch = msgpack.unpackb(
+                frame, use_list=False, list_hook=count.array, object_hook=count.map
+            )
+        if len(batch) > MAX_MESSAGES:
+            raise ProtocolError(f"{len(batch):,} messages in one frame, {MAX_MESSAGES:,} at most")
         return [_message(item) for item in batch]
     except ProtocolError:
         raise
     except Exception as error:
-        raise ProtocolError(f"{len(frame):,} bytes that are not messages: {error!r}") from error
+        # By its name only: its text may quote all that has come, or be made by its objects.
+        name = type(error).__name__
+        raise ProtocolError(f"{len(frame):,} bytes that are not messages ({name})") from None
+
+
+class _Count:
+    """Of the objects of one frame, while they are made."""
+
+    def __init__(self) -> None:
+        self.left = MAX_OBJECTS
+
+    def array(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        self.left -= 1 + len(found)
+        if self.left < 0:
+            raise ProtocolError(f"more than {MAX_OBJECTS:,} objects in one frame")
+        return found
+
+    def map(self, found: dict[Any, Any]) -> dict[Any, Any]:
+        self.left -= MAP_OBJECTS + 2 * len(found)
+        if self.left < 0:
+            raise ProtocolError(f"more than {MAX_OBJECTS:,} objects in one frame")
+        return found
 
 
 def _message(item: tuple[Any, ...]) -> Message:
@@ -215,7 +271,7 @@ def check_options(options: dict[str, Any]) -> None:
     """
     for name, value in options.items():
         if name not in _OPTION_TYPES:
-            raise ProtocolError(f"unknown option {name!r}")
+            raise ProtocolError(f"unknown option {quoted(name)}")
         if not isinstance(value, _OPTION_TYPES[name]):
             raise ProtocolError(f"option {name} with a {type(value).__name__}")
     if not abs(options.get("priority", 0)) < inf:
@@ -254,7 +310,18 @@ def _amounts(resources: dict[Any, Any]) -> None:
     _strings(resources)
     for amount in resources.values():
         if type(amount) not in (int, float) or not 0 < amount < inf:
-            raise ProtocolError(f"{amount!r} where an amount of a resource belongs")
+            raise ProtocolError(f"{quoted(amount)} where an amount of a resource belongs")
+
+
+def quoted(value: Any) -> str:
+    """What somebody has sent, for an error: briefly, and without looking into what it holds.
+
+    >>> quoted("x" * 1000)[-5:], quoted(((1, 2), 3))
+    ('xx...', 'a tuple')
+    """
+    if type(value) in (str, bytes) and len(value) > MAX_QUOTED:
+        return f"{value[:MAX_QUOTED]!r}"[:-1] + "..."
+    return f"{value!r}" if type(value) in PLAIN else f"a {type(value).__name__}"
 
 
 def _integers(values: Iterable[Any]) -> None:

@@ -203,3 +203,85 @@ def test_a_reply_that_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_answer_that_is_malformed_data_is_refused(value: Any) -> None:
     with pytest.raises(ProtocolError, match="Answer with malformed data"):
         decode(encode([Answer(1, True, value)]))
+
+
+# Bytes of those who mean it
+
+NESTED = b"\x91" * 1000
+HOSTILE = {
+    "nested": NESTED + b"\xc0\xc0",
+    "nested too deep": b"\x91" * 100_000,
+    "a nested code": b"\x91\x92" + NESTED + b"\xc0\xc0",
+    "a nested field": b"\x91\x92" + bytes([CODES[Goodbye]]) + NESTED + b"\xc0",
+    "nested keys": b"\x91\x92" + bytes([CODES[messages.Want]]) + b"\x91" + NESTED + b"\xc0",
+    "zeros": bytes(30 << 20),
+    "a map as a key": b"\x81\x80\xc0",
+    "text that is none": b"\x91\xa2\xff\xfe",
+    "a promise": b"\xdd\xff\xff\xff\xff",
+    "a large promise of text": b"\xdb\xff\xff\xff\xffx",
+    "a time out of range": b"\x91\xc7\x0c\xff" + b"\xff" * 12,
+    "another type": b"\x91\xd4\x05\x00",
+    "a negative code": b"\x91\x91\xff",
+    "no code": b"\x91\x90",
+    "text for a message": b"\x91\xa3abc",
+    "a message of 10 MB of maps": b"\xdd\x00\xa0\x00\x00" + b"\x80" * (10 << 20),
+    "500,000 messages": b"\xdd\x00\x07\xa1\x20" + b"\x91\x11" * 500_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_error_about_input_is_a_protocol_error_that_quotes_little_of_it(name: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        decode(HOSTILE[name])
+    assert 0 < len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * (1 << 20), b"x" * (1 << 20), 1 << 60, 1.5, ((1,),), {"x": 1}]
+)
+def test_input_is_quoted_briefly(value: Any) -> None:
+    for options in ({"x": value}, {"resources": {"GPU": value}}):
+        name = codec.quoted(value)
+        assert len(name) < 2 * codec.MAX_QUOTED
+        if type(value) in (int, float) and "resources" in options:
+            continue  # an amount like any other
+        with pytest.raises(ProtocolError) as caught:
+            decode(encode([Submit({}, (("f", options, True, ()),), False)]))
+        assert len(str(caught.value)) < 300
+
+
+def test_a_deliberate_bug_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error quotes what has come."""
+    monkeypatch.setattr(codec, "quoted", repr)
+    with pytest.raises(AssertionError):
+        test_input_is_quoted_briefly("x" * (1 << 20))
+
+
+def test_a_frame_of_many_messages_is_cut_into_several() -> None:
+    batch: list[Any] = [Goodbye()] * (2 * codec.MAX_MESSAGES + 1)
+    frames = encode_parts(batch)
+    assert len(frames) > 2
+    assert [message for frame in frames for message in decode(frame)] == batch
+
+
+def test_a_frame_of_many_items_is_cut_into_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_ITEMS", 10_000)
+    items = [(f"task-{n:060}", b"arguments", None, n) for n in range(35_000)]
+    submit = Submit({"f": b"blob"}, (("f", None, True, items),), False)
+    frames = encode_parts(
+        [submit, Run("f", None, False, [(1, "x" * 60, b"", None, True)] * 35_000)]
+    )
+    arrived: list[Any] = [message for frame in frames for message in decode(frame)]
+    submits = [message for message in arrived if type(message) is Submit]
+    assert [item for message in submits for item in message.groups[0][3]] == items
+    assert sum(len(message.items) for message in arrived if type(message) is Run) == 35_000
+    assert len(submits) > 3
+
+
+def test_objects_are_counted_while_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = encode([messages.Want(tuple(f"task-{n:060}" for n in range(30_000)))])
+    assert len(frame) > codec.SMALL_FRAME
+    assert len(decode(frame)[0].keys) == 30_000  # type: ignore[attr-defined]
+    monkeypatch.setattr(codec, "MAX_OBJECTS", 29_000)
+    with pytest.raises(ProtocolError, match="more than 29,000 objects in one frame"):
+        decode(frame)

@@ -65,7 +65,8 @@ class Fired:
             self._adopt(worker, message, fresh)
 
     def _adopt(self, worker: Worker, message: Entrust, keys: list[str]) -> None:
-        recipes = Submit(message.functions, message.groups, more=True, again=True)
+        groups = tuple((id, options, False, items) for id, options, _, items in message.groups)
+        recipes = Submit(message.functions, groups, more=True, again=True)
         if not self.lifecycle.submit(self.keeper, recipes):
             self.log.append(f"worker {worker.named} has kept fired work without its functions")
             return

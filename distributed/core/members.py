@@ -45,9 +45,13 @@ class Members:
         """It does not take part any more. Should it speak again, it is asked to say hello."""
         if self.peers.get(member.peer) is member:
             del self.peers[member.peer]
-        self.clients.pop(member.id, None)
-        self.workers.pop(member.id, None)
-        self.nannies.pop(member.id, None)
+        # Ids are those of one kind: a stranger may have come as another with the same.
+        for table in (self.clients, self.workers, self.nannies):
+            if table.get(member.id) is member:
+                del table[member.id]
+
+    def is_doomed(self, peer: Peer) -> bool:
+        return self.peers.get(peer) is DOOMED
 
     def doom(self, peer: Peer) -> None:
         """Ignore whatever still comes from this connection, until it closes."""

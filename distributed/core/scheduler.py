@@ -152,6 +152,7 @@ class SchedulerCore:
         self._ending = ""  # why the cluster is about to end
         self._end_at = 0.0
         self._loose: list[Send] = []  # to peers that are not members
+        self._asked: set[Peer] = set()  # in this turn, to say hello
         self.evictions = Evictions(self.members, self.lifecycle, self._lose_worker, self._loose)
         self._handlers = self._table()
 
@@ -189,12 +190,13 @@ class SchedulerCore:
             self._on_gone(peer, member)
         elif member is DOOMED:
             return  # it has been told why
-        elif kind in _HELLOS and (member is None or member.id == message[0]):
+        elif kind in _HELLOS and (member is None or _says_hello_again(member, message)):
             self._on_hello(peer, message)
         elif kind is Nonsense or member is not None:
             reason = message[0] if kind is Nonsense else f"{kind.__name__} does not come from such"
             self._refuse(peer, member, f"the scheduler does not understand: {reason}")
-        else:
+        elif peer not in self._asked:
+            self._asked.add(peer)
             self._loose.append(Send(peer, [HelloAgain()]))
 
     def _effects(self) -> list[Effect]:
@@ -202,6 +204,7 @@ class SchedulerCore:
         if self._loose:
             effects += self._loose
             self._loose.clear()
+            self._asked.clear()
         for log in (self.audits.log, self.fired.log):
             if log:
                 effects += [Log(text) for text in log]
@@ -630,6 +633,15 @@ def _running(worker: Worker) -> list[Task]:
     return running
 
 
+def _says_hello_again(member: Member, hello: Any) -> bool:
+    return type(member) is _MEMBERS[type(hello)] and member.id == hello[0]
+
+
+_MEMBERS: dict[Any, type[Member]] = {
+    ClientHello: Client,
+    WorkerHello: Worker,
+    NannyHello: Nanny,
+}
 _HELLOS: dict[Any, Handler] = {
     ClientHello: SchedulerCore._on_client_hello,
     WorkerHello: SchedulerCore._on_worker_hello,

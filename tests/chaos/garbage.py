@@ -107,7 +107,8 @@ def frames(random: Random, without: set[int]) -> list[bytes]:
     """One message of this kind or that, never one of the codes `without`."""
     kind = random.randrange(5)
     if kind == 0:
-        return [random.randbytes(random.randrange(200))]
+        (draw,) = random.choices((_noise, _nested, _megabytes), (70, 29, 1))
+        return [draw(random)]
     if kind == 1:
         return [msgpack.packb(thing(random))]
     if kind == 2:
@@ -120,6 +121,29 @@ def frames(random: Random, without: set[int]) -> list[bytes]:
     # Without its end, with another, or with a field too many: never a message of another code.
     damaged = random.choice((frame[:-1], frame[:-1] + b"\xc1", msgpack.packb([[code, *fields, 1]])))
     return [damaged]
+
+
+def _noise(random: Random) -> bytes:
+    return random.randbytes(random.randrange(200))
+
+
+def _nested(random: Random) -> bytes:
+    """Arrays in arrays, as deep as msgpack goes and deeper, with something in or after them."""
+    code = random.randrange(len(MESSAGES))
+    inner = random.choice((b"", b"\xc0", b"\xc0\xc0", b"\xff" * 9, b"\x80\x80"))
+    return bytes([0x91, 0x92, code]) + b"\x91" * random.choice((10, 1000, 1020, 100_000)) + inner
+
+
+def _megabytes(random: Random) -> bytes:
+    """Much of one thing: zeros, maps, text, messages."""
+    count = random.choice((1 << 10, 1 << 20, 3 << 20))
+    what = random.choice(
+        (b"\x00", b"\x80", b"\x90", b"\x91\xa1x", b"\x91" + bytes([CODES[Heartbeat]]))
+    )
+    head = random.choice(
+        (b"", b"\xdd" + count.to_bytes(4, "big"), b"\xdb" + count.to_bytes(4, "big"))
+    )
+    return head + what * count
 
 
 def field(random: Random, hint: Any) -> Any:

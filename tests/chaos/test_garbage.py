@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from distributed import Executor
-from distributed.broker import _decode
 from distributed.core.invariants import check
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Gone, Tick
+from distributed.intake import _decode
 from distributed.messages import ClientHello, NannyHello, WorkerHello
 from distributed.transfer import Server
 from tests.chaos import garbage

@@ -1185,6 +1185,27 @@ def test_other_versions_are_refused(env: Env, hello: Any) -> None:
     assert "use the same versions" in refused.reason
 
 
+def test_ids_are_those_of_one_kind_of_member(env: Env) -> None:
+    env.send("N", NannyHello("W", PROTOCOL, PYTHON))
+    env.send("D", ClientHello("W", "", PROTOCOL, PYTHON, (), (), ""))
+    env.send("N", Goodbye())
+    env.send("D", Goodbye())
+    env.submit("C", "x")
+    assert env.runs("W")
+
+
+def test_who_is_a_member_does_not_become_one_of_another_kind(env: Env) -> None:
+    env.send("W", NannyHello("W", PROTOCOL, PYTHON))
+    assert env.take("W", Refused)
+    assert env.core.members.workers == env.core.members.nannies == {}
+
+
+def test_strangers_are_asked_once_a_turn_to_say_hello(env: Env) -> None:
+    env.send("S", Heartbeat(1), Heartbeat(1))
+    env.send("S", Heartbeat(1))
+    assert env.take("S", HelloAgain) == [HelloAgain()] * 2
+
+
 def test_who_talks_nonsense_is_told_once_and_then_ignored(env: Env) -> None:
     env.submit("C", "x")
     env.send("C", Nonsense("noise"))
