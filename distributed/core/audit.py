@@ -163,6 +163,7 @@ class Audits:
         self._mend(worker, "has given {} up long ago", [t for t in given if isinstance(t, str)])
         if question.retracting and worker.thief is not None:
             thief, worker.thief = worker.thief, None
+            worker.begun.clear()
             self._mend(worker, "has not said what it hands back for worker {}", [thief.name])
         if lost:
             self._queues.relieved(worker)

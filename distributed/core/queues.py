@@ -383,18 +383,22 @@ class Queues:
                 continue
             surplus = [
                 task
-                for task in islice(victim.assigned.values(), victim.nthreads, None)
-                if isinstance(task, Task)
+                for assignment, task in islice(victim.assigned.items(), victim.nthreads, None)
+                if isinstance(task, Task) and assignment not in victim.begun
             ]
             wanted = [task for task in surplus if _better_at(thief, victim, task, now)]
             share = wanted[len(wanted) // 2 :]
             if share:
                 victim.thief = thief
+                # Most come back; what does not has begun, perhaps before others that wait for inputs.
+                victim.begun = {a for a in victim.begun if a in victim.assigned}
+                victim.begun.update(task.assignment for task in share)
                 victim.out.append(Retract([task.assignment for task in share]))
                 return
 
     def returned(self, victim: Worker, tasks: Iterable[Task]) -> None:
-        """The victim has handed these back (they are ready again): they go to whom they were for."""
+        """The victim has handed these back (they are ready again): they go to whom they were for. What else
+        it was asked for has begun, and it is not asked for that again."""
         thief, victim.thief = victim.thief, None
         for task in tasks:
             if thief is not None and not task.options.resources and may_run(task, thief):

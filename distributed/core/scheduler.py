@@ -296,7 +296,7 @@ class SchedulerCore:
         self.members.enter(worker, peer, self.now)
         worker.out.append(Welcome(self.epoch, self.requests.files))
         worker.functions = set()
-        worker.thief = None
+        worker.thief, worker.begun = None, set()
         self.queues.recovery.let_go(worker)  # it says anew what it has
         self._compare_assigned(worker, dict(hello.assigned))
         self._compare_holds(worker, hello.holds)

@@ -250,6 +250,7 @@ class Worker(Member):
         "aliases",
         "alone",
         "assigned",
+        "begun",
         "functions",
         "holds",
         "incoming",
@@ -303,6 +304,8 @@ class Worker(Member):
         self.seconds = 0.0  # moving average of what a task takes here
         self.reported_at = now  # when its last task ended, or its first began
         self.thief: Worker | None = None  # for whom it has been asked to hand work back
+        # Assignments that it has been asked for, and has not handed back when it answered: they have begun.
+        self.begun: set[int] = set()
 
     @property
     def named(self) -> str:

@@ -843,6 +843,21 @@ def test_a_worker_that_is_unexpectedly_slow_is_relieved(env: Env) -> None:
     assert env.items("W", Retract) != []
 
 
+def test_what_a_worker_has_begun_it_is_not_asked_for_again(env: Env) -> None:
+    """Its threads may be at tasks that were given later: the others wait for inputs."""
+    env.submit("C", "a")
+    env.finish("W", 1, microseconds=5)
+    env.submit("C", "b", "c")
+    env.worker("V")
+    env.tick(0.1)
+    assert env.items("W", Retract) == [3]
+    env.send("W", Returned([]))
+    env.tick(0.1)
+    assert env.items("W", Retract) == []
+    env.worker("W", peer="W2", assigned=((2, "b"), (3, "c")))
+    assert not env.core.members.workers["W"].begun  # it may not have heard the question
+
+
 def test_a_task_that_waits_for_others_gives_its_thread_back(env: Env) -> None:
     env.submit("C", "x")
     env.finish("W", 1, microseconds=10**6)
