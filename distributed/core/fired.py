@@ -3,8 +3,8 @@
 Theory of operation
 -------------------
 The keeper is a client that no process stands for. It wants all that was fired and has not ended, so that
-the work goes on when the client that fired it has left. What the scheduler tells it is read here, when a
-turn ends: a result is let go of, and a failure goes into the log.
+the work goes on when the client that fired it has left. What the scheduler tells it is read here, after
+each event: a result is let go of, and a failure goes into the log.
 
 A new scheduler knows nothing of the keeper's wishes, and the client may be gone. So the recipes of what was
 fired, with those of all that it needs, are entrusted to `COPIES` workers. They say them after their next
@@ -112,11 +112,12 @@ class Fired:
     def settle(self) -> None:
         """Take note of what has become of the work, and see that its recipes are kept."""
         if self.keeper.out:
-            self._read()
+            self.read()
         if self._short:
             self._entrust()
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """At once: what has ended must not serve what is asked for after it."""
         news, self.keeper.out = self.keeper.out, []
         ended: list[str] = []
         for message in news:

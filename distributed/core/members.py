@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from distributed.core.states import Client, Member, Nanny, Peer, Worker
+from distributed.messages import ClientHello, NannyHello, WorkerHello
 
 
 class Doomed:
@@ -56,3 +59,15 @@ class Members:
     def doom(self, peer: Peer) -> None:
         """Ignore whatever still comes from this connection, until it closes."""
         self.peers[peer] = DOOMED
+
+
+def says_hello_again(member: Member | Doomed, hello: Any) -> bool:
+    """Whether the hello is of a member that has said it before."""
+    return isinstance(member, _KINDS[type(hello)]) and member.id == hello[0]
+
+
+_KINDS: dict[Any, type[Member]] = {
+    ClientHello: Client,
+    WorkerHello: Worker,
+    NannyHello: Nanny,
+}

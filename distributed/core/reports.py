@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.outgoing import free
@@ -96,9 +96,10 @@ class Reports:
             task = worker.assigned.pop(assignment, None)
             if isinstance(task, Task):
                 task.worker = None
-            for key, address in missing:
-                self.distrust(key, address, by=worker)
-            for key in dict.fromkeys(key for key, _ in missing):
+            places = by_key(missing)
+            for key, addresses in places.items():
+                self.distrust(key, addresses, by=worker)
+            for key in places:
                 self.requests.not_copied(worker, key)
             if isinstance(task, Task) and task.state is PROCESSING:
                 self.lifecycle.requeue(task)
@@ -177,21 +178,31 @@ class Reports:
         known = task is not None and task.state is not RELEASED
         return self.queues.recovery.is_under_way and version <= self.queues.inherited and not known
 
-    def distrust(self, key: str, address: str, by: Worker | None = None) -> None:
+    def distrust(self, key: str, addresses: Collection[str], by: Worker | None = None) -> None:
         """Somebody could not get the data from where we said it is."""
         task = self.lifecycle.tasks.get(key)
         if task is None or task.state is not MEMORY:
             return
-        for worker in task.holders:
-            if worker.address == address:
-                if _is_irreplaceable(task) and worker.gone_since is None and worker is not by:
-                    return  # likely it is there, and only the way to it is cut; if not, the audit finds out
+        doubtful = [worker for worker in task.holders if worker.address in addresses]
+        kept = () if len(doubtful) < len(task.holders) else _irreplaceable(task, by)
+        for worker in doubtful:
+            if worker not in kept:
                 free(worker, key, self.queues.newest)
                 if self.lifecycle.remove_holder(task, worker):
                     self.lifecycle.lose([task])
-                return
 
 
-def _is_irreplaceable(task: Task) -> bool:
-    """Whether this is the only copy of what nobody can compute."""
-    return task.function is None and len(task.holders) == 1
+def by_key(missing: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The addresses at which each key could not be had."""
+    places: dict[str, list[str]] = {}
+    for key, address in missing:
+        places.setdefault(key, []).append(address)
+    return places
+
+
+def _irreplaceable(task: Task, by: Worker | None) -> list[Worker]:
+    """Those that hold what nobody can compute. Likely it is there, and only the way to it is cut; if not,
+    the audit finds out."""
+    if task.function is not None:
+        return []
+    return [worker for worker in task.holders if worker.gone_since is None and worker is not by]

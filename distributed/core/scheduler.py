@@ -17,7 +17,7 @@ from distributed.core.fired import Fired
 from distributed.core.insight import Insight
 from distributed.core.lifecycle import Lifecycle
 from distributed.core.locks import Locks
-from distributed.core.members import DOOMED, Members
+from distributed.core.members import DOOMED, Members, says_hello_again
 from distributed.core.outgoing import append, report_error, report_finished
 from distributed.core.patience import (
     CLIENT_GRACE_SECONDS,
@@ -28,7 +28,7 @@ from distributed.core.patience import (
 )
 from distributed.core.queues import Queues
 from distributed.core.recovery import Recovery
-from distributed.core.reports import Reports
+from distributed.core.reports import Reports, by_key
 from distributed.core.requests import Requests, Restarting
 from distributed.core.states import (
     ACTIVE,
@@ -164,6 +164,7 @@ class SchedulerCore:
         """
         self.now = self.queues.now = self.story.now = now
         peers, heard, handlers = self.members.peers, self.story.heard, self._handlers
+        keeper = self.fired.keeper
         for peer, message in events:
             member = peers.get(peer)
             handler = handlers.get((type(member), type(message)))
@@ -172,6 +173,8 @@ class SchedulerCore:
                 handler(member, message)
             else:
                 self._handle_rest(peer, member, message)
+            if keeper.out:
+                self.fired.read()
         if self.queues.stuck.homeless:
             self.lifecycle.fail_homeless()
         self.queues.assign(now)
@@ -190,7 +193,7 @@ class SchedulerCore:
             self._on_gone(peer, member)
         elif member is DOOMED:
             return  # it has been told why
-        elif kind in _HELLOS and (member is None or _says_hello_again(member, message)):
+        elif kind in _HELLOS and (member is None or says_hello_again(member, message)):
             self._on_hello(peer, message)
         elif kind is Nonsense or member is not None:
             reason = message[0] if kind is Nonsense else f"{kind.__name__} does not come from such"
@@ -537,8 +540,8 @@ class SchedulerCore:
     def _on_missing(self, client: Client, message: Missing) -> None:
         if client.clearings:
             return
-        for key, address in message.items:
-            self.reports.distrust(key, address)
+        for key, addresses in by_key(message.items).items():
+            self.reports.distrust(key, addresses)
             task = self.lifecycle.tasks.get(key)
             if task is None or task not in client.wants:
                 append(client, Ended, (key, "lost", f"{key} is not known to the scheduler"))
@@ -633,15 +636,6 @@ def _running(worker: Worker) -> list[Task]:
     return running
 
 
-def _says_hello_again(member: Member, hello: Any) -> bool:
-    return type(member) is _MEMBERS[type(hello)] and member.id == hello[0]
-
-
-_MEMBERS: dict[Any, type[Member]] = {
-    ClientHello: Client,
-    WorkerHello: Worker,
-    NannyHello: Nanny,
-}
 _HELLOS: dict[Any, Handler] = {
     ClientHello: SchedulerCore._on_client_hello,
     WorkerHello: SchedulerCore._on_worker_hello,

@@ -20,6 +20,7 @@ from distributed.messages import (
     Fire,
     Goodbye,
     Heard,
+    Release,
     Restart,
     Submit,
     Warn,
@@ -325,4 +326,12 @@ def test_nobody_is_warned_twice(env: Env) -> None:
 def test_a_submission_in_the_same_batch_is_fired(env: Env) -> None:
     submission = Submit({"f": b"blob"}, (("f", None, True, (item("x"),)),), False)
     env.send("C", submission, Fire(("x",)), Goodbye())
+    assert env.state("x") == PROCESSING
+
+
+def test_what_was_fired_and_has_ended_does_not_serve_the_same_work_asked_for_anew(env: Env) -> None:
+    env.submit("C", "x")
+    work(env)
+    submission = Submit({"f": b"blob"}, (("f", None, True, (item("x"),)),), False, call=9)
+    env.send("C", Fire(("x",)), Release(("x",), 1), submission)
     assert env.state("x") == PROCESSING

@@ -1359,6 +1359,22 @@ def test_the_only_copy_is_not_given_up_because_the_way_to_it_is_cut(env: Env) ->
     assert env.finished("C") == [data]
 
 
+def test_of_several_copies_that_cannot_be_had_none_is_given_up_that_may_be_there(env: Env) -> None:
+    """One of the holders has died, and nobody knows that yet; only the way to the other is cut."""
+    data = scattered(env)
+    env.worker("D", nanny="N", holds=((data, 8),))
+    env.worker("V")
+    env.submit("C", ("x", data), options={"workers": ["V"]})
+    (assignment,) = env.runs("V").values()
+    missing = [(data, address("W")), (data, address("D"))]
+    env.send("V", Unfetchable([(assignment, missing)]))
+    assert env.state(data) == "memory" and env.items("W", Free) == env.items("D", Free) == []
+    env.send("C", Missing([(data, address("W")), (data, address("D"))]))
+    env.gone("D")
+    env.send("C", Missing([(data, address("W")), (data, address("D"))]))
+    assert env.items("D", Free) == [data] and env.state(data) == "memory"
+
+
 def test_it_is_if_its_holder_is_cut_off_too_or_does_not_have_it(env: Env) -> None:
     for speak in (
         lambda assignment: env.send("W", Unfetchable([(assignment, [("data", address("W"))])])),
