@@ -48,7 +48,7 @@ class Cluster:
         self.world = world
         self.net = Net(world)
         self.book = Book(random)
-        self.ledger = Ledger(self.book, self._is_member)
+        self.ledger = Ledger(self.book, self._is_member, self._is_held)
         self.witness = Witness(self)
         self.scheduler = Scheduler(self.net, 1, self.ledger)
         self._all_workers: list[Worker] = []
@@ -66,6 +66,9 @@ class Cluster:
     def _is_member(self, worker: Worker) -> bool:
         known = self.scheduler.core.members.workers.get(worker.name)
         return known is not None and known.gone_since is None
+
+    def _is_held(self, key: str) -> bool:
+        return any(client.living[key] for client in self.clients)
 
     @property
     def workers(self) -> list[Worker]:

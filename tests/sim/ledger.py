@@ -26,8 +26,11 @@ _FINAL = ("raised", "killed", "stuck", "timeout", "cancelled")
 
 
 class Ledger:
-    def __init__(self, book: Book, is_member: Callable[[Worker], bool]) -> None:
+    def __init__(
+        self, book: Book, is_member: Callable[[Worker], bool], is_held: Callable[[str], bool]
+    ) -> None:
         self.book = book
+        self.is_held = is_held  # whether anybody has a future of the key
         self.is_member = is_member  # whether the scheduler counts on the worker
         self.futures: dict[Future, tuple[str, Any] | None] = {}  # and how the last look ended
         # The epoch of the scheduler that the client knew, and when.
@@ -166,9 +169,11 @@ class Ledger:
         )
 
     def _may_be_lost(self, spec: Spec, reason: str) -> bool:
-        """Unless all that held it are said to be gone, and one that does has been there all the time."""
+        """Unless all that held it are said to be gone, and one that does has been there all the time. (Data
+        that was let go of cannot be had again, where it is needed once more.)"""
         worker, hellos, when = self.book.brought.get(spec.key, (None, 0, 0.0))
         there = worker is not None and worker.alive and self.is_member(worker)
+        there = there and self.is_held(spec.key)
         there = there and worker.hellos == hellos and when + NEWS_SECONDS < worker.world.now
         wrong = there and "every worker that held it is gone" in reason
         if not spec.scattered or (wrong and spec.key not in self._lost_data):
