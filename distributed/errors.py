@@ -34,6 +34,11 @@ class KilledWorker(DistributedError):
     again. The text says how each of them died, and what the last one said last."""
 
 
+class OutOfMemory(DistributedError, MemoryError):
+    """The results that are wanted do not fit into the memory of the workers, so one that was lost is not
+    made again. The text has the sizes and the limits."""
+
+
 class LostData(DistributedError):
     """Data is gone that cannot be computed again: scattered data whose workers died, or a result
     whose inputs are gone."""

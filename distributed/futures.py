@@ -24,6 +24,7 @@ from distributed.errors import (
     CancelledError,
     KilledWorker,
     LostData,
+    OutOfMemory,
     SchedulerGone,
     SerializationError,
     TimeoutError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _ENDINGS = {
     "gone": SchedulerGone,
     "killed": KilledWorker,
+    "memory": OutOfMemory,
     "stuck": SerializationError,
     "timeout": TimeoutError,
 }

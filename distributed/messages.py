@@ -219,8 +219,8 @@ class Failed(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'timeout', 'stuck' (it has
-    inputs that cannot be brought together)."""
+    """`(key, ending, reason)`, ending one of 'cancelled', 'lost', 'killed', 'timeout', 'memory' (it does
+    not fit), 'stuck' (it has inputs that cannot be brought together)."""
 
     items: tuple[Any, ...] | list[Any]
 
@@ -498,13 +498,14 @@ class Alive(NamedTuple):
 class Died(NamedTuple):
     """From a nanny: the process of `worker` has ended, why, and what it said last. `running` are the
     assignments that its threads were at, `pickling` is the key of the result that it was about to send,
-    unless somebody has ordered its end."""
+    unless somebody has ordered its end. `memory` is what it used, in bytes, if it was ended for that."""
 
     worker: str
     reason: str
     output: str
     running: tuple[Any, ...] | list[Any]
     pickling: str
+    memory: int = 0
 
 
 class Kill(NamedTuple):

@@ -115,6 +115,7 @@ class _Ward:
         self.ordered = False  # somebody else wanted us to
         self.running: Running | None = None  # what its threads are at
         self.memory = 0  # bytes that it used when we looked last
+        self.is_full = False  # and that was why we killed it
         self.failure = ""  # why it says that another would fare no better
         self.crashes = 0  # in a row, before it had registered
         self.start_at = 0.0  # when to start the next process
@@ -231,7 +232,7 @@ class Nanny:
         Path(ward.directory).mkdir()
         running = str(Path(ward.directory, "running"))
         ward.running = Running(running)
-        ward.memory = 0
+        ward.memory, ward.is_full = 0, False
         ward.registered = False
         ward.reason, ward.ordered = "", False
         options = self._options._replace(name=ward.name, local_directory=ward.directory)
@@ -308,8 +309,8 @@ class Nanny:
         output = "\n".join(line[:TOLD_CHARACTERS] for line in said)
         if ward.ordered or ward.running is None:
             return Died(ward.worker, reason, output, [], "")
-        running = ward.running
-        return Died(ward.worker, reason, output, running.assignments(), running.pickled())
+        at_work = ward.running.assignments(), ward.running.pickled()
+        return Died(ward.worker, reason, output, *at_work, ward.memory if ward.is_full else 0)
 
     def _usage(self, ward: _Ward) -> str:
         limit = self._options.memory_limit
@@ -325,7 +326,7 @@ class Nanny:
             return  # it has just ended
         limit = self._options.memory_limit
         if limit and ward.memory > MEMORY_SHARE * limit:
-            ward.reason = f"memory: it used {self._usage(ward)}"
+            ward.reason, ward.is_full = f"memory: it used {self._usage(ward)}", True
             logger.warning("%s is ended: %s", _called(ward, ward.child), ward.reason)
             kill_group(ward.child.pid)
 

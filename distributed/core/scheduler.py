@@ -30,6 +30,7 @@ from distributed.core.queues import Queues
 from distributed.core.recovery import Recovery
 from distributed.core.reports import Reports, by_key
 from distributed.core.requests import Requests, Restarting
+from distributed.core.shortage import Shortage
 from distributed.core.states import (
     ACTIVE,
     MEMORY,
@@ -147,6 +148,7 @@ class SchedulerCore:
         self.story = Story()
         self.audits = Audits(self.reports, self.story)
         self.fired = Fired(epoch, self.lifecycle)
+        self.shortage = Shortage(self.lifecycle)
         self.insight = Insight(self)
         self._idle_since: float | None = None
         self._ending = ""  # why the cluster is about to end
@@ -208,7 +210,7 @@ class SchedulerCore:
             effects += self._loose
             self._loose.clear()
             self._asked.clear()
-        for log in (self.audits.log, self.fired.log):
+        for log in (self.audits.log, self.fired.log, self.shortage.log):
             if log:
                 effects += [Log(text) for text in log]
                 log.clear()
@@ -425,7 +427,9 @@ class SchedulerCore:
             guilty = [task for task in found if isinstance(task, Task)]
             # Whoever asked for it may have told us before that it cannot be had there.
             guilty += self.lifecycle.known([message.pickling])
-            self._lose_worker(worker, message.reason, guilty, message.output)
+            unkeepable = self.shortage.unkeepable(worker, message.memory)
+            self._lose_worker(worker, message.reason, () if unkeepable else guilty, message.output)
+            self.shortage.end(unkeepable)
 
     def _on_answer(self, worker: Worker, message: Answer) -> None:
         self.requests.answered(worker, message.request, message.ok, message.value)

@@ -20,6 +20,7 @@ from distributed import (
     Executor,
     KilledWorker,
     LocalCluster,
+    OutOfMemory,
     SchedulerGone,
     fire_and_forget,
     get_worker,
@@ -125,6 +126,29 @@ def hold_port_and_die(port: int, path: str) -> None:
 
 def crash() -> None:
     ctypes.string_at(0)
+
+
+def large(number: int) -> bytes:
+    return bytes([number]) * 70_000_000
+
+
+def test_results_that_do_not_fit_fail_with_a_reason_and_the_rest_stays() -> None:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="350MB") as cluster,
+        Executor(cluster) as executor,
+    ):
+        futures = executor.map(large, range(12))
+        wait(futures, 60)
+        lost = [future for future in futures if future.status == "error"]
+        kept = [future for future in futures if future.status == "finished"]
+        assert lost and kept
+        for future in lost:
+            error = future.exception()
+            assert isinstance(error, OutOfMemory) and isinstance(error, MemoryError)
+            assert "may use 0." in str(error) and "(0.07 GB) is lost: memory is short" in str(error)
+        assert executor.submit(len, kept[0]).result() == 70_000_000
+        del futures, lost, kept, future
+        assert executor.submit(large, 7).result()[0] == 7
 
 
 def hoard() -> None:
