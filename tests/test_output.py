@@ -129,19 +129,19 @@ def test_a_line_of_one_source_is_not_continued_by_another(
 
 TASKS = """
 import sys
-from time import sleep
+from tests.support import block
 from distributed import LocalCluster, Executor
 
-def bar():
+def bar(folder):
     for n in range(3):
         print(n, end=" ")
         sys.stderr.write(f"\\r{n}")
-        sleep(0.2)  # on a worker
+        block(f"{folder}/{n}")  # until both have been seen
 
 if __name__ == "__main__":
     with LocalCluster(n_workers=1) as cluster, Executor(cluster) as e:
         e.submit(print, "x" * 10_000_000).result()
-        e.submit(bar).result()
+        e.submit(bar, sys.argv[1]).result()
 """
 
 
@@ -152,7 +152,10 @@ def test_long_lines_arrive_whole_and_bars_while_they_move(tmp_path: Path) -> Non
     environment["PYTHONPATH"] = str(ROOT)
     seen: dict[str, list[str]] = {"out": [], "err": []}
     process = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        [sys.executable, script, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
     )
     assert process.stdout is not None and process.stderr is not None
     readers = [
@@ -162,6 +165,10 @@ def test_long_lines_arrive_whole_and_bars_while_they_move(tmp_path: Path) -> Non
     with process:
         for reader in readers:
             reader.start()
+        for n in range(3):
+            wait_until(lambda n=n: seen["out"][-1:] == [f"{n} "], 30)  # type: ignore[misc]
+            wait_until(lambda n=n: seen["err"][-1:] == [f"\r{n}"])  # type: ignore[misc]
+            (tmp_path / str(n)).touch()
         for reader in readers:
             reader.join()
     assert seen["out"] == ["x" * 10_000_000 + "\n", "0 ", "1 ", "2 "]
