@@ -16,6 +16,7 @@ from distributed.collecting import SeldomCollected
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.core.scheduler import SchedulerCore
 from distributed.core.states import Effect, Exit, Log, Send, Tick
+from distributed.descriptors import Doorkeeper
 from distributed.intake import Intake
 from distributed.keys import shown_text
 from distributed.transport import Context, Poller, Router
@@ -60,6 +61,7 @@ class Broker:
         self.id = uuid.uuid4().hex
         self._poller = Poller()
         self._poller.add(self._router)
+        self._doorkeeper = Doorkeeper(self._router, self._poller, logger)
         # A port that was free is one that nobody knew.
         lock_grace = LOCK_GRACE_SECONDS if port else 0.0
         # Microseconds since 1970: no earlier scheduler has given out so many assignments by now.
@@ -80,6 +82,7 @@ class Broker:
                 while not self._stopping:
                     self._turn()
         finally:
+            self._doorkeeper.close()
             self._router.close()
             self._poller.close()
             self._context.term()
@@ -98,6 +101,8 @@ class Broker:
         self._poller.arm()
         if not self._stopping:
             self._poller.wait(self._patience(), self._awake)
+        if self._doorkeeper.short:
+            self._doorkeeper.turn()
         if not self._intake.waits:
             gone = self._router.gone()  # before what they have sent is received
             self._intake.add(self._router.receive(), gone)
@@ -105,6 +110,7 @@ class Broker:
         now = time.monotonic()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
+            self._doorkeeper.tick()
             events.append((b"", Tick()))
         self._awake = 0.0
         if events:

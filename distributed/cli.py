@@ -19,10 +19,14 @@ from typing import Any, NoReturn
 import click
 
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
+from distributed.descriptors import raise_limit
 from distributed.environment import worker_environment
 from distributed.errors import SchedulerGone
+from distributed.leases import Lease, sweep
 from distributed.logs import set_up_logging
 from distributed.machine import count_cpus, parse_memory_limit
+from distributed.output import say
+from distributed.paths import resolved
 from distributed.processes import (
     end_with_parent,
     leave,
@@ -121,7 +125,7 @@ def dscheduler(
     address = broker.address
     description = {"address": _reachable(address).url, "pid": os.getpid(), "id": broker.id}
     with _file(scheduler_file, json.dumps(description)), _file(pid_file, f"{os.getpid()}\n"):
-        print(f"Start scheduler at {address.place}", flush=True)
+        say(f"Start scheduler at {address.place}")
         broker.run()
     leave(0)
 
@@ -164,6 +168,8 @@ def dscheduler(
 @click.option(
     "--nanny/--no-nanny", default=True, show_default=True, help="Restart a worker that dies."
 )
+# For LocalCluster: where tasks import modules from, as JSON.
+@click.option("--import-path", hidden=True)
 @_common
 def dworker(
     address: str | None,
@@ -178,12 +184,13 @@ def dworker(
     scheduler_file: str | None,
     death_timeout: float,
     nanny: bool,
+    import_path: str | None,
     insecure: bool,
     log_level: str,
     with_parent: bool,
 ) -> None:
     """Run workers for the scheduler at ADDRESS (host:port)."""
-    from distributed.nanny import Nanny, WorkerOptions, cannot_start
+    from distributed.nanny import DIRECTORY, Nanny, WorkerOptions, cannot_start
 
     _set_up(log_level, with_parent)
     if nprocs > 1 and not nanny:
@@ -205,13 +212,14 @@ def dworker(
         death_timeout=death_timeout,
         log_level=log_level,
     )
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # modules beside which the command was typed can be imported
+    # Modules beside which the command was typed can be imported by tasks.
+    path = json.loads(import_path) if import_path else resolved(["", *sys.path])
+    sweep(local_directory, DIRECTORY)
     try:
         if not nanny:
-            _run_without_nanny(scheduler, options)
+            _run_without_nanny(scheduler, options, path)
         try:
-            nurse = Nanny(scheduler, options, nprocs)
+            nurse = Nanny(scheduler, options, nprocs, path)
         except OSError as error:
             _fail(cannot_start(error))
         on_signals(nurse.stop, nurse.wake_descriptor)
@@ -221,8 +229,14 @@ def dworker(
     leave(0)
 
 
-def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
-    from distributed.nanny import EXIT_SECONDS, announce_worker, cannot_start, make_worker
+def _run_without_nanny(scheduler: Address, options: Any, path: list[str]) -> NoReturn:
+    from distributed.nanny import (
+        DIRECTORY,
+        EXIT_SECONDS,
+        announce_worker,
+        cannot_start,
+        make_worker,
+    )
     from distributed.worker import START_AGAIN
 
     os.close(take_standard_input())
@@ -231,20 +245,29 @@ def _run_without_nanny(scheduler: Address, options: Any) -> NoReturn:
         settings = " ".join(f"{name}={value}" for name, value in missing.items())
         logger.warning("tasks run without the usual environment of a worker: %s", settings)
     try:
-        worker = make_worker(scheduler, options)
+        lease = Lease(options.local_directory, DIRECTORY)
     except OSError as error:
+        _fail(cannot_start(error))
+    try:
+        worker = make_worker(scheduler, options._replace(local_directory=lease.directory))
+    except OSError as error:
+        lease.close()
         _fail(cannot_start(error))
     on_signals(worker.stop, worker.wake_descriptor)
     announce_worker(worker.address)
-    ending = worker.run()
+    sys.path[:] = path  # what a worker itself needs, it has imported
+    try:
+        ending = worker.run()
+    finally:
+        lease.close()
     run_exit_functions(EXIT_SECONDS)
     if ending == START_AGAIN:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     leave(0)
-    raise AssertionError("leave() does not return")
 
 
 def _set_up(log_level: str, with_parent: bool) -> None:
+    raise_limit()
     set_up_logging(log_level)
     gc.freeze()  # all that has been imported stays: the collector need not look at it again
     # Until there is something to stop, ending is all that a signal can mean.
@@ -257,7 +280,6 @@ def _set_up(log_level: str, with_parent: bool) -> None:
 def _fail(text: str) -> NoReturn:
     click.echo(f"Error: {text}", err=True)
     leave(1)
-    raise AssertionError("leave() does not return")
 
 
 def _host(host: str | None, scheduler: Address) -> str:

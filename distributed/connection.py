@@ -8,6 +8,7 @@ same way; it wakes the callers that wait for it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -62,7 +63,7 @@ from distributed.messages import (
     Upload,
 )
 from distributed.recipes import Function
-from distributed.transfer import Fetcher, noting
+from distributed.transfer import Fetcher, Shortage, noting
 from distributed.transport import (
     CONNECTED,
     DISCONNECTED,
@@ -147,6 +148,7 @@ class Connection:
         self._rejection = ""
         self._lost_since: float | None = time.monotonic()
         self._closing = False
+        self._at_exit = False
         self._context: Any = Context()
         # Whoever touches a socket holds this; who holds this may ask for `_lock`, not the other way round.
         self._sockets = threading.Lock()
@@ -382,7 +384,7 @@ class Connection:
 
         For each key its frames; or None if the worker does not have it or cannot be reached, or the
         text of why it cannot be sent. And {address: what went wrong} with the connection. Raises
-        TimeoutError.
+        TimeoutError, OSError if this process has too many open files.
         """
         found: dict[str, list[Frame] | str | None] = {}
         failures: dict[str, str] = {}
@@ -395,6 +397,9 @@ class Connection:
 
         transfers = [(get, address, keys) for address, keys in places.items()]
         self._transfer(transfers, deadline)
+        shortage = next((why for why in failures.values() if isinstance(why, Shortage)), None)
+        if shortage is not None:
+            raise OSError(errno.EMFILE, f"{shortage}: close some of the files of this process")
         return found, failures
 
     def put(self, places: dict[str, list[tuple[str, int, list[Frame]]]]) -> dict[str, str]:
@@ -429,7 +434,8 @@ class Connection:
             self._jobs.append(lambda b=begin, a=address, w=what: b(a, w, end))  # type: ignore[misc]
         self._poller.wake()
         while not ended.wait(TURN_SECONDS):
-            self.check_open()
+            if not self._at_exit:
+                self.check_open()
             if deadline is not None and deadline.left() < 0:
                 others = f" and {len(transfers) - 1} others" if len(transfers) > 1 else ""
                 raise deadline.missed(f"the data has not come from {transfers[0][1]}{others}")
@@ -445,15 +451,21 @@ class Connection:
         if self._rejection:
             raise SchedulerGone(self._rejection)
 
-    def close(self, reason: str = "the executor was closed") -> None:
-        """Leave. Futures that are pending end as cancelled."""
+    def close(self, reason: str = "the executor was closed", at_exit: bool = False) -> None:
+        """Leave. Futures that are pending end as cancelled.
+
+        With `at_exit` they stay pending: the interpreter ends, and threads that still wait are daemons,
+        which end with it. Woken by an error, each would print that.
+        """
         if self._closing:
             return
         with self._lock:
-            self._fail_questions(reason)
+            self._at_exit = at_exit
             if self._lost_since is not None and self._welcomed.is_set():
                 self._warn_of_fired()
-            self._decide(Abandon(CANCELLED, reason))
+            if not at_exit:
+                self._fail_questions(reason)
+                self._decide(Abandon(CANCELLED, reason))
             self._outbox.append(Goodbye())
             self._closing = True
         self._poller.wake()
@@ -496,6 +508,8 @@ class Connection:
                     self._fetcher.handle(channel)
             while self._jobs:
                 self._jobs.popleft()()
+            if self._fetcher.short:
+                self._fetcher.retry()
             if self._dropped:
                 self._release_if_due()
             if self._lost_since is not None:

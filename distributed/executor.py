@@ -40,7 +40,7 @@ from distributed.inspection import Inspection
 from distributed.keys import wire_key
 from distributed.messages import Broadcast, Replicate, Restart, Scatter, Stop, Upload
 from distributed.recipes import fold_kwargs, fresh_key, function_of, unbind
-from distributed.registry import default_client, remember
+from distributed.registry import default_client, remember, worker_here
 from distributed.serialize import dumps, pickle_bytes
 from distributed.shapes import check_gathered, find_futures, is_named_tuple, rebuild, shape
 from distributed.transport import Address, parse_address
@@ -69,7 +69,8 @@ class Executor(Inspection):
     `address` is 'host:port', 'tcp://host:port', (host, port), or a LocalCluster; or give the
     `scheduler_file` that `dscheduler --scheduler-file` wrote. Without either, a LocalCluster of
     `n_workers` processes with `threads_per_worker` threads each is started, sized to the machine, and
-    closed with the executor. `cluster` is the LocalCluster that it was given or has started, and lives as
+    closed with the executor. Inside a task it connects to the cluster of the task instead, unless
+    `n_workers` is given. `cluster` is the LocalCluster that it was given or has started, and lives as
     long as the executor; None where there is none.
 
     Raises SchedulerGone (an OSError) that names the address if no scheduler answers within `timeout`
@@ -102,6 +103,10 @@ class Executor(Inspection):
         self._process = os.getpid()
         # Futures of graphs by their keys, as long as somebody else has them.
         self._kept: WeakValueDictionary[Any, Future] = WeakValueDictionary()
+        worker = worker_here()
+        if worker is not None and (address, scheduler_file, n_workers) == (None,) * 3:
+            # A second cluster in each task is what nobody wants. Who does says how many workers it has.
+            address, _worker = worker.scheduler, worker.id
         self._owns_cluster = address is None and scheduler_file is None
         if self._owns_cluster:
             from distributed.local import LocalCluster
@@ -516,9 +521,12 @@ class Executor(Inspection):
 
         Dask collections are computed with the one that was made before, or without a cluster.
         """
+        self._close(at_exit=False)
+
+    def _close(self, at_exit: bool) -> None:
         if dask.config.get("scheduler", None) in (self, self.get):
             dask.config.set(scheduler=None)
-        self._connection.close()
+        self._connection.close(at_exit=at_exit)
         self._close_own_cluster()
 
     def _close_own_cluster(self) -> None:

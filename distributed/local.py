@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -19,9 +20,11 @@ from dask.config import serialize
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
 from distributed.errors import DistributedError, TimeoutError
 from distributed.machine import count_cpus
-from distributed.nanny import REGISTERED, STARTED, pause_after, python_like_ours
+from distributed.nanny import REGISTERED, STARTED, pause_after
 from distributed.output import pass_on
+from distributed.paths import python_like_ours, resolved
 from distributed.processes import Child, describe_exit
+from distributed.registry import close_at_exit
 from distributed.resources import as_option, check_resources
 
 # A scheduler or a worker that has not started by then never will, unless the machine is very slow.
@@ -139,6 +142,7 @@ class LocalCluster:
             os.makedirs(self._directory, exist_ok=True)
         self._places: list[_Place] = []
         self._finalizer = weakref.finalize(self, _end, self._places, os.getpid())
+        self._finalizer.atexit = False  # see `_close_all`
         _clusters.add(self)
         options = ("--host", host, "--worker-timeout", str(worker_timeout))
         options += ("--client-timeout", str(client_timeout))
@@ -176,6 +180,8 @@ class LocalCluster:
             str(self._memory_limit or 0),
             "--resources",
             self._resources,
+            "--import-path",
+            json.dumps(resolved(sys.path)),
             *(() if self._directory is None else ("--local-directory", self._directory)),
         )
         for _ in range(count):
@@ -232,6 +238,7 @@ _clusters: weakref.WeakSet[LocalCluster] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
+    close_at_exit()  # first, or they would hear that their clusters have gone
     for cluster in tuple(_clusters):
         cluster.close()
 

@@ -18,7 +18,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections import deque
@@ -29,8 +28,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psutil
 
 from distributed.codec import decode, encode
+from distributed.descriptors import raise_limit
 from distributed.environment import worker_environment
 from distributed.errors import ProtocolError, SchedulerGone
+from distributed.leases import Lease
 from distributed.messages import (
     PROTOCOL,
     PYTHON,
@@ -43,7 +44,8 @@ from distributed.messages import (
     NannyHello,
     Refused,
 )
-from distributed.output import pass_on, print_promptly
+from distributed.output import pass_on, print_promptly, say
+from distributed.paths import python_like_ours
 from distributed.processes import (
     Child,
     describe_exit,
@@ -51,7 +53,6 @@ from distributed.processes import (
     kill_group,
     leave,
     on_signals,
-    python_command,
     run_exit_functions,
     take_standard_input,
 )
@@ -62,7 +63,9 @@ if TYPE_CHECKING:
     from distributed.worker import Worker
 
 # How worker processes end that mean to. Everything else, 0 too, is a death.
-ORDERLY, AGAIN, NO_SCHEDULER = 80, 81, 82
+ORDERLY, AGAIN, NO_SCHEDULER, CANNOT_START = 80, 81, 82, 83
+# What the directory of a nanny begins with.
+DIRECTORY = "dworker"
 
 # See cli.MIN_WORKER_TIMEOUT.
 ALIVE_SECONDS = 1.0
@@ -122,17 +125,22 @@ class _Ward:
 
 
 class Nanny:
-    """Runs `nprocs` workers for the scheduler at that address until `stop`.
+    """Runs `nprocs` workers for the scheduler at that address until `stop`. Their tasks import modules from
+    `path`.
 
     Raises OSError if there is no place for the workers' files.
     """
 
-    def __init__(self, scheduler: Address, options: WorkerOptions, nprocs: int) -> None:
+    def __init__(
+        self, scheduler: Address, options: WorkerOptions, nprocs: int, path: list[str]
+    ) -> None:
         self.scheduler = scheduler
         self.id = uuid.uuid4().hex
         self._options = options
+        self._path = path
         # Ours, so that what a killed worker leaves there does not stay.
-        self._directory = tempfile.mkdtemp(prefix="dworker-", dir=options.local_directory)
+        self._lease = Lease(options.local_directory, DIRECTORY)
+        self._proven = False  # a worker of ours has registered once
         self._wards = [_Ward(_name(options.name, number, nprocs)) for number in range(nprocs)]
         self._context: Any = Context()
         self._poller = Poller()
@@ -157,7 +165,7 @@ class Nanny:
             self._dealer.close()
             self._poller.close()
             self._context.term()
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._lease.close()
         if self._failure:
             raise SchedulerGone(self._failure)
 
@@ -180,7 +188,7 @@ class Nanny:
         now = time.monotonic()
         for ward in self._wards:
             if ward.child is None and not self._stopping and now >= ward.start_at:
-                self._start(ward)
+                self._try_to_start(ward)
             self._check_memory(ward)
         if self._connected and now >= self._next_alive:
             self._next_alive = now + ALIVE_SECONDS
@@ -226,34 +234,57 @@ class Nanny:
 
     # The workers
 
+    def _try_to_start(self, ward: _Ward) -> None:
+        try:
+            self._start(ward)
+        except OSError as error:
+            # The disk is full, say. It is not ours to end for that: there may be room again.
+            shutil.rmtree(ward.directory, ignore_errors=True)
+            self._put_off(ward, cannot_start(error))
+
+    def _put_off(self, ward: _Ward, reason: str) -> None:
+        """The place stays empty for a while."""
+        ward.crashes += 1
+        pause = pause_after(ward.crashes)
+        ward.start_at = time.monotonic() + pause
+        logger.warning("%s; trying again in %g s", reason, pause)
+
     def _start(self, ward: _Ward) -> None:
+        """Raises OSError if that is not possible now."""
+        if not self._lease.exists:
+            self._lease = Lease(self._options.local_directory, DIRECTORY)
         ward.worker = uuid.uuid4().hex
-        ward.directory = str(Path(self._directory, ward.worker))
+        ward.directory = str(Path(self._lease.directory, ward.worker))
         Path(ward.directory).mkdir()
         running = str(Path(ward.directory, "running"))
         ward.running = Running(running)
         ward.memory, ward.is_full = 0, False
         ward.registered = False
-        ward.reason, ward.ordered = "", False
+        ward.reason, ward.ordered, ward.failure = "", False, ""
         options = self._options._replace(name=ward.name, local_directory=ward.directory)
         config = {
             "scheduler": list(self.scheduler),
             "nanny": self.id,
             "id": ward.worker,
             "running": running,
+            "lease": self._lease.descriptor,
             "last_port": ward.port,
             "options": options._asdict(),
+            "path": self._path,
         }
-        command = python_like_ours(
-            "from distributed.nanny import run_worker; run_worker()", json.dumps(config)
-        )
         ward.child = Child(
-            command,
+            python_like_ours(
+                "from distributed.nanny import run_worker; run_worker()", json.dumps(config)
+            ),
             lambda text, is_error: self._on_text(ward, text, is_error),
             lambda child: self._post(lambda: self._on_exit(ward, child)),
             worker_environment(os.environ),
+            keep=(self._lease.descriptor,),
         )
-        ward.process = psutil.Process(ward.child.pid)
+        try:
+            ward.process = psutil.Process(ward.child.pid)
+        except psutil.Error:
+            ward.process = None  # it has ended already, and `_on_exit` is about to be called
 
     def _post(self, act: Callable[[], object]) -> None:
         self._posted.append(act)
@@ -266,7 +297,7 @@ class Nanny:
         if not is_error and not ward.registered and text.startswith(STARTED):
             ward.port = int(text.rpartition(":")[2])
         if not is_error and text.startswith(REGISTERED):
-            ward.registered = True
+            ward.registered = self._proven = True
         pass_on(text, is_error, ward)
 
     def _on_exit(self, ward: _Ward, child: Child) -> None:
@@ -275,9 +306,12 @@ class Nanny:
         ward.child = ward.process = None
         shutil.rmtree(ward.directory, ignore_errors=True)
         status = child.process.returncode
-        if status == NO_SCHEDULER:
+        if status == NO_SCHEDULER or (status == CANNOT_START and not self._proven):
             self._failure = ward.failure
             self._stopping = True
+        elif status == CANNOT_START:
+            # Its predecessors could: it is for want of room, or of files that may be open, or of the port.
+            self._put_off(ward, ward.failure)
         elif status == ORDERLY:
             self._wards.remove(ward)
             self._stopping = self._stopping or not self._wards
@@ -322,8 +356,8 @@ class Nanny:
             return
         try:
             ward.memory = ward.process.memory_info().rss or ward.memory  # 0 at its very end
-        except psutil.Error:
-            return  # it has just ended
+        except (psutil.Error, OSError):
+            return  # it has just ended, or the machine has no room for one more open file
         limit = self._options.memory_limit
         if limit and ward.memory > MEMORY_SHARE * limit:
             ward.reason, ward.is_full = f"memory: it used {self._usage(ward)}", True
@@ -356,6 +390,9 @@ def _is_running(ward: _Ward) -> bool:
         return bool(ward.process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
     except psutil.Error:
         return False
+    except OSError:
+        # Too many files are open on this machine, say.
+        return ward.child is not None and ward.child.alive
 
 
 def _called(ward: _Ward, child: Child) -> str:
@@ -376,17 +413,6 @@ def pause_after(crashes: int) -> float:
     return min(LAST_PAUSE, FIRST_PAUSE * 2.0 ** min(crashes - 1, 10))
 
 
-def python_like_ours(statement: str, *arguments: str) -> list[str]:
-    """The command that executes a statement where all can be imported that can be imported here.
-
-    The path is not in the environment, where programs that tasks start would inherit it.
-    """
-    path = [place or os.getcwd() for place in sys.path]
-    return python_command(
-        f"import sys; sys.path[:] = eval(sys.argv.pop(1)); {statement}", repr(path), *arguments
-    )
-
-
 # In the worker's process -----------------------------------------------------------------------
 
 # The first two are for people too; the last is followed by the reason.
@@ -397,7 +423,7 @@ GAVE_UP = "Worker gives up: "
 
 def announce(what: str, place: str) -> None:
     """Say on the terminal where we are."""
-    print(f"{what:<30} {place}", flush=True)
+    say(f"{what:<30} {place}")
 
 
 def announce_worker(address: str) -> None:
@@ -438,24 +464,27 @@ def run_worker() -> None:
     from distributed.worker import DISMISSED, START_AGAIN, STOPPED
 
     _end_with_nanny()
+    raise_limit()
     print_promptly()
     config = json.loads(sys.argv.pop())
+    os.set_inheritable(config["lease"], False)
     options = WorkerOptions(**config["options"])
     set_up_logging(options.log_level)
     gc.freeze()  # all that has been imported stays
-    scheduler = Address(*config["scheduler"])
     try:
-        worker = _worker_on_its_port(scheduler, options, config)
-        on_signals(worker.stop, worker.wake_descriptor)
-        announce_worker(worker.address)
+        worker = _worker_on_its_port(Address(*config["scheduler"]), options, config)
+    except OSError as error:
+        # Its port is taken, its directory cannot be written: a new process would fare no better.
+        say(f"{GAVE_UP}{cannot_start(error)}")
+        leave(CANNOT_START)
+    on_signals(worker.stop, worker.wake_descriptor)
+    announce_worker(worker.address)
+    sys.path[:] = config["path"]  # what a worker itself needs, it has imported
+    try:
         ending = worker.run()
     except SchedulerGone as error:
         run_exit_functions(EXIT_SECONDS)
-        print(f"{GAVE_UP}{error}", flush=True)
-        leave(NO_SCHEDULER)
-    except OSError as error:
-        # Its port is taken, its directory cannot be written: a new process would fare no better.
-        print(f"{GAVE_UP}{cannot_start(error)}", flush=True)
+        say(f"{GAVE_UP}{error}")
         leave(NO_SCHEDULER)
     else:
         run_exit_functions(EXIT_SECONDS)

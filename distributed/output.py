@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
+import logging
 import os
 import select
 import sys
@@ -12,6 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import IO, BinaryIO
+
+from distributed.logs import Seldom
 
 # A line that has not ended is passed on, as far as it goes, when nothing has followed for this many
 # seconds. So a progress bar moves, and what is printed by several calls, or read in several parts, comes
@@ -25,6 +29,10 @@ LINE_CHARACTERS = 16 << 20
 READ_BYTES = 1 << 16
 # Of each line this much is remembered for the day when the process dies.
 TAIL_CHARACTERS = 16 << 10
+# How often it is mentioned that output is lost.
+COMPLAINT_SECONDS = 10.0
+
+logger = logging.getLogger("distributed")
 
 
 class LineAssembler:
@@ -100,19 +108,35 @@ def _goes_on(poller: select.poll, due: float) -> bool:
 
 def pass_on(text: str, is_error: bool, source: object) -> None:
     """Print output of a child where it belongs. A line of one `source` is not continued by another: that
-    begins a new line."""
+    begins a new line. Where nothing can be written, to a file on a full disk, the text is lost."""
     stream = sys.stderr if is_error else sys.stdout
     with _printing:
         if _unfinished.get(is_error, source) is not source:
-            stream.write("\n")
-        stream.write(text)
-        stream.flush()
+            text = f"\n{text}"
+        _write(stream, text)
         _unfinished.pop(is_error, None)
         if not text.endswith("\n"):
             _unfinished[is_error] = source
 
 
+def say(line: str) -> None:
+    """Print a line at once. If that is not possible it is lost."""
+    with _printing:
+        _write(sys.stdout, f"{line}\n")
+
+
+def _write(stream: IO[str] | None, text: str) -> None:
+    try:
+        if stream is not None:
+            stream.write(text)
+            stream.flush()
+    except (OSError, ValueError) as error:  # ValueError: it has been closed
+        if _may_complain():
+            logger.error("output is lost, for it cannot be written: %s", error)
+
+
 _printing = threading.Lock()
+_may_complain = Seldom(COMPLAINT_SECONDS)
 _unfinished: dict[bool, object] = {}  # whose line has not ended, on standard error and output
 
 
@@ -139,7 +163,8 @@ class PromptOutput(io.TextIOWrapper):
         while self._begun.wait():
             self._begun.clear()
             pause.wait(PAUSE_SECONDS)
-            self.flush()
+            with contextlib.suppress(OSError, ValueError):
+                self.flush()  # otherwise whoever prints next hears of it
 
 
 def print_promptly() -> None:

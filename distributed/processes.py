@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO
+from typing import IO, NoReturn
 
 from distributed.output import read_output
 
@@ -25,6 +26,8 @@ LAST_WORDS_SECONDS = 0.25
 class Child:
     """Runs a command. It is told that we are gone by the end of its standard input.
 
+    The descriptors in `keep` are open in it as well. Raises OSError if it cannot be started.
+
     `on_text(text, is_error)` is called with its output: whole lines with their newlines, and lines that
     do not end soon. `on_exit(self)` is called once it has ended, what it had started
     has been killed, and its output has been seen. Both are called in threads of their own.
@@ -36,6 +39,7 @@ class Child:
         on_text: Callable[[str, bool], object],
         on_exit: Callable[[Child], object],
         environment: Mapping[str, str] | None = None,
+        keep: Sequence[int] = (),
     ) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.process = subprocess.Popen(
@@ -46,15 +50,21 @@ class Child:
             env=None if environment is None else {**os.environ, **environment},
             # Ctrl-C in a terminal is for us; we tell our children ourselves.
             start_new_session=True,
+            pass_fds=keep,
         )
         assert self.process.stdout is not None and self.process.stderr is not None
         self._on_text = on_text
         self._on_exit = on_exit
-        readers = [
-            _start_thread(self._read, self.process.stdout, False),
-            _start_thread(self._read, self.process.stderr, True),
-        ]
-        self._waiter = _start_thread(self._wait, readers)
+        try:
+            readers = [
+                _start_thread(self._read, self.process.stdout, False),
+                _start_thread(self._read, self.process.stderr, True),
+            ]
+            self._waiter = _start_thread(self._wait, readers)
+        except RuntimeError as error:
+            kill_group(self.pid)
+            self.process.wait()
+            raise OSError(errno.EAGAIN, f"the system has no thread for that: {error}") from None
 
     @property
     def pid(self) -> int:
@@ -150,11 +160,14 @@ def run_exit_functions(seconds: float) -> None:
     caller.join(seconds)
 
 
-def leave(status: int) -> None:
+def leave(status: int) -> NoReturn:
     """End this process now, without waiting for threads that run user code."""
     signal.set_wakeup_fd(-1)
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue  # the disk is full, or the other end of the pipe has gone: nobody can be told
     os._exit(status)
 
 

@@ -36,9 +36,10 @@ def _living() -> list[Executor]:
 
 
 @atexit.register
-def _close_all() -> None:
+def close_at_exit() -> None:
+    """The interpreter ends: close all executors, and let those that wait for results wait."""
     for executor in reversed(_living()):
-        executor.close()
+        executor._close(at_exit=True)
 
 
 def default_client() -> Executor:
@@ -89,12 +90,18 @@ def get_worker() -> Worker:
 
     Raises ValueError elsewhere.
     """
+    worker = worker_here()
+    if worker is not None:
+        return worker
+    raise ValueError("no worker runs in this process: call it in a task")
+
+
+def worker_here() -> Worker | None:
+    """As `get_worker`, or None."""
     current = current_task()
     if current is not None:
         return current[0]
-    for worker in tuple(workers_here):
-        return worker
-    raise ValueError("no worker runs in this process: call it in a task")
+    return next(iter(tuple(workers_here)), None)
 
 
 def executor_for(scheduler_address: str) -> Executor:

@@ -7,6 +7,7 @@ tasks may be why, and no others. So may a result that was just being pickled: it
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import threading
@@ -86,9 +87,11 @@ class Running:
 def _mapped(path: str) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(descriptor).st_size < _SIZE:
-            # Written, not only made so long: a store into a page that finds no room on the disk kills.
-            os.pwrite(descriptor, bytes(_SIZE), 0)
+        # Written, not only made this long: a store into a page that finds no room on the disk kills. Where
+        # there is room for a part of it, that is what is written.
+        is_short = os.fstat(descriptor).st_size < _SIZE
+        if is_short and os.pwrite(descriptor, bytes(_SIZE), 0) < _SIZE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         return mmap.mmap(descriptor, _SIZE)
     finally:
         os.close(descriptor)

@@ -127,9 +127,9 @@ class TaskThreads:
 
     def _start_one(self) -> None:
         thread = threading.Thread(target=self._run, name="task", daemon=True)
+        thread.start()  # raises RuntimeError if the system has no more
         self._threads = [other for other in self._threads if other.is_alive()]
         self._threads.append(thread)
-        thread.start()
 
     def give(self, jobs: list[Job]) -> None:
         pending, put = self._pending, self._queue.put
@@ -173,7 +173,11 @@ class TaskThreads:
         if state is None or state.seceded:
             return False
         state.seceded = True
-        self._start_one()
+        try:
+            self._start_one()
+        except RuntimeError:
+            state.seceded = False  # the place stays this task's
+            raise
         return True
 
     def complete(self, value: Any) -> Any:

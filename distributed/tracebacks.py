@@ -50,6 +50,9 @@ def _first_line(described: dict[str, Any]) -> bytes:
 def load_exception(blob: bytes) -> BaseException:
     """The exception, ready to be raised: its traceback shows the lines of the process it comes from.
 
+    StopIteration and StopAsyncIteration become the cause of a RuntimeError, as in generators: whoever calls
+    for results in a loop would take them for its end.
+
     >>> try:
     ...     1 / 0
     ... except ZeroDivisionError as error:
@@ -57,7 +60,12 @@ def load_exception(blob: bytes) -> BaseException:
     ZeroDivisionError('division by zero')
     """
     described: dict[str, Any] = unpickle(blob.partition(b"\n")[2])
-    return _restore(described)
+    exception = _restore(described)
+    if isinstance(exception, (StopIteration, StopAsyncIteration)):
+        error = RuntimeError(f"the task raised {exception!r:.1000}")
+        error.__cause__, error.__traceback__ = exception, exception.__traceback__
+        return error
+    return exception
 
 
 _NOTHING: dict[str, Any] = {

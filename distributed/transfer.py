@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from distributed.codec import decode, encode
 from distributed.core.streams import Incoming, Item, Outgoing
 from distributed.errors import ProtocolError
+from distributed.logs import Seldom
 from distributed.messages import (
     Get,
     Message,
@@ -31,11 +33,19 @@ from distributed.transport import (
     parse_address,
 )
 
+# How often a shortage of descriptors is mentioned.
+COMPLAINT_SECONDS = 10.0
 # Connections that nobody has used for so long are closed.
 IDLE_SECONDS = 60.0
 # A worker whose process is silent for so long is not waited for: the scheduler gives it up then, too. A
 # part of 4 MiB takes less on any network that is worth it.
 SILENCE_SECONDS = 30.0
+
+# A link that cannot be opened, for too many files are open, is tried again for this long. Files of tasks
+# may be closed by then, and links to others are, once their requests have ended.
+SHORTAGE_SECONDS = 10.0
+# Descriptors of a link: those of its socket, of its monitor's two ends, and its connection.
+LINK_DESCRIPTORS = 4
 
 logger = logging.getLogger("distributed.transfer")
 
@@ -44,28 +54,64 @@ OnItems = Callable[[list[Item]], object]
 OnEnd = Callable[["str | None"], object]
 
 
-class Fetcher:
-    """Gets data from workers and brings data to them, over one connection to each."""
+class Shortage(str):
+    """Why a request has failed, if it is that this process has too many open files."""
 
-    def __init__(self, context: Any, poller: Poller) -> None:
+
+def noting(
+    failures: dict[str, str], address: str, end: Callable[[str | None], object]
+) -> Callable[[str | None], object]:
+    """What is told the end of a transfer, and notes why it has failed."""
+
+    def note(error: str | None) -> None:
+        if error is not None:
+            failures[address] = error
+        end(error)
+
+    return note
+
+
+class _Begin(NamedTuple):
+    """A request that waits for a link that could not be opened."""
+
+    address: str
+    act: Callable[[_Link], None]
+    on_end: OnEnd
+    give_up_at: float
+
+
+class Fetcher:
+    """Gets data from workers and brings data to them, over one connection to each.
+
+    `lend(count)` is asked to close this many files where no link can be opened otherwise; `clock` is in
+    seconds.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        poller: Poller,
+        lend: Callable[[int], bool] = lambda count: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._context = context
         self._poller = poller
+        self._lend = lend
+        self._clock = clock
         self._links: dict[str, _Link] = {}
         self._by_channel: dict[Channel, _Link] = {}
+        self._waiting: deque[_Begin] = deque()
+        self._may_complain: Callable[[], bool] = Seldom(COMPLAINT_SECONDS)
 
     def get(self, address: str, keys: Sequence[str], on_items: OnItems, on_end: OnEnd) -> None:
         """`on_items([(key, version, frames)])` with those that have come: None in place of the frames if
         the worker does not have it, a text if it cannot be sent. When all have come `on_end(None)`;
         `on_end(reason)` if the connection fails."""
-        link = self._reach(address, on_end)
-        if link is not None:
-            link.get(keys, on_items, on_end)
+        self._begin(address, lambda link: link.get(keys, on_items, on_end), on_end)
 
     def put(self, address: str, items: Sequence[tuple[str, int, Frames]], on_end: OnEnd) -> None:
         """Bring (key, assignment, frames). Ends once the worker has taken all of it."""
-        link = self._reach(address, on_end)
-        if link is not None:
-            link.put(items, on_end)
+        self._begin(address, lambda link: link.put(items, on_end), on_end)
 
     def owns(self, channel: Channel) -> bool:
         return channel in self._by_channel
@@ -83,22 +129,68 @@ class Fetcher:
             if not link.requests and time.monotonic() - link.used > IDLE_SECONDS:
                 self._drop(link, "idle")
 
+    @property
+    def short(self) -> bool:
+        """Whether requests wait for links that cannot be opened: call `retry` soon."""
+        return bool(self._waiting)
+
+    def retry(self) -> None:
+        """Try those again, in their order; those that have waited for long fail."""
+        if self._waiting:
+            self._close_idle()
+        while self._waiting:
+            begin = self._waiting[0]
+            try:
+                link = self._link(begin.address)
+            except OSError as error:
+                if self._clock() < begin.give_up_at:
+                    return
+                self._waiting.popleft()
+                begin.on_end(Shortage(f"{begin.address}: {error.strerror}"))
+            else:
+                self._waiting.popleft()
+                begin.act(link)
+
     def close(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for begin in waiting:
+            begin.on_end(f"{begin.address}: closed")
         for link in tuple(self._links.values()):
             self._drop(link, "closed")
 
-    def _reach(self, address: str, on_end: OnEnd) -> _Link | None:
+    def _begin(self, address: str, act: Callable[[_Link], None], on_end: OnEnd) -> None:
         try:
-            return self._link(address)
+            link = self._link(address)
         except ValueError as error:
             # Addresses come from workers, by way of the scheduler: one that lies must not end us.
             on_end(f"{address}: {error}")
-            return None
+        except OSError as error:
+            if self._may_complain():
+                logger.warning("the data at %s cannot be fetched yet: %s", address, error.strerror)
+            give_up_at = self._clock() + SHORTAGE_SECONDS
+            self._waiting.append(_Begin(address, act, on_end, give_up_at))
+        else:
+            act(link)
+
+    def _close_idle(self) -> None:
+        for link in tuple(self._links.values()):
+            if not link.requests:
+                self._drop(link, "others need its descriptors")
+
+    def _open(self, address: str) -> Dealer:
+        """Raises OSError if there are too many open files."""
+        place = parse_address(address)
+        try:
+            return Dealer(self._context, place, SILENCE_SECONDS)
+        except OSError:
+            if not self._lend(LINK_DESCRIPTORS):
+                raise
+        return Dealer(self._context, place, SILENCE_SECONDS)
 
     def _link(self, address: str) -> _Link:
         link = self._links.get(address)
         if link is None:
-            link = _Link(address, Dealer(self._context, parse_address(address), SILENCE_SECONDS))
+            link = _Link(address, self._open(address))
             self._links[address] = self._by_channel[link.dealer] = link
             self._poller.add(link.dealer)
         link.used = time.monotonic()

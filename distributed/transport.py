@@ -34,15 +34,20 @@ import zmq.backend
 # it is imported before any of ours registers what it does at exit, not at the first such send.
 import zmq.utils.garbage
 
-Frame: TypeAlias = "bytes | bytearray | memoryview"
+from distributed.descriptors import SHORTAGES, are_left
 
-Context = zmq.Context
+Frame: TypeAlias = "bytes | bytearray | memoryview"
 
 # Frames above this are handed over without a copy; below, the copy is cheaper than its book-keeping.
 ZERO_COPY_BYTES = 64 << 10
+# Descriptors that pyzmq needs for the first of these: for a context, its threads and two sockets.
+ZERO_COPY_DESCRIPTORS = 16
 # One control message is a batch in one frame; bulk data comes in parts of 4 MiB. Anything longer than
 # this is refused before memory is set aside for it. Above codec.MAX_BATCH_BYTES.
 MAX_FRAME = (1 << 30) + (1 << 20)
+# Sockets of one process, for which libzmq sets memory aside. A link to another process takes three of them:
+# with the 1,023 that libzmq allows by itself, a session could not fetch from 341 workers.
+MAX_SOCKETS = 1 << 14
 # A receive stops after this many messages or seconds, so that what came is answered before more is
 # read, and a flood on one socket does not silence the others.
 MAX_MESSAGES = 500
@@ -66,10 +71,18 @@ _NOBLOCK, _MORE, _EVENTS, _POLLIN = 1, 2, int(zmq.EVENTS), 1
 _RCVMORE = int(zmq.RCVMORE)
 
 _CONNECT_RETRIED, _DISCONNECTED, _HANDSHAKE_SUCCEEDED = 0x0004, 0x0200, 0x1000
+_LISTENING, _ACCEPTED = 0x0008, 0x0020
 _HANDSHAKE_FAILED = 0x0800 | 0x2000 | 0x4000
 _MONITOR_HEAD = struct.Struct("=Hi")  # of a monitor's message: event, value
 # A batch without messages, sent only to see whether it could be.
 _EMPTY_BATCH = b"\x90"
+
+
+def Context() -> Any:
+    """What all sockets of a thread are made of."""
+    context: zmq.Context[Any] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
+    return context
 
 
 class Address(NamedTuple):
@@ -125,12 +138,22 @@ def reachable_host(host: str, towards: Address) -> str:
 
 
 class Channel:
-    """A socket with its monitor."""
+    """A socket with its monitor.
+
+    Raises OSError if this process cannot open as many files as that takes.
+    """
 
     def __init__(self, context: zmq.Context[Any], kind: int, watched: int) -> None:
-        self._socket = context.socket(kind)
-        _set_common(self._socket)
-        self._monitor = _Monitor(context, self._socket, watched)
+        try:
+            self._socket = context.socket(kind)
+        except zmq.ZMQError as error:
+            raise _os_error(error) from None
+        try:
+            _set_common(self._socket)
+            self._monitor = _Monitor(context, self._socket, watched)
+        except zmq.ZMQError as error:
+            self._socket.close(0)
+            raise _os_error(error) from None
         # Whether the monitor may have something to say, and whether something may have come: the descriptor
         # only tells of that once somebody has looked and found nothing.
         self.alarmed = True
@@ -160,7 +183,7 @@ class Router(Channel):
     def __init__(
         self, context: zmq.Context[Any], host: str, port: int, alone: bool = False
     ) -> None:
-        super().__init__(context, zmq.ROUTER, _DISCONNECTED)
+        super().__init__(context, zmq.ROUTER, _DISCONNECTED | _LISTENING | _ACCEPTED)
         self._question = ((self._socket, _POLLIN),) if alone else None
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.BACKLOG, 4096)
@@ -173,6 +196,10 @@ class Router(Channel):
             raise OSError(error.errno, f"cannot listen at {host}:{port}: {reason}") from None
         endpoint = self._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self.address = Address(host, int(endpoint.rpartition(":")[2]))
+        # The descriptor at which newcomers wait.
+        (self.listener,) = (value for event, value in self._monitor.events() if event == _LISTENING)
+        # Descriptors of connections that have not said anything yet, the oldest first.
+        self._silent: dict[int, None] = {}
         self._descriptors: dict[bytes, int] = {}
         self._at: dict[int, set[bytes]] = {}  # peers whose connection has or had this descriptor
         self._suspects: dict[bytes, float] = {}  # until when
@@ -212,6 +239,7 @@ class Router(Channel):
             # A protocol of long ago, for which libzmq also takes what is none at all: an HTTP request, say.
             # It never says hello, and nobody could tell us when it has gone.
             return False
+        self._silent.pop(descriptor, None)
         self._descriptors[peer] = descriptor
         self._at.setdefault(descriptor, set()).add(peer)
         return True
@@ -237,9 +265,14 @@ class Router(Channel):
             return []
         now = time.monotonic()
         self.alarmed = False
-        for _, descriptor in self._monitor.events():
-            for peer in self._at.get(descriptor, ()):
-                self._suspects[peer] = now + SUSPECT_SECONDS
+        for event, descriptor in self._monitor.events():
+            if event == _DISCONNECTED:
+                for peer in self._at.get(descriptor, ()):
+                    self._suspects[peer] = now + SUSPECT_SECONDS
+                self._silent.pop(descriptor, None)
+            elif event == _ACCEPTED:
+                self._silent.pop(descriptor, None)
+                self._silent[descriptor] = None
         for peer, until in tuple(self._suspects.items()):
             # A descriptor may have been given to a new connection meanwhile: only a send can tell.
             if self.send(peer, (_EMPTY_BATCH,)) and now > until:
@@ -251,6 +284,31 @@ class Router(Channel):
     def suspicious(self) -> bool:
         """Whether `gone` should be called again soon."""
         return bool(self._suspects or self._gone)
+
+    def hang_up(self) -> bool:
+        """Break the oldest connection that has not said anything; false if there is none."""
+        while self._silent:
+            descriptor = next(iter(self._silent))
+            del self._silent[descriptor]
+            if self._hang_up(descriptor):
+                return True
+        return False
+
+    def _hang_up(self, descriptor: int) -> bool:
+        try:
+            connection = socket.socket(fileno=descriptor)
+        except OSError:
+            return False  # it has gone, and another file, or none, is there
+        try:
+            # It may have gone, and a socket of somebody else have taken its number.
+            if connection.getsockname()[1] != self.address.port:
+                return False
+            connection.shutdown(socket.SHUT_RDWR)
+        except (OSError, IndexError):
+            return False
+        finally:
+            connection.detach()  # libzmq closes it
+        return True
 
     def _forget(self, peer: bytes) -> None:
         self._suspects.pop(peer, None)
@@ -342,6 +400,10 @@ class Dealer(Channel):
         return True
 
 
+def _os_error(error: zmq.ZMQError) -> OSError:
+    return OSError(error.errno, f"no connection can be opened: {os.strerror(error.errno)}")
+
+
 def _kind_of(event: int) -> str:
     if event == _HANDSHAKE_SUCCEEDED:
         return CONNECTED
@@ -381,13 +443,27 @@ def _is_enough(received: Sequence[Any], end: float) -> bool:
 
 def _send_frames(sock: Any, frames: Sequence[Frame]) -> None:
     first = frames[0]
-    if len(frames) == 1 and type(first) is bytes:
-        _SEND(sock, first, _NOBLOCK, len(first) < ZERO_COPY_BYTES)
+    if len(frames) == 1 and type(first) is bytes and len(first) < ZERO_COPY_BYTES:
+        _SEND(sock, first, _NOBLOCK)
         return
     last = len(frames) - 1
     for position, frame in enumerate(frames):
         flags = _NOBLOCK if position == last else _NOBLOCK | _MORE
-        _SEND(sock, frame, flags, memoryview(frame).nbytes < ZERO_COPY_BYTES)
+        if memoryview(frame).nbytes < ZERO_COPY_BYTES or not _send_uncopied(sock, frame, flags):
+            _SEND(sock, frame, flags)
+
+
+def _send_uncopied(sock: Any, frame: Frame, flags: int) -> bool:
+    """False if that cannot be: the first time takes a thread of pyzmq's, and that takes descriptors."""
+    if not zmq.utils.garbage.gc.is_alive() and not are_left(ZERO_COPY_DESCRIPTORS):
+        return False
+    try:
+        _SEND(sock, frame, flags, False)
+    except zmq.ZMQError as error:
+        if error.errno not in SHORTAGES:
+            raise
+        return False
+    return True
 
 
 _monitors = itertools.count(1)
@@ -401,7 +477,11 @@ class _Monitor:
         # A name that was never there: libzmq gives the one of a closed socket free when it gets to it.
         url = f"inproc://monitor-{next(_monitors)}"
         watched.monitor(url, events)
-        self.socket = context.socket(zmq.PAIR)
+        try:
+            self.socket = context.socket(zmq.PAIR)
+        except zmq.ZMQError:
+            watched.disable_monitor()
+            raise
         # Unbounded: libzmq's own threads stand still while a monitor is full.
         self.socket.set_hwm(0)
         self.socket.set(zmq.LINGER, 0)
@@ -465,6 +545,13 @@ class Poller:
             descriptor = sock.get(zmq.FD)
             del self._owners[descriptor]
             self._poll.unregister(descriptor)
+
+    def watch(self, descriptor: int) -> None:
+        """Let `wait` return also when there is something to read at this descriptor."""
+        self._poll.register(descriptor, select.POLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
 
     def arm(self) -> None:
         self._armed = True

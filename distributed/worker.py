@@ -46,6 +46,7 @@ from distributed.core.worker_events import (
     Unsendable,
 )
 from distributed.coroutines import AWAITED
+from distributed.descriptors import Doorkeeper
 from distributed.errands import Errands, run_errands
 from distributed.errors import ProtocolError, SchedulerGone
 from distributed.iterators import repeatable
@@ -160,9 +161,10 @@ class Worker:
         self.local_directory = tempfile.mkdtemp(prefix="worker-", dir=local_directory)
         self._poller = Poller()
         self._poller.add(self._router)
+        self._doorkeeper = Doorkeeper(self._router, self._poller, logger)
         self._dealer = Dealer(self._context, scheduler)
         self._poller.add(self._dealer)
-        self._fetcher = Fetcher(self._context, self._poller)
+        self._fetcher = Fetcher(self._context, self._poller, self._doorkeeper.lend)
         self._server = Server(self._router, self._collect, self._accept)
         # Results by key. Task threads read them: a dict's single operations are atomic, and what a task
         # needs is there before the task is given to a thread.
@@ -188,6 +190,8 @@ class Worker:
         self._next_complaint = time.monotonic() + 1.0
         self._may_complain = Seldom(COMPLAINT_SECONDS)
         self._next_heartbeat = 0.0
+        self._next_look = 0.0
+        self._nbytes = 0  # of memory, when we looked last
         self._ending = ""
         self._failure: Exception | None = None
 
@@ -281,6 +285,8 @@ class Worker:
             self._hear()
         if suspicious or self._router in ready:
             self._server.handle()
+        if self._doorkeeper.short or self._fetcher.short:
+            self._make_do()
         for channel in ready:
             if self._fetcher.owns(channel):
                 self._fetcher.handle(channel)
@@ -297,6 +303,11 @@ class Worker:
                 self._heeded.pop().set()
         if self._hello_is_due:
             self._hello()
+
+    def _make_do(self) -> None:
+        """There are too many open files, by tasks or by those who connect."""
+        self._doorkeeper.turn()
+        self._fetcher.retry()
 
     def _hear(self) -> None:
         for event in self._dealer.events():
@@ -373,9 +384,12 @@ class Worker:
 
     def _check_scheduler(self) -> None:
         now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + TURN_SECONDS
+            self._doorkeeper.tick()
         if self._registered and now >= self._next_heartbeat:
             self._next_heartbeat = now + HEARTBEAT_SECONDS
-            self._tell([Heartbeat(self._process.memory_info().rss)])
+            self._tell([Heartbeat(self._memory())])
             self._fetcher.tidy()
         if self._alone_since is None:
             return
@@ -388,6 +402,14 @@ class Worker:
         elif now >= self._next_complaint:
             self._next_complaint = now + COMPLAINT_SECONDS
             logger.warning("no scheduler answers at %s; trying again", self.scheduler.url)
+
+    def _memory(self) -> int:
+        """Bytes that this process uses; where that cannot be read now, as far as we know."""
+        try:
+            self._nbytes = self._process.memory_info().rss
+        except OSError as error:
+            logger.debug("memory cannot be read: %s", error)
+        return self._nbytes
 
     def _tell(self, batch: list[Message]) -> None:
         if not self._introduced:
@@ -528,9 +550,16 @@ class Worker:
     def _serve(self, effect: Serve) -> None:
         message = effect.message
         if isinstance(message, Call):
-            threading.Thread(target=self._answer, args=(message,), name="call", daemon=True).start()
+            self._start_call(message)
         else:
             self._put_file(message)
+
+    def _start_call(self, message: Call) -> None:
+        try:
+            threading.Thread(target=self._answer, args=(message,), name="call", daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads for us
+            answer = Answer(message.request, False, dump_exception(error))
+            self._events.append(Answered(answer))
 
     def _answer(self, message: Call) -> None:
         try:
@@ -591,6 +620,7 @@ class Worker:
         if self._client is not None:
             self._client.close()
         self._fetcher.close()
+        self._doorkeeper.close()
         self._dealer.close()
         self._router.close()
         self._poller.close()

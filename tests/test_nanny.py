@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from distributed import Executor, KilledWorker, LocalCluster
-from distributed.nanny import FIRST_PAUSE, LAST_PAUSE, _name, pause_after, python_like_ours
+from distributed.nanny import FIRST_PAUSE, LAST_PAUSE, _name, pause_after
 from distributed.processes import describe_exit
 from tests.support import wait_until
 
@@ -38,16 +37,6 @@ def test_several_workers_of_one_name_are_numbered() -> None:
     assert [_name("alice", number, 2) for number in range(2)] == ["alice-0", "alice-1"]
     assert _name("alice", 0, 1) == "alice"
     assert _name(None, 1, 2) is None
-
-
-def test_a_child_imports_from_where_we_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "only_here.py").write_text("x = 'it''s here'\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    code = "import json, os, only_here; print(json.dumps([only_here.x, sys.argv[1:], sys.path]))"
-    said = subprocess.check_output(python_like_ours(code, "an argument"), cwd="/")
-    x, arguments, path = json.loads(said)
-    assert (x, arguments) == ("its here", ["an argument"])
-    assert path == [place or os.getcwd() for place in sys.path]
 
 
 def reason_of_death(end: Callable[[], object], memory_limit: str | int = 0) -> str:

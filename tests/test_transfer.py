@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import zmq
 
 from distributed import transfer
 from distributed.codec import encode
@@ -15,7 +19,7 @@ from distributed.messages import (
     Goodbye,
     Part,
 )
-from distributed.transfer import Fetcher, Server
+from distributed.transfer import LINK_DESCRIPTORS, Fetcher, Server
 from distributed.transport import CONNECTED, Context, Dealer, Poller, Router
 from tests.chaos.proxy import Proxy
 
@@ -50,6 +54,8 @@ class Pair:
         while not condition():
             assert time.monotonic() < deadline
             self.poller.arm()
+            if self.fetcher.short:
+                self.fetcher.retry()
             for channel in self.poller.wait(0.05):
                 if self.fetcher.owns(channel):
                     self.fetcher.handle(channel)
@@ -61,6 +67,26 @@ class Pair:
         self.router.close(0)
         self.poller.close()
         self.context.term()
+
+
+@contextmanager
+def no_descriptors() -> Iterator[list[int]]:
+    """Every descriptor of this process is in use meanwhile; those in the list may be closed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    last = os.dup(0)
+    os.close(last)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (last + 50, hard))
+    files: list[int] = []
+    try:
+        try:
+            while True:
+                files.append(os.dup(0))
+        except OSError:
+            yield files
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
@@ -158,3 +184,64 @@ def test_nonsense_harms_nobody_else(pair: Pair) -> None:
     assert pair.ends == [None]
     pair.poller.remove(dealer)
     dealer.close(0)
+
+
+def test_without_descriptors_a_request_waits_for_them(pair: Pair) -> None:
+    pair.data = {"a": [b"head", b"x" * 1000]}
+    with no_descriptors() as files:
+        pair.get("a")
+        pair.get("a")
+        assert pair.fetcher.short and pair.ends == []
+        pair.fetcher.retry()
+        assert pair.ends == []
+        for _ in range(LINK_DESCRIPTORS + 1):  # and one for the other end
+            os.close(files.pop())
+        pair.until(lambda: len(pair.ends) == 2)
+    assert pair.ends == [None, None] and "a" in pair.items
+
+
+def test_but_not_for_ever(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "SHORTAGE_SECONDS", 0.0)
+    with no_descriptors():
+        pair.get("a")
+        pair.until(lambda: pair.ends)
+    assert "no connection can be opened: Too many open files" in str(pair.ends[0])
+
+
+def test_a_reserve_is_asked_for_descriptors(pair: Pair) -> None:
+    pair.data = {"a": [b"head"]}
+    asked: list[int] = []
+    with no_descriptors() as files:
+
+        def lend(count: int) -> bool:
+            asked.append(count)
+            for _ in range(count + 1):
+                os.close(files.pop())
+            return True
+
+        pair.fetcher._lend = lend
+        pair.get("a")
+        pair.until(lambda: pair.ends)
+    assert (asked, pair.ends) == ([LINK_DESCRIPTORS], [None])
+
+
+def test_large_frames_are_copied_where_nothing_can_be_opened(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.data = {"a": [b"head"], "b": [b"x" * 1_000_000]}
+    pair.get("a")
+    pair.until(lambda: pair.ends)
+    # As before the first of them: pyzmq's thread would have to be started.
+    monkeypatch.setattr(zmq.utils.garbage.gc, "is_alive", lambda: False)
+    with no_descriptors():
+        pair.get("b")
+        pair.until(lambda: len(pair.ends) == 2)
+    assert len(pair.items["b"][0]) == 1_000_000
+
+
+def test_more_links_are_open_at_once_than_libzmq_allows_by_itself() -> None:
+    context = Context()
+    sockets = [context.socket(zmq.PAIR) for _ in range(1100)]
+    for sock in sockets:
+        sock.close(0)
+    context.term()

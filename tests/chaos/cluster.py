@@ -16,7 +16,7 @@ from typing import NamedTuple
 import psutil
 
 from distributed import Executor
-from distributed.nanny import python_like_ours
+from distributed.paths import python_like_ours
 from distributed.processes import Child
 from tests.chaos.proxy import Proxy
 from tests.support import wait_until

@@ -26,15 +26,21 @@ BIN = Path(__file__).parents[2] / "bin"
 
 
 class Command:
-    """One of the two, running. `line()` is its next line of output."""
+    """One of the two, running. `line()` is its next line of output. `files` is its limit of open ones."""
 
-    def __init__(self, name: str, *arguments: str) -> None:
+    def __init__(
+        self, name: str, *arguments: str, cwd: Path | None = None, files: int | None = None
+    ) -> None:
+        command = [sys.executable, str(BIN / name), *arguments]
+        if files is not None:
+            command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
-            [sys.executable, str(BIN / name), *arguments],
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(BIN.parent)},
+            cwd=cwd,
         )
 
     def line(self) -> str:
@@ -57,8 +63,10 @@ class Command:
 
 
 @contextmanager
-def running(name: str, *arguments: str) -> Iterator[Command]:
-    command = Command(name, *arguments)
+def running(
+    name: str, *arguments: str, cwd: Path | None = None, files: int | None = None
+) -> Iterator[Command]:
+    command = Command(name, *arguments, cwd=cwd, files=files)
     try:
         yield command
     finally:
