@@ -23,6 +23,8 @@ from tests.sim.worker import START_AGAIN, OnDeath, Worker
 from tests.sim.world import Process
 
 ALIVE_SECONDS = 1.0
+# How long it waits before it tries again what it had no room for.
+PUT_OFF_SECONDS = (0.5, 8.0)
 # How long a new process takes until it dials.
 START_SECONDS = (0.2, 1.0)
 
@@ -40,6 +42,7 @@ class Nanny(Process):
     ) -> None:
         super().__init__(net.world, name)
         self.workers: list[Worker] = []
+        self.full_until = 0.0  # no room on the disk for what a new worker needs
         self._start = start
         self._on_death = on_death
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
@@ -55,6 +58,9 @@ class Nanny(Process):
         return self._dealer.cuts > 0
 
     def _bring(self) -> None:
+        if self.world.now < self.full_until:
+            self.later(self.world.random.uniform(*PUT_OFF_SECONDS), self._bring)
+            return
         worker = self._start(
             self.name,
             lambda reason, running: self.soon(lambda: self._died(worker, reason, running)),

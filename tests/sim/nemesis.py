@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from random import Random
 from typing import Any
 
 from tests.sim.cluster import Cluster
@@ -15,6 +16,8 @@ CALLING_OFF_SHARE = 0.25
 MAX_DOWN_SECONDS = 15.0
 MAX_APART_SECONDS = 20.0
 MAX_JUMP_SECONDS = 60.0
+# Longer than a request waits for a link.
+MAX_FULL_SECONDS = 15.0
 SLOWNESS = 100.0
 # In the shortest of these a message comes, and its answer goes, and what follows does not.
 MOMENTS = (0.003, 0.03, 2.0)
@@ -30,17 +33,25 @@ class Nemesis:
         self.active = True
         self.done: Counter[str] = Counter()
         for fault, rarity in _FAULTS.items():
-            if self.random.random() < 0.5:
-                self._schedule(fault, rarity * self.random.choice((0.5, 2.0, 8.0)))
+            self._draw(fault, rarity, self.random)
+        # With random numbers of their own, so that histories without these are what they were before there
+        # were such faults.
+        own = Random(hash(self.random.getstate()[1][:9]))
+        for fault, rarity in _SHORTAGES.items():
+            self._draw(fault, rarity, own)
 
-    def _schedule(self, fault: Any, mean: float) -> None:
-        self.world.at(self.random.expovariate(1 / mean), lambda: self._strike(fault, mean))
+    def _draw(self, fault: Any, rarity: float, random: Random) -> None:
+        if random.random() < 0.5:
+            self._schedule(fault, rarity * random.choice((0.5, 2.0, 8.0)), random)
 
-    def _strike(self, fault: Any, mean: float) -> None:
+    def _schedule(self, fault: Any, mean: float, random: Random) -> None:
+        self.world.at(random.expovariate(1 / mean), lambda: self._strike(fault, mean, random))
+
+    def _strike(self, fault: Any, mean: float, random: Random) -> None:
         if self.active:
             self.done[fault.__name__] += 1
             fault(self)
-            self._schedule(fault, mean)
+            self._schedule(fault, mean, random)
 
     # Faults
 
@@ -129,6 +140,22 @@ class Nemesis:
                 self.world.at(start, partial(_clog, wire, seconds))
             start += seconds + self.random.random() * self.random.choice(MOMENTS)
 
+    def open_files(self) -> None:
+        """A task, or whoever connects, leaves its worker without a descriptor for a link, for a time."""
+        if self.cluster.workers:
+            worker = self.random.choice(self.cluster.workers)
+            worker.fetcher.full_until = self.world.now + self.random.random() * MAX_FULL_SECONDS
+            self.world.say(worker.name, "has too many open files")
+
+    def fill_disk(self) -> None:
+        """A worker dies, and there is no room for another, for a time."""
+        if self.cluster.nannies:
+            nanny = self.random.choice(tuple(self.cluster.nannies))
+            nanny.full_until = self.world.now + self.random.random() * MAX_FULL_SECONDS
+            self.world.say(nanny.name, "has a full disk")
+            if nanny.workers:
+                self.random.choice(nanny.workers).die("killed")
+
     def vanish_client(self) -> None:
         if len(self.cluster.clients) > 1:
             self.random.choice(self.cluster.clients).die("killed")
@@ -161,4 +188,8 @@ _FAULTS = {
     Nemesis.stutter: 3.0,
     Nemesis.vanish_client: 10.0,
     Nemesis.restart_scheduler: 5.0,
+}
+_SHORTAGES = {
+    Nemesis.open_files: 3.0,
+    Nemesis.fill_disk: 8.0,
 }

@@ -198,7 +198,7 @@ class Worker(Process):
         self._arrived: dict[Source, int] = {}
         self._router = SimRouter(net, self, self.address)
         self._dealer = SimDealer(net, self, scheduler.ADDRESS)
-        self._fetcher = SimFetcher(net, self)
+        self.fetcher = SimFetcher(net, self)
         self._server = Server(self._router, self._collect, self._accept)  # type: ignore[arg-type]
         self.threads = Threads(self, nthreads)
         self.core = WorkerCore(self.address, self.threads.take_back)
@@ -224,7 +224,7 @@ class Worker(Process):
     def turn(self) -> None:
         self._hear()
         self._server.handle()
-        self._fetcher.turn()
+        self.fetcher.turn()
         while self._posted:
             self._posted.popleft()()
         self._take_results()
@@ -394,7 +394,7 @@ class Worker(Process):
             one_less()
             self.wake()
 
-        self._fetcher.get(address, effect.keys, on_items, on_end)
+        self.fetcher.get(address, effect.keys, on_items, on_end)
 
     def _collect(self, keys: Sequence[str], reply: Callable[[list[Item]], None]) -> None:
         version = self.core.version
