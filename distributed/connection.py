@@ -53,15 +53,11 @@ from distributed.errors import (
 from distributed.keys import shown_key, shown_text
 from distributed.logs import Seldom
 from distributed.messages import (
-    Ask,
     Goodbye,
     Heartbeat,
-    IsLocked,
     Message,
-    Replicate,
-    Scatter,
-    Upload,
 )
+from distributed.questions import REPEATABLE, Question
 from distributed.recipes import Function
 from distributed.transfer import Fetcher, Shortage, noting
 from distributed.transport import (
@@ -96,22 +92,6 @@ RELEASE_SECONDS = 0.1
 MAX_DROPPED = 1000
 
 logger = logging.getLogger("distributed.executor")
-
-
-# Questions that are asked again when the connection is back: asking twice is as asking once. The others may
-# have been acted on, so that only their caller can know what to do.
-REPEATABLE = (Ask, IsLocked, Replicate, Scatter, Upload)
-
-
-class Question:
-    """A request to the scheduler that has not been answered."""
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.answered = threading.Event()
-        self.ok = False
-        self.value: Any = None
-        self.failure: Exception | None = None
 
 
 class Connection:

@@ -395,16 +395,3 @@ class Server:
             if not streams:
                 del self._incoming[peer]
         self._router.send(peer, (encode([More(part.request, True)]),))
-
-
-def noting(
-    failures: dict[str, str], address: str, end: Callable[[str | None], object]
-) -> Callable[[str | None], object]:
-    """What is told the end of a transfer, and notes why it has failed."""
-
-    def note(error: str | None) -> None:
-        if error is not None:
-            failures[address] = error
-        end(error)
-
-    return note

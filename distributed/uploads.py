@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import re
 import sys
 import zipfile
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
 from distributed.unpickling import look_again
@@ -14,6 +16,38 @@ from distributed.unpickling import look_again
 ARCHIVES = (".zip", ".egg")
 FIRST_MODULE = re.compile(r"[^/]+\.py|[^/]+/__init__\.py")
 ENCRYPTED = 1  # a flag in zip files
+
+logger = logging.getLogger("distributed.worker")
+
+
+class Uploads:
+    """The files that a worker has. `replaced` is called when one has taken the place of what was there."""
+
+    def __init__(self, directory: str, replaced: Callable[[], object]) -> None:
+        self._directory = directory
+        self._replaced = replaced
+        self._held: dict[str, bytes] = {}  # in the order of uploads: the last one counts
+
+    def without(self, names: Container[str]) -> dict[str, bytes]:
+        """Those that have none of the names."""
+        return {name: content for name, content in self._held.items() if name not in names}
+
+    def install_all(self, files: Mapping[str, bytes]) -> None:
+        """Unless they are there, for modules that have been imported would be imported anew."""
+        if [(n, held) for n, held in self._held.items() if n in files] == [*files.items()]:
+            return
+        for name, content in files.items():
+            try:
+                self.install(name, content)
+            except (OSError, ValueError) as error:
+                logger.error("the uploaded file %s cannot be used here: %s", name, error)
+
+    def install(self, name: str, content: bytes) -> None:
+        """As `install_file`."""
+        install_file(self._directory, name, content)
+        self._held.pop(name, None)
+        self._held[name] = content
+        self._replaced()
 
 
 def install_file(directory: str, name: str, content: bytes) -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ from distributed.transport import (
     Router,
 )
 from distributed.unpickling import unpickle, unpickle_frames
-from distributed.uploads import install_file
+from distributed.uploads import Uploads
 
 if TYPE_CHECKING:
     from distributed.executor import Executor
@@ -170,12 +170,13 @@ class Worker:
         # needs is there before the task is given to a thread.
         self._values: dict[str, Any] = {}
         self._threads = TaskThreads(self, self._values, self._poller.wake, self._running)
+        # Functions that were unpickled before refer to what a file replaces.
+        self._files = Uploads(self.local_directory, self._threads.functions.load_again)
         self._core = WorkerCore(self.address, self._threads.take_back)
         # What other threads have for the loop: functions to call there.
         self._posted: deque[Callable[[], object]] = deque()
         self._events: list[Any] = []
         self._heeded: list[threading.Event] = []  # to set once the events have been decided on
-        self._files: dict[str, bytes] = {}  # that users have uploaded
         self._arrived: dict[Source, Any] = {}  # values that the core has not decided on
         self._pickling: Errands = queue.SimpleQueue()
         self._unpickling_for = self._running.take()
@@ -360,10 +361,10 @@ class Worker:
         self._tell([hello, *self._core.reminders()])
 
     def _on_welcome(self, message: Welcome) -> None:
-        ours = {name: content for name, content in self._files.items() if name not in message.files}
+        ours = self._files.without(message.files)
         if ours and message.epoch != self._epoch:
             self._tell([Files(ours)])
-        self._install_all(message.files)
+        self._files.install_all(message.files)
         self._registered = True
         self._epoch = message.epoch
         self._alone_since = None
@@ -584,31 +585,12 @@ class Worker:
 
     def _put_file(self, message: PutFile) -> None:
         try:
-            self._install(message.name, message.content)
+            self._files.install(message.name, message.content)
         except (OSError, ValueError) as error:
             answer = Answer(message.request, False, dump_exception(error))
         else:
             answer = Answer(message.request, True, pickle_bytes(None))
         self._events.append(Answered(answer))
-
-    def _install_all(self, files: Mapping[str, bytes]) -> None:
-        """Unless they are there, for modules that have been imported would be imported anew."""
-        if [(name, held) for name, held in self._files.items() if name in files] == [
-            *files.items()
-        ]:
-            return
-        for name, content in files.items():
-            try:
-                self._install(name, content)
-            except (OSError, ValueError) as error:
-                logger.error("the uploaded file %s cannot be used here: %s", name, error)
-
-    def _install(self, name: str, content: bytes) -> None:
-        install_file(self.local_directory, name, content)
-        self._files.pop(name, None)  # in the order of uploads: the last one counts
-        self._files[name] = content
-        # Functions that were unpickled before refer to what the file replaces.
-        self._threads.functions.load_again()
 
     # The end
 

