@@ -276,6 +276,14 @@ class Lifecycle:
                 _drop_wanter(task, client)
                 idle.append(task)
         self.let_go(idle)
+        self._give_up_arrivals(idle)
+
+    def _give_up_arrivals(self, tasks: Iterable[Task]) -> None:
+        """Data that nobody wants will not be sent: what needs it waits in vain."""
+        for task in tasks:
+            if task.function is None and task.state is PROCESSING and not task.wanters:
+                reason = f"{task.key} was to be scattered, and its client has let go of it before"
+                self.fail(task, ("lost", reason))
 
     # A task starts
 
@@ -597,6 +605,7 @@ class Lifecycle:
                 if found.key not in called_off:
                     append(client, Ended, (found.key, "cancelled", ""))
         self.let_go(closure)
+        self._give_up_arrivals(closure)
 
     def forget_functions(self, client: Client, functions: Iterable[Function]) -> None:
         """The client will send these again before it uses them again."""

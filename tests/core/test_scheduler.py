@@ -1347,6 +1347,19 @@ def scattered(env: Env) -> str:
     return "data"
 
 
+@pytest.mark.parametrize("message", [Release(("x",), 1), Cancel(("x",), False, 1), Goodbye()])
+def test_what_needs_data_whose_client_lets_go_of_it_before_it_has_come_is_lost(
+    env: Env, message: Any
+) -> None:
+    env.client("D")
+    env.send("C", Scatter(1, (("x", 8),), None))
+    env.submit("D", ("y", "x"))
+    env.send("C", message)
+    assert {item[:2] for item in env.items("D", Ended)} == {("y", "lost")}
+    env.release("D", "y")
+    env.assert_empty()
+
+
 def test_the_only_copy_is_not_given_up_because_the_way_to_it_is_cut(env: Env) -> None:
     data = scattered(env)
     env.worker("V")
