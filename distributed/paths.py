@@ -37,8 +37,8 @@ def trusted(path: Iterable[str]) -> list[str]:
     """The same places, but last those that nobody has named: the current directory, and that of the
     program that runs. `PYTHONPATH`, and what a program has added to `sys.path`, somebody has named.
 
-    >>> trusted(["", "/usr/lib/python3"])[0]
-    '/usr/lib/python3'
+    >>> trusted(["/usr/lib/python3", "/usr/lib/python3.zip"])
+    ['/usr/lib/python3', '/usr/lib/python3.zip']
     """
     places = resolved(path)
     program = getattr(sys.modules.get("__main__"), "__file__", None)

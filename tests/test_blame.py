@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ def scheduler() -> Iterator[Socket]:
 def nanny(scheduler: Socket, tmp_path: Path) -> Iterator[Nanny]:
     """Of one worker with two threads that has registered."""
     options = WorkerOptions(2, None, "127.0.0.1", 0, 0, {}, str(tmp_path), None, "warning")
-    found = Nanny(scheduler.router.address, options, 1)
+    found = Nanny(scheduler.router.address, options, 1, sys.path)
     thread = threading.Thread(target=found.run)
     thread.start()
     try:
