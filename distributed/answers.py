@@ -16,21 +16,32 @@ if TYPE_CHECKING:
 Answers = dict[str, tuple[bool, Any]]  # by address; values as in `messages.Answer`
 
 
-def results(executor: Executor, answers: Answers) -> dict[str, Any]:
-    """{address: result}; large results are fetched from their workers. Raises the first failure."""
+def results(executor: Executor, answers: Answers, on_error: str = "raise") -> dict[str, Any]:
+    """{address: result}; large results are fetched from their workers. Raises the first failure, or as
+    `Administration.run` says of `on_error`."""
     # All of them, before anything is raised: what nobody has a future for would stay on its worker.
     places = {address: v[0] for address, (_, v) in answers.items() if type(v) is tuple}
     entries = executor._connection.adopt(list(places.values()), announce=True)
     large = [Future(entry, executor) for entry in entries]
-    for address, (ok, value) in answers.items():
-        if not ok:
-            if isinstance(value, bytes):
-                raise load_exception(value)
-            raise DistributedError(f"{address}: {value}")
+    failures = {address: _failure(address, v) for address, (ok, v) in answers.items() if not ok}
+    if failures and on_error == "raise":
+        raise next(iter(failures.values()))
     fetched = dict(zip(places, executor.gather(large), strict=True))
-    return {
-        address: unpickle(fetched.get(address, value)) for address, (_, value) in answers.items()
-    }
+    found: dict[str, Any] = {}
+    for address, (_, value) in answers.items():
+        if address not in failures:
+            found[address] = unpickle(fetched.get(address, value))
+        elif on_error == "return":
+            found[address] = failures[address]
+    return found
+
+
+def _failure(address: str, value: bytes | str) -> BaseException:
+    return (
+        load_exception(value)
+        if isinstance(value, bytes)
+        else DistributedError(f"{address}: {value}")
+    )
 
 
 def check_size(what: str, blob: bytes, way_out: str) -> None:

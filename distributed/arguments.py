@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from inspect import signature
 from math import inf, isfinite
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from distributed.core.entries import Item
 from distributed.keys import wire_key
+from distributed.logs import say_once
 from distributed.packing import MAX_ARGUMENT_BYTES, are_plain, pack_call, pack_plain
 from distributed.recipes import Function, call_key, fresh_key, plain_key
 from distributed.resources import check_resources
+from distributed.units import optional_seconds
 
+# Names, addresses or hosts of workers; None for all.
+Workers: TypeAlias = "str | Iterable[str] | None"
+# What is more is better scattered.
+LARGE_ARGUMENT_BYTES = 10_000_000
 # More would be a mistake.
 MAX_RETRIES = 1_000_000
 
@@ -31,6 +39,11 @@ def call_item(
         raise ValueError(
             f"the arguments of {function.name} take {len(arguments):,} bytes, more than the limit of "
             f"{MAX_ARGUMENT_BYTES:,}: send large data with scatter() and pass the future"
+        )
+    if len(arguments) > LARGE_ARGUMENT_BYTES:
+        say_once(
+            f"the arguments of {function.name} take {len(arguments) / 1e6:.0f} MB, which go through the "
+            "scheduler with each call: scatter() sends large data once, straight to the workers"
         )
     if key is not None:
         wire = wire_key(key, call_key(function, args, kwargs)[-32:])
@@ -53,7 +66,7 @@ def task_options(
     retries: int,
     priority: float,
     resources: Mapping[str, float] | None = None,
-    time_limit: float | None = None,
+    time_limit: Any = None,
 ) -> dict[str, Any] | None:
     """What goes on the wire; None if nothing was asked for. Raises TypeError or ValueError."""
     retries, priority = operator.index(retries), float(priority)
@@ -61,7 +74,8 @@ def task_options(
         raise ValueError(f"retries are a number from 0 to {MAX_RETRIES:,}, not {retries}")
     if not isfinite(priority):
         raise ValueError(f"a priority is a finite number, not {priority}")
-    if time_limit is not None and not 0 < (time_limit := float(time_limit)) < inf:
+    time_limit = optional_seconds("time_limit", time_limit)
+    if time_limit is not None and not 0 < time_limit < inf:
         raise ValueError(f"a time limit is a positive number of seconds, not {time_limit}")
     options: dict[str, Any] = {}
     names = worker_names(workers)
@@ -80,6 +94,60 @@ def task_options(
     if time_limit is not None:
         options["time_limit"] = time_limit
     return options or None
+
+
+def refuse_unknown(call: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises TypeError for the first of the names that are given, with the nearest that is known.
+
+    >>> refuse_unknown("Executor()", ["n_worker"], ["n_workers", "timeout"])
+    Traceback (most recent call last):
+      ...
+    TypeError: Executor() has no parameter 'n_worker': do you mean 'n_workers'?
+    """
+    for name in given:
+        nearest = get_close_matches(name, tuple(known), 1)
+        hint = f": do you mean {nearest[0]!r}?" if nearest else ""
+        raise TypeError(f"{call} has no parameter {name!r}{hint}")
+
+
+def checked_count(name: str, given: Any, least: int = 1) -> int:
+    """A whole number, of the argument of that name. Raises TypeError or ValueError that name it."""
+    try:
+        count = operator.index(given)
+    except TypeError:
+        raise TypeError(f"{name} is a whole number, not {given!r:.100}") from None
+    if count < least or isinstance(given, bool):
+        raise ValueError(f"{name} is a whole number from {least} on, not {given!r}")
+    return count
+
+
+def refuse_others(call: str, given: dict[str, Any], method: Callable[..., Any]) -> None:
+    """For options of `compute` and `persist` that do not exist here."""
+    if given.pop("actors", None) or given.get("fifo_timeout") is not None:
+        refuse_options(given.get("fifo_timeout"))
+    refuse_unknown(call, given.keys() - {"fifo_timeout", "traverse"}, signature(method).parameters)
+
+
+def parameters(kind: type) -> list[str]:
+    """Those that a caller may give to make an instance."""
+    return [name for name in signature(kind).parameters if not name.startswith("_")]
+
+
+def refuse_asynchronous(asynchronous: bool | None) -> None:
+    if asynchronous:
+        raise NotImplementedError(
+            "there is no asynchronous mode: futures can be awaited (`await future`), and calls that take "
+            "long run in a thread (`await asyncio.to_thread(...)`)"
+        )
+
+
+def refuse_security(security: Any) -> None:
+    """Not ignored: who asks for encryption must not go on without."""
+    if security is not None:
+        raise NotImplementedError(
+            "connections are not encrypted yet, so there is no security=: use a network that you trust, "
+            "or a tunnel (ssh -L)"
+        )
 
 
 def refuse_options(fifo_timeout: Any) -> NoReturn:

@@ -23,7 +23,7 @@ from distributed.executor import Executor
 from distributed.expressions import is_mixed
 
 # With a cluster dask would choose p2p, which is made of the inside of another scheduler.
-_CONFIG = {
+_CONFIG: dict[str, Any] = {
     "dataframe": {"shuffle": {"method": "tasks"}},
     "array": {"rechunk": {"method": "tasks"}},
 }
@@ -134,8 +134,14 @@ class _InOrder:
 # Defaults --------------------------------------------------------------------------------------
 
 
+# What dask leaves out of tracebacks, as it leaves out its own lines and those of its own client.
+_HIDDEN = r"distributed[\\\/](computing|connection|executor|futures|gathering|waiting)\.py"
+
+
 def _set_defaults() -> None:
     """Also for after a `dask.config.refresh()`; what the user has set goes first."""
+    hidden = [*dask.config.get("admin.traceback.shorten", ()), _HIDDEN]
+    _CONFIG["admin"] = {"traceback": {"shorten": hidden}}
     known = dask.config.merge(*dask.config.defaults)
     dask.config.defaults.insert(0, _CONFIG)
     dask.config.update(dask.config.config, _CONFIG, priority="new-defaults", defaults=known)

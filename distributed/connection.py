@@ -57,7 +57,7 @@ from distributed.messages import (
     Heartbeat,
     Message,
 )
-from distributed.questions import REPEATABLE, Question
+from distributed.questions import REPEATABLE, Question, reason_for
 from distributed.recipes import Function
 from distributed.transfer import Fetcher, Shortage, noting
 from distributed.transport import (
@@ -86,6 +86,8 @@ ALONE_SECONDS = 0.0002
 LOOP_SECONDS = 0.001
 # How often it is said again that something else answers in the place of the scheduler.
 COMPLAINT_SECONDS = 10.0
+# Without a scheduler for this long, a session that wants something is told.
+WORRY_SECONDS = 3.0
 # Dropped futures are released together, so often or when there are so many: one by one they would cost
 # as much as the tasks that made them.
 RELEASE_SECONDS = 0.1
@@ -127,6 +129,7 @@ class Connection:
         self._welcomed = threading.Event()
         self._rejection = ""
         self._lost_since: float | None = time.monotonic()
+        self._has_worried = False  # and said so
         self._closing = False
         self._at_exit = False
         self._context: Any = Context()
@@ -287,19 +290,12 @@ class Connection:
             if waiting.remaining:
                 self.handle(Desist(waiting, awaited))
         if not ended and deadline is not None:
-            raise deadline.missed(self._unended(awaited))
-
-    def _unended(self, awaited: list[Entry]) -> str:
-        """Which of these are not there, and what may be the reason."""
-        left = [shown_key(entry.key) for entry in awaited if entry.status == "pending"]
-        first = f" ({left[0]}{' and others' if len(left) > 1 else ''})" if left else ""
-        alone = self.alone_seconds
-        why = (
-            ""
-            if alone is None
-            else f", without a scheduler at {self.address.url} for {alone:.1f} s,"
-        )
-        return f"{len(left)} of {len(awaited)} tasks{first} have not ended{why}"
+            left = [entry.key for entry in awaited if entry.status == "pending"]
+            named = (
+                f" ({shown_key(left[0])}{' and others' if len(left) > 1 else ''})" if left else ""
+            )
+            what = f"{len(left)} of {len(awaited)} tasks{named} have not ended"
+            raise deadline.missed(what, reason_for(self, left[0]) if left else "")
 
     def call_back(self, entry: Entry, run: Callable[[], object]) -> None:
         """Run the function once the entry has ended, in a thread of its own."""
@@ -525,6 +521,9 @@ class Connection:
             self._decide(Sending())
             self._outbox = []
             self._lost_since = None
+            if self._has_worried:
+                self._has_worried = False
+                logger.warning("a scheduler answers again at %s", self.address.url)
             self._decide(Connected())
 
     def _ask_again(self) -> None:
@@ -545,6 +544,12 @@ class Connection:
         if self._lost_since is None or not self._welcomed.is_set():
             return
         seconds = time.monotonic() - self._lost_since
+        if seconds > WORRY_SECONDS and not self._has_worried and self.core.entries:
+            self._has_worried = True
+            logger.warning(
+                "no scheduler has answered at %s for %.0f s; waiting for it for %g s in all",
+                self.address.url, seconds, self._scheduler_timeout,
+            )  # fmt: skip
         if seconds > self._scheduler_timeout:
             reason = f"no scheduler has answered at {self.address.url} for {seconds:.0f} s"
             with self._lock:

@@ -49,6 +49,10 @@ class SerializationError(DistributedError, TypeError):
     whose inputs cannot be brought to one worker for that reason."""
 
 
+class Reschedule(Exception):
+    """Raised by a task that is to run again, on its worker or on another; that uses up no retry."""
+
+
 class RemoteError(DistributedError):
     """Stands for an exception of a task that could not be pickled.
 

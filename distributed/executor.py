@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakValueDictionary
 
 import dask
 from dask.base import is_dask_collection
 
-from distributed.answers import check_size, results
+from distributed.administration import Administration
 from distributed.arguments import (
+    Workers,
     call_item,
     nth_key,
     nth_workers,
+    parameters,
     per_call,
+    refuse_asynchronous,
     refuse_options,
+    refuse_others,
+    refuse_security,
+    refuse_unknown,
     task_options,
     worker_names,
 )
@@ -36,15 +40,16 @@ from distributed.errors import DistributedError, LostData
 from distributed.expressions import Plan, plan, plan_compute, plan_persist, wrap_nested
 from distributed.futures import Future, flat_futures, leave_slot, wait_for
 from distributed.gathering import collect
-from distributed.inspection import Inspection
+from distributed.html import as_table
 from distributed.keys import wire_key
-from distributed.messages import Broadcast, Replicate, Restart, Scatter, Stop, Upload
+from distributed.messages import Replicate, Scatter, Stop
 from distributed.recipes import fold_kwargs, fresh_key, function_of, unbind
 from distributed.registry import default_client, remember, worker_here
-from distributed.serialize import dumps, pickle_bytes
+from distributed.scheduler_address import SchedulerPlace, configured_address, find_scheduler
+from distributed.serialize import dumps
 from distributed.shapes import check_gathered, find_futures, is_named_tuple, rebuild, shape
-from distributed.transport import Address, parse_address
-from distributed.uploads import check_syntax
+from distributed.units import Seconds, seconds
+from distributed.waiting import deadline_of
 
 if TYPE_CHECKING:
     from distributed.local import LocalCluster
@@ -56,26 +61,28 @@ MAP_TASKS = 2000
 SCATTER_ATTEMPTS = 3
 # How often `get` begins again because data that it had sent to workers was lost with them.
 GET_ATTEMPTS = 3
-RESTART_SECONDS = 30.0
 # Looking at an executor must not hang a session.
 REPR_SECONDS = 1.0
 
-Workers: TypeAlias = "str | Iterable[str] | None"
 
-
-class Executor(Inspection):
+class Executor(Administration):
     """Connects this process to a cluster.
 
     `address` is 'host:port', 'tcp://host:port', (host, port), or a LocalCluster; or give the
-    `scheduler_file` that `dscheduler --scheduler-file` wrote. Without either, a LocalCluster of
-    `n_workers` processes with `threads_per_worker` threads each is started, sized to the machine, and
-    closed with the executor. Inside a task it connects to the cluster of the task instead, unless
-    `n_workers` is given. `cluster` is the LocalCluster that it was given or has started, and lives as
-    long as the executor; None where there is none.
+    `scheduler_file` that `dscheduler --scheduler-file` writes, which is waited for. Without either, inside
+    a task it connects to the cluster of the task; elsewhere it goes to the scheduler-address of dask's
+    configuration (DASK_SCHEDULER_ADDRESS), or starts a LocalCluster, which is closed with the executor:
+    then it takes the parameters of `LocalCluster` too (`n_workers`, `threads_per_worker`, `memory_limit`
+    and the others). `n_workers` always starts one. `cluster` is the LocalCluster that it was given or has
+    started, and lives as long as the executor; None where there is none.
 
-    Raises SchedulerGone (an OSError) that names the address if no scheduler answers within `timeout`
-    seconds. Later, one that dies may come back at its address; without one for `scheduler_timeout` seconds,
-    futures that are pending end as lost.
+    Raises SchedulerGone (an OSError) that names the address if no scheduler answers within `timeout`.
+    Later, one that dies may come back at its address; without one for `scheduler_timeout` futures that are
+    pending end as lost. (Both are in seconds, or as in '1 minute'.)
+
+    With `set_as_default=False` dask collections are computed with it only where it is named. `name` is
+    shown. `asynchronous=True` and `security` are refused: what is awaited are futures, and nothing is
+    encrypted yet. Raises TypeError for parameters that do not exist, with the nearest that does.
 
     It may be shared by any number of threads.
 
@@ -92,39 +99,50 @@ class Executor(Inspection):
         self,
         address: str | tuple[str, int] | LocalCluster | None = None,
         *,
+        timeout: Seconds = 10.0,
+        set_as_default: bool = True,
         scheduler_file: str | os.PathLike[str] | None = None,
-        timeout: float = 10.0,
-        scheduler_timeout: float = SCHEDULER_GONE_SECONDS,
-        n_workers: int | None = None,
-        threads_per_worker: int | None = None,
-        memory_limit: str | float | None = "auto",
+        security: Any = None,
+        asynchronous: bool = False,
+        name: str | None = None,
+        scheduler_timeout: Seconds = SCHEDULER_GONE_SECONDS,
         _worker: str = "",
+        **of_cluster: Any,
     ) -> None:
+        refuse_asynchronous(asynchronous)
+        refuse_security(security)
+        self.name = name
         self._process = os.getpid()
         # Futures of graphs by their keys, as long as somebody else has them.
         self._kept: WeakValueDictionary[Any, Future] = WeakValueDictionary()
-        worker = worker_here()
-        if worker is not None and (address, scheduler_file, n_workers) == (None,) * 3:
-            # A second cluster in each task is what nobody wants. Who does says how many workers it has.
-            address, _worker = worker.scheduler, worker.id
+        patience = deadline_of(timeout)
+        if address is None and scheduler_file is None and of_cluster.get("n_workers") is None:
+            worker = worker_here()
+            if worker is None:
+                address = configured_address()
+            else:  # a second cluster in each task is what nobody wants
+                address, _worker = worker.scheduler, worker.id
         self._owns_cluster = address is None and scheduler_file is None
         if self._owns_cluster:
             from distributed.local import LocalCluster
 
-            address = LocalCluster(n_workers, threads_per_worker, memory_limit=memory_limit)
-        elif n_workers is not None or threads_per_worker is not None:
-            raise ValueError(
-                "n_workers and threads_per_worker are for a cluster that is started here"
-            )
+            address = LocalCluster(**of_cluster)
+        elif of_cluster:
+            _refuse_of_cluster(of_cluster)
         # Kept, for a cluster that nobody refers to ends.
         self.cluster: LocalCluster | None = _cluster_of(address)
         try:
-            self._address = _address(address, scheduler_file)
-            self._connection = Connection(self._address, timeout, _worker, scheduler_timeout)
+            self._address = find_scheduler(address, scheduler_file, patience)
+            self._connection = Connection(
+                self._address,
+                seconds("timeout", timeout),
+                _worker,
+                seconds("scheduler_timeout", scheduler_timeout),
+            )
         except BaseException:
             self._close_own_cluster()
             raise
-        remember(self)
+        remember(self, set_as_default)
 
     @classmethod
     def current(cls, allow_global: bool = True) -> Executor:
@@ -135,6 +153,16 @@ class Executor(Inspection):
     def scheduler_address(self) -> str:
         """As in 'tcp://127.0.0.1:8786'."""
         return self._address.url
+
+    @property
+    def scheduler(self) -> SchedulerPlace:
+        """Where the scheduler is: its `address`."""
+        return SchedulerPlace(self.scheduler_address)
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """None: there is no dashboard yet."""
+        return None
 
     # Submitting work
 
@@ -150,7 +178,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        time_limit: float | None = None,
+        time_limit: Seconds | None = None,
         actor: bool = False,
         actors: bool = False,
         fifo_timeout: Any = None,
@@ -165,9 +193,9 @@ class Executor(Inspection):
         only a wish.
         A task that raises is run again `retries` times. A larger `priority` runs earlier. `resources`,
         as in {'GPU': 1}, are what a worker must have free, and what the task takes of it until it ends.
-        `time_limit` is how many seconds it may run: beyond, it fails with a TimeoutError, unless there are
-        retries left, and the process of its worker ends, for a thread cannot be interrupted. What else
-        ran there runs elsewhere.
+        `time_limit` is how long it may run, in seconds or as in '1 minute': beyond, it fails with a
+        TimeoutError, unless there are retries left, and the process of its worker ends, for a thread cannot
+        be interrupted. What else ran there runs elsewhere.
 
         Raises TypeError if `func` is not callable, SerializationError (a TypeError) if an argument
         cannot be pickled, CancelledError if a future among them was cancelled, TypeError or ValueError
@@ -199,7 +227,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        time_limit: float | None = None,
+        time_limit: Seconds | None = None,
         batch_size: int | None = None,
         actor: bool = False,
         actors: bool = False,
@@ -262,7 +290,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        time_limit: float | None = None,
+        time_limit: Seconds | None = None,
         **kwargs: Any,
     ) -> Any:
         """Compute keys of a dask graph and return their values, in the shape of `keys`.
@@ -312,7 +340,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        time_limit: float | None = None,
+        time_limit: Seconds | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections: a future for one, a list of futures for a list or for
@@ -327,6 +355,7 @@ class Executor(Inspection):
         ...     e.compute(dask.delayed(pow)(2, 10)).result()
         1024
         """
+        refuse_others("compute()", kwargs, self.compute)
         given = _given(workers, allow_other_workers, retries, priority, resources, time_limit)
         results, single = _several(collections)
         results = [wrap_nested(item) for item in results]
@@ -353,7 +382,7 @@ class Executor(Inspection):
         retries: int = 0,
         priority: float = 0,
         resources: Mapping[str, float] | None = None,
-        time_limit: float | None = None,
+        time_limit: Seconds | None = None,
         **kwargs: Any,
     ) -> Any:
         """Start to compute dask collections, and keep all their parts on the workers: collections of the
@@ -368,6 +397,7 @@ class Executor(Inspection):
         ...     b.sum().compute()
         10
         """
+        refuse_others("persist()", kwargs, self.persist)
         given = _given(workers, allow_other_workers, retries, priority, resources, time_limit)
         results, single = _several(collections)
         places = [place for place, item in enumerate(results) if is_dask_collection(item)]
@@ -476,44 +506,6 @@ class Executor(Inspection):
         found = flat_futures(futures, "cancel")
         self._connection.handle(CallOff([future._entry for future in found], force))
 
-    # The cluster
-
-    def restart(self, timeout: float = RESTART_SECONDS) -> None:
-        """Start all over: kill what runs, delete all data, everybody's futures read 'cancelled', new
-        worker processes. Returns when they are there; raises TimeoutError after `timeout` seconds."""
-        self._connection.ask(Restart, timeout)
-
-    def run(
-        self, func: Callable[..., Any], /, *args: Any, workers: Workers = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Run `func(*args, **kwargs)` on every worker now, beside its tasks: {address: result}.
-
-        Raises what the first of them raised.
-        """
-        if not callable(func):
-            raise TypeError(f"run() needs a function, not {type(func).__name__}")
-        call = pickle_bytes((func, args, kwargs))
-        check_size("the call", call, "scatter large data, and pass the futures to tasks")
-        names = worker_names(workers)
-        return results(self, self._connection.ask(lambda r: Broadcast(r, call, names)))
-
-    def upload_file(self, path: str | os.PathLike[str]) -> None:
-        """Give a file to all workers, also to those that join later. A second upload replaces the first.
-
-        Modules (.py) and packages (.zip, .egg) can be imported there. Any other file is data: a task finds
-        it in the directory `get_worker().local_directory`.
-
-        Raises SyntaxError for a module that has one, also the first of a package, and OSError if the file
-        cannot be read.
-        """
-        file = Path(path)
-        content = file.read_bytes()
-        check_syntax(file, content)
-        check_size(
-            file.name, content, "put it where all workers can read it, or scatter its content"
-        )
-        results(self, self._connection.ask(lambda r: Upload(r, file.name, content)))
-
     # The end
 
     def close(self) -> None:
@@ -549,7 +541,7 @@ class Executor(Inspection):
         raise TypeError("an Executor stays in its process: in a task, get_client() gives one")
 
     def __repr__(self) -> str:
-        name = type(self).__name__
+        name = type(self).__name__ if self.name is None else f"{type(self).__name__} {self.name}"
         if self._connection.closed:
             return f"<{name}: closed, was at {self.scheduler_address}>"
         try:
@@ -558,6 +550,9 @@ class Executor(Inspection):
             return f"<{name}: {self.scheduler_address}, {error}>"
         threads = sum(ncores.values())
         return f"<{name}: {self.scheduler_address}, workers: {len(ncores)}, threads: {threads}>"
+
+    def _repr_html_(self) -> str:
+        return as_table(repr(self))
 
 
 class _Clients(type):
@@ -575,20 +570,21 @@ class Client(Executor, metaclass=_Clients):
     """The Executor under the name that it has elsewhere today."""
 
 
+def _refuse_of_cluster(given: dict[str, Any]) -> NoReturn:
+    """For parameters of a cluster that is not started here."""
+    from distributed.local import LocalCluster
+
+    own, theirs = parameters(Executor), parameters(LocalCluster)
+    refuse_unknown("Executor()", (name for name in given if name not in theirs), own + theirs)
+    names = ", ".join(given)
+    raise ValueError(f"{names}: parameters of a cluster that is started here, and there is one")
+
+
 def _cluster_of(given: Any) -> LocalCluster | None:
     """The cluster that an Executor was given in place of an address; None if it was an address."""
     if isinstance(given, Executor):
         return given.cluster
     return given if hasattr(given, "scheduler_address") else None
-
-
-def _address(given: Any, scheduler_file: str | os.PathLike[str] | None) -> Address:
-    if scheduler_file is not None:
-        try:
-            return parse_address(json.loads(Path(scheduler_file).read_text())["address"])
-        except (OSError, ValueError, KeyError) as error:
-            raise OSError(f"{scheduler_file} is not the file of a scheduler: {error!r}") from None
-    return parse_address(getattr(given, "scheduler_address", given))
 
 
 def _several(given: tuple[Any, ...]) -> tuple[list[Any], bool]:
@@ -606,7 +602,7 @@ def _given(
     retries: int,
     priority: float,
     resources: Mapping[str, float] | None,
-    time_limit: float | None,
+    time_limit: Seconds | None,
 ) -> dict[str, Any]:
     return {
         "workers": workers,

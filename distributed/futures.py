@@ -30,11 +30,13 @@ from distributed.errors import (
     TimeoutError,
 )
 from distributed.graphs import handles_within
+from distributed.html import as_table
 from distributed.keys import is_text, shown_key, shown_text, wire_key
 from distributed.packing import Handle, note_hidden_handle
 from distributed.shapes import items_in
 from distributed.tasks import current_task
 from distributed.tracebacks import load_exception
+from distributed.units import Seconds, optional_seconds
 from distributed.unpickling import unpickle
 from distributed.waiting import Deadline, Waiting, deadline_of
 
@@ -113,7 +115,7 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
     def cancelled(self) -> bool:
         return self._entry.status is CANCELLED
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: Seconds | None = None) -> Any:
         """Wait for the result and fetch it. `timeout` is in seconds.
 
         Raises what the task raised, with the lines of its traceback; CancelledError; TimeoutError, also if
@@ -137,7 +139,7 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
                 del self, failure  # a traceback that is kept must not keep the future
         return values[self._entry]
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: Seconds | None = None) -> BaseException | None:
         """Wait until it has ended; the exception that `result` would raise, None if there is none.
 
         Raises CancelledError, TimeoutError.
@@ -147,7 +149,7 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
             raise self.failure()
         return None if status is FINISHED else self.failure()
 
-    def traceback(self, timeout: float | None = None) -> TracebackType | None:
+    def traceback(self, timeout: Seconds | None = None) -> TracebackType | None:
         """As `exception`, but the lines where it was raised: print it with the traceback module."""
         exception = self.exception(timeout)
         return None if exception is None else exception.__traceback__
@@ -193,9 +195,18 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         self._connection.call_back(self._entry, wake)
         await ended.wait()
 
-    def add_done_callback(self, function: Callable[[Future], object]) -> None:
-        """Call `function(future)` once it has ended, in a thread for callbacks; at once if it has."""
-        self._connection.call_back(self._entry, lambda: function(self))
+    def add_done_callback(self, fn: Callable[[Future], object]) -> None:
+        """Call `fn(future)` once it has ended, in a thread for callbacks; at once if it has."""
+        self._connection.call_back(self._entry, lambda: fn(self))
+
+    def retry(self) -> None:
+        """Run it again, if it has failed, and what failed before it; see `Executor.retry`."""
+        self.executor.retry([self])
+
+    @property
+    def client(self) -> Executor:
+        """The Executor that it belongs to."""
+        return self.executor
 
     @property
     def _connection(self) -> Connection:
@@ -234,7 +245,11 @@ class Future(Handle, TaskRef):  # type: ignore[misc]  # dask finds it in graphs 
         return entry.life
 
     def __repr__(self) -> str:
-        return f"<Future: status: {self.status}, key: {self.key}>"
+        kind = _shown_type(self) if self.status is FINISHED else ""
+        return f"<Future: status: {self.status}{kind and f', type: {kind}'}, key: {self.key}>"
+
+    def _repr_html_(self) -> str:
+        return as_table(repr(self))
 
     def __reduce__(self) -> tuple[Callable[[str, str, str], Future], tuple[str, str, str]]:
         note_hidden_handle(self._entry.key)
@@ -269,6 +284,17 @@ def _entry_of(key: Any, client: Executor) -> Entry:
     return entry
 
 
+def _shown_type(future: Future) -> str:
+    """Of its result, as far as this process knows the type; to look at a future must not fail."""
+    try:
+        kind = future.type
+    except Exception:
+        return "of a module that is not here"
+    if kind is None:
+        return ""
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
 def _revive(key: str, scheduler_address: str, life: str) -> Future:
     """A future that was unpickled: it belongs to the client of this process for that scheduler."""
     from distributed.registry import executor_for
@@ -298,6 +324,7 @@ def _secede() -> None:
 
 ALL_COMPLETED = concurrent.futures.ALL_COMPLETED
 FIRST_COMPLETED = concurrent.futures.FIRST_COMPLETED
+FIRST_EXCEPTION = concurrent.futures.FIRST_EXCEPTION
 
 
 class DoneAndNotDone(NamedTuple):
@@ -305,13 +332,14 @@ class DoneAndNotDone(NamedTuple):
     not_done: set[Future]
 
 
-def futures_of(collections: Any) -> list[Future]:
+def futures_of(o: Any, client: Executor | None = None) -> list[Future]:
     """The futures in dask collections: the parts of those that were persisted.
 
-    Takes a collection, a future, or containers of them as in `Executor.gather`.
+    Takes a collection, a future, or containers of them as in `Executor.gather`. With a `client` only those
+    that belong to it.
     """
     found: dict[Future, None] = {}
-    stack = [collections]
+    stack = [o]
     while stack:
         item = stack.pop()
         if isinstance(item, Future):
@@ -322,7 +350,7 @@ def futures_of(collections: Any) -> list[Future]:
             found.update((handle, None) for handle in handles if isinstance(handle, Future))
         else:
             stack += reversed(list(items_in(item) or ()))
-    return list(found)
+    return [future for future in found if client is None or future.executor is client]
 
 
 def flat_futures(given: Any, caller: str) -> list[Future]:
@@ -343,26 +371,29 @@ def flat_futures(given: Any, caller: str) -> list[Future]:
 
 
 def wait(
-    futures: Any,
-    timeout: float | None = None,
-    return_when: str = ALL_COMPLETED,
+    fs: Any, timeout: Seconds | None = None, return_when: str = ALL_COMPLETED
 ) -> DoneAndNotDone:
-    """Block until all have ended, or with `return_when='FIRST_COMPLETED'` one has.
+    """Block until all have ended; or with `return_when='FIRST_COMPLETED'` one has, with
+    `'FIRST_EXCEPTION'` one has failed.
 
     A result that is lost with its worker meanwhile is waited for again: all have ended at the same time.
     Takes futures, or dask collections that were persisted: a list of them, or one. Returns the sets
-    (done, not_done). Raises TimeoutError after `timeout` seconds.
+    (done, not_done). Raises TimeoutError after `timeout`, in seconds or as in '1 minute'.
     """
-    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED):
-        raise ValueError(f"return_when is ALL_COMPLETED or FIRST_COMPLETED, not {return_when!r}")
-    waited = flat_futures(futures, "wait")
+    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
+        raise ValueError(
+            f"return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}"
+        )
+    waited = flat_futures(fs, "wait")
+    deadline = deadline_of(timeout)
     if return_when == ALL_COMPLETED:
-        wait_for(waited, deadline_of(timeout))
+        wait_for(waited, deadline)
         return DoneAndNotDone(set(waited), set())
-    done: set[Future] = set()
+    if return_when == FIRST_EXCEPTION:
+        wait_for(waited, deadline, eager=True)
+    done = {future for future in waited if future.done()}
     while waited and not done:
-        if not any(future.done() for future in waited):
-            next(as_completed(waited, timeout=timeout))
+        next(as_completed(waited, timeout=timeout))
         done = {future for future in waited if future.done()}
     return DoneAndNotDone(done, {future for future in waited if future not in done})
 
@@ -389,23 +420,28 @@ class as_completed(Iterator[Any]):
     """The futures in the order in which they end, as an iterator.
 
     `with_results`: pairs (future, result); the exception of a failed one is raised by the iterator,
-    which then goes on. More futures may be added while it runs. `timeout` is the longest wait, in
-    seconds, for each next one. It takes what `wait` takes, so persisted collections too.
+    which then goes on, or with `raise_errors=False` stands in the place of the result. More futures may be
+    added while it runs. `timeout` is the longest wait, in seconds or as in '1 minute', for each next one.
+    It takes what `wait` takes, so persisted collections too. `loop` means nothing here.
     """
 
     def __init__(
         self,
         futures: Any = (),
+        loop: Any = None,
         with_results: bool = False,
-        timeout: float | None = None,
+        raise_errors: bool = True,
+        *,
+        timeout: Seconds | None = None,
     ) -> None:
         self._with_results = with_results
-        self._timeout = timeout
+        self._raise_errors = raise_errors
+        self._timeout = optional_seconds("timeout", timeout)
         self._waiting = Waiting(each=True)
         self._futures: dict[Entry, list[Future]] = {}
         self._ready: deque[Future] = deque()
         self._taken = 0  # of `_waiting.done`
-        self.update(futures)
+        self.update(() if futures is None else futures)
 
     def add(self, future: Any) -> None:
         """One more to wait for, or those of a collection."""
@@ -443,6 +479,18 @@ class as_completed(Iterator[Any]):
             batch.append(next(self))
         return batch
 
+    def batches(self) -> Iterator[list[Any]]:
+        """Lists of those that have ended meanwhile, until all have been handed out."""
+        while not self.is_empty():
+            yield self.next_batch()
+
+    def clear(self) -> None:
+        """Hand out none of those that are left."""
+        self._desist()
+        self._futures.clear()
+        self._ready.clear()
+        self._take()
+
     def _take(self) -> None:
         done = self._waiting.done
         while self._taken < len(done):
@@ -467,17 +515,22 @@ class as_completed(Iterator[Any]):
                     f"none of {len(self._futures)} futures has ended within {self._timeout:g} s"
                 )
         future = self._ready.popleft()
-        return (future, future.result()) if self._with_results else future
+        if not self._with_results:
+            return future
+        failure = None if self._raise_errors or future.cancelled() else future.exception()
+        return future, future.result() if failure is None else failure
 
-    def __del__(self) -> None:
+    def _desist(self) -> None:
         for entry, futures in getattr(self, "_futures", {}).items():
             futures[0]._connection.handle_later(Desist(self._waiting, [entry]))
+
+    __del__ = _desist
 
 
 _forgotten: set[Future] = set()
 
 
-def fire_and_forget(futures: Any) -> None:
+def fire_and_forget(obj: Any) -> None:
     """Let the work be done although nobody keeps its future: for what it does, not what it returns.
 
     The scheduler keeps it until it has ended, also when this session has left, and logs how it fails. Two
@@ -486,7 +539,7 @@ def fire_and_forget(futures: Any) -> None:
     `restart` call it off. A cluster that ends with its session takes it along.
     """
     fired: dict[Connection, list[Entry]] = {}
-    for future in flat_futures(futures, "fire_and_forget"):
+    for future in flat_futures(obj, "fire_and_forget"):
         fired.setdefault(future._connection, []).append(future._entry)
         _forgotten.add(future)
         future.add_done_callback(_forgotten.discard)
@@ -500,6 +553,7 @@ __all__ = [
     "ERROR",
     "FINISHED",
     "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
     "LOST",
     "PENDING",
     "DoneAndNotDone",

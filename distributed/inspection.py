@@ -9,20 +9,25 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
+from distributed.arguments import Workers, checked_count, worker_names
 from distributed.connection import Connection
 from distributed.core.dump import describe_entry, describe_worker_core
 from distributed.core.entries import CANCELLED, FINISHED, LOST, PENDING, Entry
+from distributed.core.states import names_of
 from distributed.dumping import write_dump
-from distributed.errors import DistributedError, TimeoutError
+from distributed.errors import DistributedError
 from distributed.futures import Future, flat_futures
 from distributed.keys import shown_key, shown_text
 from distributed.messages import Ask, Broadcast
 from distributed.serialize import pickle_bytes
 from distributed.tasks import workers_here
 from distributed.tracebacks import load_exception
+from distributed.units import Seconds
 from distributed.unpickling import unpickle
+from distributed.waiting import deadline_of
 
 # A scheduler, or a worker that is to describe itself, that has not answered by then may be stopped:
 # whoever looks for the reason of a hang must not hang.
@@ -54,9 +59,20 @@ class Inspection:
     _connection: Connection
     scheduler_address: str
 
-    def ncores(self) -> dict[str, int]:
-        """{address: threads} of the workers."""
-        return dict(self._ask("ncores"))
+    def ncores(self, workers: Workers = None) -> dict[str, int]:
+        """{address: threads} of the workers, or of those that are named."""
+        found = dict(self._ask("ncores"))
+        names = worker_names(workers)
+        if names is None:
+            return found
+        known = {address: names_of(name, address) for address, name in self._names().items()}
+        return {a: n for a, n in found.items() if not known.get(a, frozenset()).isdisjoint(names)}
+
+    nthreads = ncores
+
+    def _names(self) -> dict[str, str]:
+        workers = self._ask("scheduler_info")["workers"]
+        return {address: described["name"] for address, described in workers.items()}
 
     def who_has(self, futures: Any = None) -> dict[Any, list[str]]:
         """{key: [addresses]} of the workers that hold the results, of these futures or of all."""
@@ -75,9 +91,17 @@ class Inspection:
         """{address: [keys]} of the tasks that the workers have been given."""
         return {a: [shown_key(key) for key in keys] for a, keys in self._ask("processing").items()}
 
-    def scheduler_info(self) -> dict[str, Any]:
-        """The scheduler's address, its workers, and how many tasks are in which state."""
-        return {"address": self.scheduler_address, **self._ask("scheduler_info")}
+    def scheduler_info(self, n_workers: int | None = None) -> dict[str, Any]:
+        """The scheduler's address, its workers (or the first `n_workers` of them), and how many tasks are
+        in which state. Of each worker: name, id, host, status, pid, threads, memory in bytes, and when it
+        was last seen, in seconds since 1970."""
+        found = {"address": self.scheduler_address, "id": self._connection.epoch}
+        found |= self._ask("scheduler_info")
+        workers = dict(islice(found["workers"].items(), n_workers))
+        for described in workers.values():
+            described["last_seen"] = time.time() - described.pop("seconds_since_seen")
+            described["metrics"] = {"memory": described["memory"]}
+        return {**found, "type": "Scheduler", "workers": workers}
 
     def why(self, future: Any) -> str:
         """Why the future, or the task of that key, is not done, in a sentence.
@@ -171,15 +195,14 @@ class Inspection:
     def _in_words(self, text: str) -> str:
         return shown_text(text).replace(f"client {self._connection.core.id}", "this Executor")
 
-    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None:
-        """Block until so many workers have registered. Raises TimeoutError after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def wait_for_workers(self, n_workers: int, timeout: Seconds | None = None) -> None:
+        """Block until so many workers have registered. Raises TimeoutError after `timeout`."""
+        checked_count("n_workers", n_workers)
+        deadline = deadline_of(timeout)
         pause = threading.Event()
         while (present := len(self.ncores())) < n_workers:
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"{present} of {n_workers} workers have registered within {timeout:g} s"
-                )
+            if deadline is not None and deadline.left() < 0:
+                raise deadline.missed(f"{present} of {n_workers} workers have registered")
             pause.wait(0.02)
 
     def _ask(self, question: str, futures: Any = None, timeout: float | None = None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cache
 
 FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
@@ -16,6 +17,12 @@ def set_up_logging(level: str) -> None:
     logger.addHandler(handler)
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+@cache
+def say_once(text: str) -> None:
+    """A warning that is given once in a process."""
+    logging.getLogger("distributed").warning(text)
 
 
 class Seldom:

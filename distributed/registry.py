@@ -6,6 +6,9 @@ import atexit
 import itertools
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from distributed.errors import DistributedError
@@ -17,20 +20,36 @@ if TYPE_CHECKING:
     from distributed.worker import Worker
 
 _count = itertools.count()
-# In the order in which they were made: the youngest that lives is the default.
+# In the order in which they were made.
 _executors: weakref.WeakValueDictionary[int, Executor] = weakref.WeakValueDictionary()
+# Of those, and of what has been made current: the youngest that lives is the default.
+_defaults: weakref.WeakValueDictionary[int, Executor] = weakref.WeakValueDictionary()
 
 
-def remember(executor: Executor) -> None:
-    """From now on it is the default."""
-    _executors[next(_count)] = executor
+def remember(executor: Executor, is_default: bool = True) -> None:
+    """There is one more, which is the default from now on unless it is not to be."""
+    number = next(_count)
+    _executors[number] = executor
+    if is_default:
+        _defaults[number] = executor
 
 
-def _living() -> list[Executor]:
+@contextmanager
+def as_default(executor: Executor) -> Iterator[None]:
+    """It is the default, until another is made or the `with` ends."""
+    number = next(_count)
+    _defaults[number] = executor
+    try:
+        yield
+    finally:
+        _defaults.pop(number, None)
+
+
+def _living(executors: weakref.WeakValueDictionary[int, Executor]) -> list[Executor]:
     """The oldest first. Not those of a parent process of which this is a fork."""
     return [
         executor
-        for _, executor in sorted(_executors.items())
+        for _, executor in sorted(executors.items(), key=itemgetter(0))
         if executor._process == os.getpid() and not executor._connection.closed
     ]
 
@@ -38,7 +57,7 @@ def _living() -> list[Executor]:
 @atexit.register
 def close_at_exit() -> None:
     """The interpreter ends: close all executors, and let those that wait for results wait."""
-    for executor in reversed(_living()):
+    for executor in reversed(_living(_executors)):
         executor._close(at_exit=True)
 
 
@@ -59,12 +78,12 @@ def default_client() -> Executor:
     """
     current = current_task()
     if current is not None:
-        return current[0].client()
-    living = _living()
+        return current[0].client
+    living = _living(_defaults)
     if living:
         return living[-1]
     for worker in tuple(workers_here):
-        return worker.client()  # a function that `Executor.run` runs beside the tasks
+        return worker.client  # a function that `Executor.run` runs beside the tasks
     raise ValueError("there is no Executor here: make one with Executor(address)")
 
 
@@ -112,13 +131,13 @@ def executor_for(scheduler_address: str) -> Executor:
     """
     current = current_task()
     if current is not None:
-        return current[0].client()
-    for executor in _living():
+        return current[0].client
+    for executor in _living(_executors):
         if executor.scheduler_address == scheduler_address:
             return executor
     for worker in tuple(workers_here):
         if worker.scheduler.url == scheduler_address:
-            return worker.client()
+            return worker.client
     raise DistributedError(
         f"no Executor of this process is connected to the scheduler at {scheduler_address}, from which "
         "this comes: make one first"

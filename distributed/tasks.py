@@ -18,9 +18,9 @@ from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from distributed.core.jobs import Job
-from distributed.core.worker_events import Raised
+from distributed.core.worker_events import GivenUp, Raised
 from distributed.coroutines import AWAITED
-from distributed.errors import SerializationError
+from distributed.errors import Reschedule, SerializationError
 from distributed.iterators import Replay, fresh, repeatable
 from distributed.keys import shown_key
 from distributed.loaded_functions import LoadedFunctions
@@ -45,7 +45,7 @@ _thread = threading.local()  # `state`, a TaskThread
 
 
 # How a task ended: its value and its report, an item of `Completed`; or no value, and what it has raised.
-Result = tuple[Any, "tuple[int, int, int, bytes | None, bytes | None] | Raised"]
+Result = tuple[Any, "tuple[int, int, int, bytes | None, bytes | None] | Raised | GivenUp"]
 
 
 Current = tuple["Worker", int]  # and the assignment of a task
@@ -254,9 +254,22 @@ class TaskThreads:
             size = nbytes(value)
             inline, kind = self._describe(value, size) if job.wanted else (None, None)
             return value, (assignment, size, microseconds, inline, kind)
+        except Reschedule:
+            return None, GivenUp(assignment)
         except BaseException as error:
             # Whatever it is, SystemExit too: it ends the task, not the worker.
+            if isinstance(error, ModuleNotFoundError):
+                self._say_what_to_do(error)
             return None, Raised(assignment, dump_exception(error))
+
+    def _say_what_to_do(self, error: ModuleNotFoundError) -> None:
+        notes: list[str] = getattr(error, "__notes__", [])
+        note = (
+            f"worker {self._worker.name} cannot import {error.name}: install it there, send it with "
+            "Executor.upload_file(), or have it pickled with what uses it "
+            "(cloudpickle.register_pickle_by_value(module))"
+        )
+        error.__notes__ = [*notes, note]  # type: ignore[attr-defined]
 
     def _arguments(self, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not job.inputs:

@@ -8,11 +8,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from distributed.core.entries import Waiter
 from distributed.coroutines import check_may_block
 from distributed.errands import Errands, run_errands
 from distributed.errors import TimeoutError
+from distributed.units import seconds
 
 logger = logging.getLogger("distributed.executor")
 
@@ -27,13 +29,14 @@ class Deadline:
     def left(self) -> float:
         return self._at - time.monotonic()
 
-    def missed(self, what: str) -> TimeoutError:
-        """The error that says what has not happened."""
-        return TimeoutError(f"{what} within {self.seconds:g} s")
+    def missed(self, what: str, why: str = "") -> TimeoutError:
+        """The error that says what has not happened, and why."""
+        return TimeoutError(f"{what} within {self.seconds:g} s{why and ': '}{why}")
 
 
-def deadline_of(timeout: float | None) -> Deadline | None:
-    return None if timeout is None else Deadline(timeout)
+def deadline_of(timeout: Any) -> Deadline | None:
+    """Of what a caller gave as `timeout`: see `units.seconds`."""
+    return None if timeout is None else Deadline(seconds("timeout", timeout))
 
 
 class Waiting(Waiter):

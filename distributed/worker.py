@@ -34,6 +34,7 @@ from distributed.core.worker_events import (
     Fetch,
     Fetched,
     FetchEnded,
+    GivenUp,
     Keep,
     Learn,
     Raised,
@@ -261,6 +262,7 @@ class Worker:
         while not told.wait(TURN_SECONDS) and not self._ending:
             pass
 
+    @property
     def client(self) -> Executor:
         """The client that tasks of this worker share, for the futures that they use."""
         with self._client_lock:
@@ -451,7 +453,7 @@ class Worker:
         items = []
         for _ in range(len(results)):
             value, report = results.popleft()
-            if type(report) is Raised:
+            if isinstance(report, (Raised, GivenUp)):
                 self._events.append(report)
             else:
                 self._arrived[report[0]] = value

@@ -140,7 +140,7 @@ def bar(folder):
 
 if __name__ == "__main__":
     with LocalCluster(n_workers=1) as cluster, Executor(cluster) as e:
-        e.submit(print, "x" * 10_000_000).result()
+        e.submit(lambda: print("x" * 10_000_000)).result()
         e.submit(bar, sys.argv[1]).result()
 """
 

@@ -26,6 +26,7 @@ from typing import Any
 from distributed.core.client_events import (
     Abandon,
     Adopt,
+    Again,
     Answered,
     Await,
     CallOff,
@@ -60,6 +61,7 @@ from distributed.core.entries import (
     Waiter,
     as_submitted,
     in_chunks,
+    to_run_again,
 )
 from distributed.core.functions import Functions
 from distributed.core.singles import Singles
@@ -94,8 +96,7 @@ from distributed.messages import (
 # Small results that came with the message that they are finished are kept up to this many bytes in
 # all; beyond, they are fetched from their workers like large ones.
 MAX_INLINE_BYTES = 64 << 20
-# Of fired work, those that have ended are looked for when there are twice as many as the last time.
-MIN_FIRED = 100
+MIN_FIRED = 100  # then those that have ended are looked for, and again when there are twice as many
 
 
 class ClientCore:
@@ -126,8 +127,7 @@ class ClientCore:
         self._unsettled: list[Entry] = []  # not wanted, and what depends on them may be to come
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
-        # That wait for several to have ended at the same time.
-        self._counting: dict[Waiter, None] = {}
+        self._counting: dict[Waiter, None] = {}  # for several to have ended at the same time
         self.fired: dict[Entry, None] = {}  # and has not ended, or has since the last look
         self._look_at_fired = MIN_FIRED  # when there are as many
         self._effects: list[Effect] = []
@@ -365,6 +365,14 @@ class ClientCore:
         waiter.done.append(entry)
         if waiter.each or (waiter.eager and entry.status is not FINISHED):
             self._woken[waiter] = None
+
+    def _on_again(self, event: Again) -> None:
+        entries = to_run_again(event.entries, self.entries.values())
+        self._release([entry.key for entry in entries if entry.handles])
+        for entry in entries:
+            self._begin_anew(entry)
+        if entries:
+            self._submit(as_submitted(entries), bool(self._unfinished), self._number_of(None))
 
     def _on_firing(self, event: Firing) -> None:
         fired = [entry for entry in event.entries if entry.known]
@@ -617,6 +625,7 @@ _HANDLERS: dict[Any, Any] = {
     Adopt: ClientCore._on_adopt,
     Dropped: ClientCore._on_dropped,
     Firing: ClientCore._on_firing,
+    Again: ClientCore._on_again,
     Await: ClientCore._on_await,
     Desist: ClientCore._on_desist,
     Unreachable: ClientCore._on_unreachable,

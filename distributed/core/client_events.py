@@ -53,6 +53,12 @@ class Firing(NamedTuple):
     entries: list[Entry]
 
 
+class Again(NamedTuple):
+    """Those of these that have failed are to run again, and what failed before them."""
+
+    entries: list[Entry]
+
+
 class Await(NamedTuple):
     """The waiter wants to know when these end."""
 

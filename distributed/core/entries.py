@@ -98,6 +98,18 @@ def in_chunks(entries: Iterable[Entry], heard: int) -> Iterator[tuple[int, bool,
             yield call, again, chunk
 
 
+def to_run_again(failed: Iterable[Entry], known: Iterable[Entry]) -> list[Entry]:
+    """Those, and of what they need all that has failed too or that no future keeps, in their order."""
+    needed: dict[Entry, None] = {}
+    stack = [entry for entry in failed if entry.status is ERROR and entry.item is not None]
+    while stack:
+        entry = stack.pop()
+        if entry not in needed and entry.item is not None:
+            needed[entry] = None
+            stack += [d for d in entry.dependencies if d.status is ERROR or not d.handles]
+    return [entry for entry in known if entry in needed]
+
+
 def as_submitted(entries: Iterable[Entry]) -> tuple[Any, ...]:
     """The recipes of these, all of them from here, as groups of `messages.Submit`."""
     groups: list[tuple[str, Options, bool, list[Item]]] = []

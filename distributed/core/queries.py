@@ -48,7 +48,7 @@ def scheduler_info(state: Lifecycle, keys: Keys) -> dict[str, Any]:
     """What workers there are, how many tasks are in which state, and how often an audit has found
     something wrong."""
     return {
-        "workers": {worker.address: _describe(worker) for worker in _workers(state)},
+        "workers": {worker.address: _describe(state, worker) for worker in _workers(state)},
         "tasks": _count(task.state for task in state.tasks.values()),
         "repairs": state.repairs,
     }
@@ -68,9 +68,13 @@ def _addresses(task: Task | None) -> list[str]:
     return [] if task is None else [holder.address for holder in task.holders]
 
 
-def _describe(worker: Worker) -> dict[str, Any]:
+def _describe(state: Lifecycle, worker: Worker) -> dict[str, Any]:
     return {
         "name": worker.name,
+        "id": worker.id,
+        "host": worker.address.partition("://")[2].rpartition(":")[0],
+        "status": "running" if worker.gone_since is None else "away",
+        "seconds_since_seen": state.queues.now - worker.last_seen,
         "nthreads": worker.nthreads,
         "pid": worker.pid,
         "memory": worker.memory,

@@ -45,6 +45,7 @@ from distributed.core.worker_events import (
     Fetch,
     Fetched,
     FetchEnded,
+    GivenUp,
     Keep,
     Learn,
     Raised,
@@ -387,6 +388,12 @@ class WorkerCore:
             self._tell(Errors, (event.assignment, event.exception))
         self._let_go(job)
 
+    def _on_given_up(self, event: GivenUp) -> None:
+        job = self.jobs.pop(event.assignment, None)
+        if job is not None:
+            self._tell(Abandoned, event.assignment)
+            self._let_go(job)
+
     def _on_starting(self, event: Starting) -> None:
         job = self.jobs.get(event.assignment)
         if job is not None:
@@ -573,6 +580,7 @@ _HANDLERS: dict[Any, Callable[[WorkerCore, Any], None]] = {
     Answered: WorkerCore._on_answered,
     Completed: WorkerCore._on_completed,
     Raised: WorkerCore._on_raised,
+    GivenUp: WorkerCore._on_given_up,
     Starting: WorkerCore._on_starting,
     Seceding: WorkerCore._on_seceding,
     Fetched: WorkerCore._on_fetched,

@@ -24,6 +24,12 @@ class Raised(NamedTuple):
     exception: bytes
 
 
+class GivenUp(NamedTuple):
+    """A task wants to run again, here or elsewhere."""
+
+    assignment: int
+
+
 class Starting(NamedTuple):
     """A task with a time limit is about to start. Its thread waits until that has been told."""
 

@@ -129,7 +129,7 @@ def test_it_has_the_worker_and_the_client_of_its_task(executor: Executor) -> Non
     async def look() -> tuple[str, bool, bool]:
         await asyncio.sleep(0)  # on a worker
         elsewhere = await asyncio.to_thread(get_worker)
-        return get_worker().name, elsewhere is get_worker(), get_client() is get_worker().client()
+        return get_worker().name, elsewhere is get_worker(), get_client() is get_worker().client
 
     futures = executor.map(lambda _: look(), range(6))
     for name, same, its_client in executor.gather(futures):
