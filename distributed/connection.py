@@ -75,7 +75,7 @@ from distributed.waiting import Callbacks, Deadline, Waiting
 # Without a scheduler for so long, futures that are pending fail, if nobody has said otherwise. One that is
 # started again on the same address within the time carries on.
 SCHEDULER_GONE_SECONDS = 60.0
-# How often a client says that it lives; see cli.MIN_CLIENT_TIMEOUT.
+# How often a client says that it lives; see cli.scheduler.MIN_CLIENT_TIMEOUT.
 HEARTBEAT_SECONDS = 2.0
 # The thread looks up at least so often.
 TURN_SECONDS = 0.1

@@ -6,6 +6,8 @@ import logging
 import time
 from functools import cache
 
+# What may be logged, from the least important on.
+LEVELS = ("debug", "info", "warning", "error", "critical")
 FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
 

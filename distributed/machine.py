@@ -18,6 +18,35 @@ def count_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def processes_and_threads(nworkers: int | str, nthreads: int | None, cpus: int) -> tuple[int, int]:
+    """How many worker processes there are to be, and threads in each, on so many cores.
+
+    `nworkers` is their number, or 'auto'; a negative number counts down from the number of cores: -1 is as
+    many as there are. Without `nthreads` (None or 0) the processes share the cores; 'auto' takes up to four
+    processes of one thread, and on more cores about as many processes as threads in each.
+    Raises ValueError if no process is left.
+
+    >>> processes_and_threads("auto", None, 2), processes_and_threads("auto", None, 32)
+    ((2, 1), (8, 4))
+    >>> processes_and_threads(-1, None, 8), processes_and_threads(2, 0, 8)
+    ((8, 1), (2, 4))
+    """
+    if nworkers == "auto" and nthreads:
+        return max(1, cpus // nthreads), nthreads
+    if nworkers == "auto":
+        divisors = (n for n in range(1, cpus + 1) if cpus % n == 0)
+        count = cpus if cpus <= 4 else next(n for n in divisors if n * n >= cpus)
+    else:
+        count = int(nworkers)
+        if count < 0:
+            count += cpus + 1
+        if count < 1:
+            raise ValueError(
+                f"--nworkers {nworkers} leaves no process: there are {cpus} cores here"
+            )
+    return count, nthreads or max(1, cpus // count)
+
+
 def total_memory() -> int:
     """Bytes that this machine, or the container that we are in, has."""
     total = int(psutil.virtual_memory().total)
@@ -32,10 +61,10 @@ def total_memory() -> int:
 
 
 def parse_memory_limit(value: str | float | None, nthreads: int) -> int:
-    """Bytes that a worker with so many threads may use; 0 for no limit.
+    """Bytes that a worker with this many threads may use; 0 for no limit.
 
-    'auto' is its threads' share of the machine; a number up to 1 is a share, a larger one bytes; texts
-    like '4GB' are bytes. Raises ValueError.
+    'auto' is the share of the machine's memory that its threads are of the cores; a number up to 1 is a
+    share of that memory, a larger one bytes; texts like '4GB' are bytes. Raises ValueError.
 
     >>> parse_memory_limit("2 GB", 1), parse_memory_limit("0", 1)
     (2000000000, 0)

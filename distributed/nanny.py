@@ -13,6 +13,7 @@ import gc
 import json
 import logging
 import os
+import random
 import select
 import shutil
 import signal
@@ -21,7 +22,7 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,7 +31,7 @@ import psutil
 from distributed.codec import decode, encode
 from distributed.descriptors import raise_limit
 from distributed.environment import worker_environment
-from distributed.errors import ProtocolError, SchedulerGone
+from distributed.errors import DistributedError, ProtocolError, SchedulerGone
 from distributed.leases import Lease
 from distributed.messages import (
     PROTOCOL,
@@ -67,7 +68,7 @@ ORDERLY, AGAIN, NO_SCHEDULER, CANNOT_START = 80, 81, 82, 83
 # What the directory of a nanny begins with.
 DIRECTORY = "dworker"
 
-# See cli.MIN_WORKER_TIMEOUT.
+# See cli.scheduler.MIN_WORKER_TIMEOUT.
 ALIVE_SECONDS = 1.0
 CHECK_SECONDS = 0.25
 # A worker that uses more than this share of its limit is ended, before the machine's own memory killer
@@ -95,19 +96,26 @@ class WorkerOptions(NamedTuple):
     nthreads: int
     name: str | None
     host: str
-    port: int
+    ports: Sequence[int]  # of which it takes one that is free; none: any
     memory_limit: int
     resources: dict[str, float]
     local_directory: str | None
     death_timeout: float | None
     log_level: str
+    contact: str | None = None  # what others are told in place of where it listens
+    lifetime: float | None = None
+    lifetime_stagger: float = 0.0
+    lifetime_restart: bool = False
+    preload: Sequence[str] = ()
+    preload_arguments: Sequence[str] = ()
 
 
 class _Ward:
     """One place for a worker process, and the process that is in it now."""
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, ports: Sequence[int]) -> None:
         self.name = name
+        self.ports = ports  # of which it takes one; none: any
         self.port = 0  # of its last process
         self.worker = ""  # the id of the process's worker
         self.directory = ""  # where it may keep files
@@ -141,7 +149,10 @@ class Nanny:
         # Ours, so that what a killed worker leaves there does not stay.
         self._lease = Lease(options.local_directory, DIRECTORY)
         self._proven = False  # a worker of ours has registered once
-        self._wards = [_Ward(_name(options.name, number, nprocs)) for number in range(nprocs)]
+        self._wards = [
+            _Ward(_name(options.name, number, nprocs), options.ports[number::nprocs])
+            for number in range(nprocs)
+        ]
         self._context: Any = Context()
         self._poller = Poller()
         self._dealer = Dealer(self._context, scheduler)
@@ -261,7 +272,9 @@ class Nanny:
         ward.memory, ward.is_full = 0, False
         ward.registered = False
         ward.reason, ward.ordered, ward.failure = "", False, ""
-        options = self._options._replace(name=ward.name, local_directory=ward.directory)
+        options = self._options._replace(
+            name=ward.name, ports=ward.ports, local_directory=ward.directory
+        )
         config = {
             "scheduler": list(self.scheduler),
             "nanny": self.id,
@@ -434,34 +447,87 @@ def announce_worker(address: str) -> None:
 def make_worker(
     scheduler: Address,
     options: WorkerOptions,
+    path: list[str],
     id: str | None = None,
     nanny: str = "",
     running: str | None = None,
+    last_port: int = 0,
 ) -> Worker:
-    """The worker, with what it prints."""
+    """The worker, with what it prints, and with the modules that it preloads. It is on the first of its
+    ports that is free. From then on modules are imported from `path`: what a worker itself needs, it has.
+
+    Raises CannotStart or PreloadFailed.
+    """
+    from distributed.lifetimes import leave_after
+    from distributed.preloads import PreloadFailed, load_preloads
     from distributed.worker import Worker
 
-    return Worker(
-        scheduler,
-        id=id,
-        nanny=nanny,
-        running=running,
-        name=options.name,
-        nthreads=options.nthreads,
-        host=options.host,
-        port=options.port,
-        memory_limit=options.memory_limit,
-        resources=options.resources,
-        local_directory=options.local_directory,
-        death_timeout=options.death_timeout,
-        on_registered=lambda: announce(REGISTERED, scheduler.place),
-    )
+    def make(port: int) -> Worker:
+        return Worker(
+            scheduler,
+            id=id,
+            nanny=nanny,
+            running=running,
+            name=options.name,
+            nthreads=options.nthreads,
+            host=options.host,
+            port=port,
+            contact=options.contact,
+            memory_limit=options.memory_limit,
+            resources=options.resources,
+            local_directory=options.local_directory,
+            death_timeout=options.death_timeout,
+            on_registered=lambda: announce(REGISTERED, scheduler.place),
+        )
+
+    try:
+        worker = _on_a_port(ports_to_try(options.ports, last_port), last_port, make)
+    except OSError as error:
+        raise cannot_start(error) from None
+    sys.path[:] = path
+    try:
+        load_preloads(options.preload, options.preload_arguments, worker)
+    except PreloadFailed:
+        worker.stop()
+        worker.run()  # that its files go
+        raise
+    if options.lifetime is not None:
+        stagger = options.lifetime_stagger
+        leave_after(worker, options.lifetime + random.uniform(-stagger, stagger))
+    return worker
+
+
+def ports_to_try(given: Sequence[int], last: int) -> list[int]:
+    """In this order: first the port of the predecessor, so that what is pinned to its address finds the
+    worker; 0 is any port.
+
+    >>> ports_to_try([], 4000), ports_to_try([3000, 3001], 3001), ports_to_try([], 0)
+    ([4000, 0], [3001, 3000], [0])
+    """
+    if given:
+        return sorted(given, key=lambda port: port != last)
+    return [last, 0] if last else [0]
+
+
+def _on_a_port(ports: Sequence[int], last_port: int, make: Callable[[int], Worker]) -> Worker:
+    """The worker on the first port that is free. Raises OSError if none is."""
+    *others, last = ports
+    for port in others:
+        try:
+            return make(port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            if port == last_port:
+                logger.warning("%s; this worker has a new address", error.strerror)
+    return make(last)
 
 
 def run_worker() -> None:
     """The main program of a worker process under a nanny; its configuration is in sys.argv."""
     from distributed.logs import set_up_logging
-    from distributed.worker import DISMISSED, START_AGAIN, STOPPED
+    from distributed.preloads import PreloadFailed
+    from distributed.worker import DISMISSED, EXPIRED, START_AGAIN, STOPPED
 
     _end_with_nanny()
     raise_limit()
@@ -471,50 +537,39 @@ def run_worker() -> None:
     options = WorkerOptions(**config["options"])
     set_up_logging(options.log_level)
     gc.freeze()  # all that has been imported stays
+    scheduler = Address(*config["scheduler"])
+    arguments = config["id"], config["nanny"], config["running"], config["last_port"]
     try:
-        worker = _worker_on_its_port(Address(*config["scheduler"]), options, config)
-    except OSError as error:
-        # Its port is taken, its directory cannot be written: a new process would fare no better.
-        say(f"{GAVE_UP}{cannot_start(error)}")
-        leave(CANNOT_START)
-    on_signals(worker.stop, worker.wake_descriptor)
-    announce_worker(worker.address)
-    sys.path[:] = config["path"]  # what a worker itself needs, it has imported
-    try:
+        worker = make_worker(scheduler, options, config["path"], *arguments)
+        on_signals(worker.stop, worker.wake_descriptor)
+        announce_worker(worker.address)
         ending = worker.run()
-    except SchedulerGone as error:
+    except CannotStart as error:
+        # Its port is taken, its directory cannot be written: a new process would fare no better.
+        say(f"{GAVE_UP}{error}")
+        leave(CANNOT_START)
+    except (PreloadFailed, SchedulerGone) as error:
         run_exit_functions(EXIT_SECONDS)
         say(f"{GAVE_UP}{error}")
         leave(NO_SCHEDULER)
     else:
         run_exit_functions(EXIT_SECONDS)
-        leave({START_AGAIN: AGAIN, DISMISSED: ORDERLY, STOPPED: 0}[ending])
+        expired = AGAIN if options.lifetime_restart else ORDERLY
+        leave({START_AGAIN: AGAIN, DISMISSED: ORDERLY, STOPPED: 0, EXPIRED: expired}[ending])
 
 
-def _worker_on_its_port(
-    scheduler: Address, options: WorkerOptions, config: dict[str, Any]
-) -> Worker:
-    """On the port of its predecessor, so that what is pinned to that address finds it. If that was taken
-    meanwhile, on another one."""
-    arguments = config["id"], config["nanny"], config["running"]
-    if config["last_port"] and not options.port:
-        try:
-            return make_worker(scheduler, options._replace(port=config["last_port"]), *arguments)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            logger.warning("%s; this worker has a new address", error.strerror)
-    return make_worker(scheduler, options, *arguments)
+class CannotStart(DistributedError):
+    """There is no place for a worker's files, or no port; the text says why."""
 
 
-def cannot_start(error: OSError) -> str:
+def cannot_start(error: OSError) -> CannotStart:
     """Why, in one line.
 
     >>> cannot_start(FileNotFoundError(2, "No such file or directory", "/nowhere"))
-    'the worker cannot start: No such file or directory: /nowhere'
+    CannotStart('the worker cannot start: No such file or directory: /nowhere')
     """
     place = f": {error.filename}" if error.filename else ""
-    return f"the worker cannot start: {error.strerror or error}{place}"
+    return CannotStart(f"the worker cannot start: {error.strerror or error}{place}")
 
 
 def _end_with_nanny() -> None:

@@ -92,20 +92,28 @@ class Address(NamedTuple):
     @property
     def url(self) -> str:
         """As users see it: tcp://host:port."""
-        return f"tcp://{self.host}:{self.port}"
+        return f"tcp://{self.place}"
 
     @property
     def place(self) -> str:
-        return f"{self.host}:{self.port}"
+        """host:port, with an IPv6 address in brackets."""
+        return f"{_bracketed(self.host)}:{self.port}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def parse_address(value: Any) -> Address:
-    """The address that a user means by 'host:port', 'tcp://host:port' or (host, port).
+    """The address that a user means by 'host:port', 'tcp://host:port' or (host, port). An IPv6 address
+    stands in brackets, and a slash at the end counts for nothing.
 
     >>> parse_address("127.0.0.1:8786").url
     'tcp://127.0.0.1:8786'
     >>> parse_address(("localhost", 8786)).place
     'localhost:8786'
+    >>> parse_address("tcp://[::1]:8786/").host
+    '::1'
     """
     if isinstance(value, tuple) and len(value) == 2:
         host, port = value
@@ -113,14 +121,22 @@ def parse_address(value: Any) -> Address:
         scheme, found, place = value.rpartition("://")
         if found and scheme != "tcp":
             raise ValueError(f"{value!r}: only tcp:// addresses are known")
-        host, _, port = place.rpartition(":")
+        host, _, port = place.removesuffix("/").rpartition(":")
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise ValueError(
+                f"{value!r} is not an address: an IPv6 address stands in brackets, as in '[::1]:8786'"
+            )
     else:
         raise TypeError(
             f"an address is 'host:port', 'tcp://host:port' or (host, port), not {value!r}"
         )
     if not host or not str(port).isdigit() or not 0 <= int(port) < 65536:
         raise ValueError(f"{value!r} is not an address: write 'host:port', as in '127.0.0.1:8786'")
-    return Address(str(host), int(port))
+    return Address(str(host).strip("[]"), int(port))
+
+
+# Hosts that mean: all interfaces of this machine.
+WILDCARDS = ("", "0.0.0.0", "*", "::")
 
 
 def is_loopback(host: str) -> bool:
@@ -129,10 +145,12 @@ def is_loopback(host: str) -> bool:
 
 
 def reachable_host(host: str, towards: Address) -> str:
-    """The host that others can reach us by: for a wildcard, the interface that leads to `towards`."""
-    if host not in ("0.0.0.0", "*", "::"):
+    """The host that others can reach us by: for a wildcard, the interface that leads to `towards`. Raises
+    OSError if there is no way there."""
+    if host not in WILDCARDS:
         return host
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family = socket.AF_INET6 if ":" in towards.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((towards.host, towards.port or 1))
         return str(probe.getsockname()[0])
 
@@ -184,16 +202,19 @@ class Router(Channel):
         self, context: zmq.Context[Any], host: str, port: int, alone: bool = False
     ) -> None:
         super().__init__(context, zmq.ROUTER, _DISCONNECTED | _LISTENING | _ACCEPTED)
+        self._socket.set(zmq.IPV6, int(":" in host))
         self._question = ((self._socket, _POLLIN),) if alone else None
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.BACKLOG, 4096)
         self._socket.set(zmq.HANDSHAKE_IVL, 8000)
         try:
-            self._socket.bind(f"tcp://{host}:{port or '*'}")
+            self._socket.bind(f"tcp://{_bracketed(host)}:{port or '*'}")
         except zmq.ZMQError as error:
             self.close()
             reason = os.strerror(error.errno)
-            raise OSError(error.errno, f"cannot listen at {host}:{port}: {reason}") from None
+            raise OSError(
+                error.errno, f"cannot listen at {Address(host, port).place}: {reason}"
+            ) from None
         endpoint = self._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self.address = Address(host, int(endpoint.rpartition(":")[2]))
         # The descriptor at which newcomers wait.
@@ -350,6 +371,8 @@ class Dealer(Channel):
             _CONNECT_RETRIED | _DISCONNECTED | _HANDSHAKE_SUCCEEDED | _HANDSHAKE_FAILED,
         )
         self.address = address
+        # A name stands for an IPv4 address: with this, libzmq would take another one for it.
+        self._socket.set(zmq.IPV6, int(":" in address.host))
         self._socket.set(zmq.IMMEDIATE, 1)
         # Spread, so that a thousand workers do not dial a restarted scheduler all at once.
         self._socket.set(zmq.RECONNECT_IVL, 50 + random.randrange(100))
@@ -424,7 +447,6 @@ def _set_common(sock: zmq.Socket[Any]) -> None:
     sock.set(zmq.TCP_KEEPALIVE_INTVL, 10)
     sock.set(zmq.TCP_KEEPALIVE_CNT, 3)
     sock.set(zmq.TCP_MAXRT, 60_000)
-    sock.set(zmq.IPV6, 0)
 
 
 def _receive_rest(sock: Any, frame: Any) -> list[Any]:

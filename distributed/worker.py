@@ -102,8 +102,9 @@ SUSPICION_SECONDS = 0.01
 # Whoever wants to look at the state waits for the loop so long.
 LOOK_SECONDS = 5.0
 
-# Why it ended: somebody stopped it, the scheduler ended the cluster, or wants a new process in its place.
-STOPPED, DISMISSED, START_AGAIN = "stopped", "dismissed", "start again"
+# Why it ended: somebody stopped it, the scheduler ended the cluster or wants a new process in its place, or
+# its lifetime is over.
+STOPPED, DISMISSED, START_AGAIN, EXPIRED = "stopped", "dismissed", "start again", "expired"
 
 logger = logging.getLogger("distributed.worker")
 
@@ -113,16 +114,17 @@ Pickled = tuple[str, "Sequence[Frame]", int]
 Unpickled = tuple[str, Any, int]
 
 # The last two are looked for here by dask and others.
-__all__ = ["DISMISSED", "START_AGAIN", "STOPPED", "Worker", "get_client", "get_worker"]
+__all__ = ["DISMISSED", "EXPIRED", "START_AGAIN", "STOPPED", "Worker", "get_client", "get_worker"]
 
 
 class Worker:
     """A worker that serves its data at `host:port` (0: any free port) as soon as it exists.
 
     `scheduler` is where it registers once it runs. `nthreads` tasks run at a time. Without a scheduler
-    for `death_timeout` seconds it gives up. `local_directory` is where files that users upload are put;
-    it goes with the worker. `on_registered` is called each time that it has registered.
-    `running` is the path of a file in which it notes what it runs, for its nanny; see `running.py`.
+    for `death_timeout` seconds it gives up. Others are told the URL `contact` in place of where it listens.
+    `local_directory` is where files that users upload are put; it goes with the worker. `on_registered` is
+    called each time that it has registered. `running` is the path of a file in which it notes what it runs,
+    for its nanny; see `running.py`.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Worker:
         id: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        contact: str | None = None,
         memory_limit: int = 0,
         resources: dict[str, float] | None = None,
         local_directory: str | None = None,
@@ -157,7 +160,7 @@ class Worker:
         except OSError:
             self._context.term()
             raise
-        self.address = self._router.address.url
+        self.address = contact or self._router.address.url
         self.name = name or self.address
         self.local_directory = tempfile.mkdtemp(prefix="worker-", dir=local_directory)
         self._poller = Poller()
@@ -200,7 +203,7 @@ class Worker:
     # Called from anywhere
 
     def run(self) -> str:
-        """Work until stopped; returns STOPPED, DISMISSED or START_AGAIN.
+        """Work until stopped; returns why: STOPPED, DISMISSED, START_AGAIN or EXPIRED.
 
         Raises SchedulerGone if there was no scheduler for `death_timeout` seconds, or it refuses us.
         """
@@ -213,6 +216,7 @@ class Worker:
         pickler.start()
         self._threads.start(self.nthreads)
         workers_here.add(self)
+        self._alone_since = time.monotonic()
         try:
             while not self._ending:
                 self._turn()
@@ -225,9 +229,9 @@ class Worker:
             raise self._failure
         return self._ending
 
-    def stop(self) -> None:
+    def stop(self, why: str = STOPPED) -> None:
         """End `run` soon. May be called from any thread and from a signal handler."""
-        self._ending = self._ending or STOPPED
+        self._ending = self._ending or why
         self._poller.wake()
 
     @property

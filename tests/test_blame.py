@@ -70,7 +70,7 @@ def scheduler() -> Iterator[Socket]:
 @pytest.fixture
 def nanny(scheduler: Socket, tmp_path: Path) -> Iterator[Nanny]:
     """Of one worker with two threads that has registered."""
-    options = WorkerOptions(2, None, "127.0.0.1", 0, 0, {}, str(tmp_path), None, "warning")
+    options = WorkerOptions(2, None, "127.0.0.1", (), 0, {}, str(tmp_path), None, "warning")
     found = Nanny(scheduler.router.address, options, 1, sys.path)
     thread = threading.Thread(target=found.run)
     thread.start()

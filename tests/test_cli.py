@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from distributed import cli
-from distributed.cli import dscheduler, dworker
+from distributed.cli import process, worker
+from distributed.cli.scheduler import dscheduler
+from distributed.cli.worker import dworker
 from distributed.machine import count_cpus, parse_memory_limit, total_memory
 from distributed.transport import Address
 
@@ -69,15 +70,15 @@ def test_a_scheduler_file_of_something_else(content: str, tmp_path: Path) -> Non
 
 
 def test_a_worker_listens_where_its_scheduler_can_reach_it() -> None:
-    assert cli._host(None, Address("127.0.0.1", 1)) == "127.0.0.1"
-    assert cli._host(None, Address("localhost", 1)) == "127.0.0.1"
-    assert cli._host("0.0.0.0", Address("127.0.0.1", 1)) == "127.0.0.1"
-    assert cli._host("10.0.0.7", Address("10.0.0.1", 1)) == "10.0.0.7"
+    assert worker._host(None, Address("127.0.0.1", 1)) == "127.0.0.1"
+    assert worker._host(None, Address("localhost", 1)) == "127.0.0.1"
+    assert worker._host("0.0.0.0", Address("127.0.0.1", 1)) == "127.0.0.1"
+    assert worker._host("10.0.0.7", Address("10.0.0.1", 1)) == "10.0.0.7"
 
 
 def test_a_file_is_there_for_as_long_as_the_block_runs(tmp_path: Path) -> None:
     path = tmp_path / "a file"
-    with cli._file(str(path), "text"):
+    with process.file(str(path), "text"):
         assert path.read_text() == "text"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == []
@@ -85,14 +86,14 @@ def test_a_file_is_there_for_as_long_as_the_block_runs(tmp_path: Path) -> None:
 
 def test_a_file_that_another_process_has_replaced_is_left(tmp_path: Path) -> None:
     path = tmp_path / "a file"
-    with cli._file(str(path), "ours"):
+    with process.file(str(path), "ours"):
         path.write_text("theirs")
     assert path.read_text() == "theirs"
 
 
 def test_a_file_that_has_been_removed_is_no_problem(tmp_path: Path) -> None:
     path = tmp_path / "a file"
-    with cli._file(str(path), json.dumps({})):
+    with process.file(str(path), json.dumps({})):
         path.unlink()
     assert not path.exists()
 

@@ -87,6 +87,17 @@ def test_messages_go_both_ways(make: Make, poller: Poller) -> None:
     assert until(poller, dealer.receive) == [[b"two"]]
 
 
+def test_ipv6(make: Make, poller: Poller) -> None:
+    router = make(Router, "::1", 0)
+    poller.add(router)
+    assert router.address.url == f"tcp://[::1]:{router.address.port}"
+    assert connect(make, poller, router).send((b"one",))
+    ((_, frames),) = until(poller, router.receive)
+    assert frames == [b"one"]
+    with pytest.raises(OSError, match=r"cannot listen at \[::1\]:\d+: Address already in use"):
+        make(Router, *router.address)
+
+
 @pytest.mark.parametrize("alone", [False, True])
 def test_nothing_is_missed_whatever_the_order(make: Make, poller: Poller, alone: bool) -> None:
     """Sending takes note of what has come, and then no descriptor tells of it."""
@@ -210,11 +221,33 @@ def test_noise_does_not_disturb_a_router(make: Make, poller: Poller) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "8786", "host:", ":8786", "host:port", "http://host:80", "host:99999"]
+    "value",
+    [
+        "",
+        "8786",
+        "host:",
+        ":8786",
+        "host:port",
+        "http://host:80",
+        "host:99999",
+        "::1:8786",
+        "[::1]",
+    ],
 )
 def test_what_is_not_an_address_is_refused(value: str) -> None:
     with pytest.raises(ValueError):
         parse_address(value)
+
+
+@pytest.mark.parametrize("value", ["[::1]:8786", "tcp://[::1]:8786/", ("::1", 8786)])
+def test_an_ipv6_address_stands_in_brackets(value: object) -> None:
+    assert parse_address(value) == Address("::1", 8786)
+    assert parse_address(value).place == "[::1]:8786"
+
+
+def test_an_ipv6_address_without_brackets_is_told_of_them() -> None:
+    with pytest.raises(ValueError, match="stands in brackets"):
+        parse_address("::1:8786")
 
 
 def test_a_channel_may_be_opened_as_soon_as_another_is_closed() -> None:
@@ -225,9 +258,11 @@ def test_a_channel_may_be_opened_as_soon_as_another_is_closed() -> None:
 
 def test_hosts() -> None:
     assert is_loopback("127.0.0.1") and is_loopback("localhost")
+    assert is_loopback("::1") and not is_loopback("::")
     assert not is_loopback("0.0.0.0") and not is_loopback("10.0.0.1")
     assert reachable_host("10.0.0.7", Address("10.0.0.1", 1)) == "10.0.0.7"
     assert reachable_host("0.0.0.0", Address("127.0.0.1", 1)) == "127.0.0.1"
+    assert reachable_host("", Address("::1", 1)) == "::1"
 
 
 def test_a_signal_ends_the_wait_and_is_harmless_after_the_end() -> None:

@@ -7,6 +7,10 @@ from typing import Any
 from distributed.core.states import Client, Member, Nanny, Peer, Worker
 from distributed.messages import ClientHello, NannyHello, WorkerHello
 
+# A worker that has been silent for this many seconds may have died with its machine: its name is free for
+# the next one. A worker that lives is heard of at least every two seconds.
+NAME_SECONDS = 10.0
+
 
 class Doomed:
     """Stands for a peer that nobody listens to any more."""
@@ -55,6 +59,21 @@ class Members:
 
     def is_doomed(self, peer: Peer) -> bool:
         return self.peers.get(peer) is DOOMED
+
+    def name_is_taken(self, hello: WorkerHello, now: float) -> str:
+        """Which worker lives and has the name of a new one, in words; empty if none has.
+
+        A worker without a name is called by its address. A worker with the same nanny is the predecessor.
+        """
+        if hello.name == hello.address:
+            return ""
+        for worker in self.workers.values():
+            alive = worker.gone_since is None and now - worker.last_seen < NAME_SECONDS
+            ours = bool(hello.nanny) and worker.nanny == hello.nanny
+            if worker.name == hello.name and alive and not ours:
+                reason = f"the name {hello.name} belongs to the worker at {worker.address}"
+                return f"{reason}: give this one another --name"
+        return ""
 
     def doom(self, peer: Peer) -> None:
         """Ignore whatever still comes from this connection, until it closes."""

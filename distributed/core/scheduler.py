@@ -292,8 +292,11 @@ class SchedulerCore:
             worker.out.append(Welcome(self.epoch, self.requests.files))
             return
         if worker is None:
-            where = (hello.name, hello.address, hello.nthreads)
-            worker = Worker(hello.worker, peer, self.now, *where, Backlog())
+            taken = self.members.name_is_taken(hello, self.now)
+            if taken:
+                return self._refuse(peer, None, taken)
+            given = (hello.name, hello.address, hello.nthreads, Backlog())
+            worker = Worker(hello.worker, peer, self.now, *given)
             worker.nanny = hello.nanny
             worker.pid = hello.pid
             worker.memory_limit = hello.memory_limit

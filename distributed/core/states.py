@@ -323,9 +323,11 @@ def names_of(name: str, address: str) -> frozenset[str]:
 
     >>> sorted(names_of("alice", "tcp://10.0.0.7:4321"))
     ['10.0.0.7', '10.0.0.7:4321', 'alice', 'tcp://10.0.0.7:4321']
+    >>> sorted(names_of("bob", "tcp://[::1]:4321"))
+    ['::1', '[::1]:4321', 'bob', 'tcp://[::1]:4321']
     """
     place = address.partition("://")[2]
-    return frozenset({name, address, place, place.rpartition(":")[0]})
+    return frozenset({name, address, place, place.rpartition(":")[0].strip("[]")})
 
 
 # Events that come from the scheduler's own shell, not from the wire.

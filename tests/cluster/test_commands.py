@@ -26,12 +26,19 @@ BIN = Path(__file__).parents[2] / "bin"
 
 
 class Command:
-    """One of the two, running. `line()` is its next line of output. `files` is its limit of open ones."""
+    """One of the two, or a module of Python's (-m), running. `line()` is its next line of output, `files`
+    its limit of open ones."""
 
     def __init__(
-        self, name: str, *arguments: str, cwd: Path | None = None, files: int | None = None
+        self,
+        name: str,
+        *arguments: str,
+        cwd: Path | None = None,
+        files: int | None = None,
+        **environment: str,
     ) -> None:
-        command = [sys.executable, str(BIN / name), *arguments]
+        program = ["-m", *name.split()[1:]] if name.startswith("-m ") else [str(BIN / name)]
+        command = [sys.executable, *program, *arguments]
         if files is not None:
             command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
@@ -39,7 +46,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(BIN.parent)},
+            env={**os.environ, "PYTHONPATH": str(BIN.parent), **environment},
             cwd=cwd,
         )
 
@@ -64,9 +71,13 @@ class Command:
 
 @contextmanager
 def running(
-    name: str, *arguments: str, cwd: Path | None = None, files: int | None = None
+    name: str,
+    *arguments: str,
+    cwd: Path | None = None,
+    files: int | None = None,
+    **environment: str,
 ) -> Iterator[Command]:
-    command = Command(name, *arguments, cwd=cwd, files=files)
+    command = Command(name, *arguments, cwd=cwd, files=files, **environment)
     try:
         yield command
     finally:
@@ -158,7 +169,7 @@ def test_they_start_without_dask(name: str, arguments: list[str], status: int) -
     ended = subprocess.run(command, capture_output=True, env=environment, text=True)
     assert ended.returncode == status
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
-    assert imported >= {"distributed.cli", "distributed.processes"}
+    assert imported >= {"distributed.cli.options", "distributed.processes"}
     assert imported.isdisjoint({"dask", "distributed.executor"})
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from distributed.core.endings import MAX_DEPARTURES
 from distributed.core.lifecycle import MAX_DEATHS
+from distributed.core.members import NAME_SECONDS
 from distributed.core.patience import (
     CLIENT_GRACE_SECONDS,
     ON_OPEN_CONNECTION,
@@ -68,7 +69,7 @@ from distributed.messages import (
     Want,
     Warn,
 )
-from tests.core.env import LATEST, Env, address, item
+from tests.core.env import LATEST, Env, address, item, worker_hello
 
 
 @pytest.fixture
@@ -1527,3 +1528,50 @@ def test_a_worker_that_has_only_an_older_version_is_not_a_holder(env: Env) -> No
     env.worker("V", nanny="N", holds=(("x", 28, first),), peer="V2")
     assert env.items("C", Pending) == ["x"]
     assert list(env.runs("V2")) == ["x"]
+
+
+# Names of workers
+
+
+def second_alice(env: Env, name: str = "W", nanny: str = "") -> list[Refused]:
+    """What a new worker at another place hears that is called like the one that is here."""
+    env.send("V", worker_hello("V")._replace(name=name, nanny=nanny))
+    return env.take("V", Refused)
+
+
+def test_a_second_worker_of_a_name_is_refused(env: Env) -> None:
+    reason = f"the name W belongs to the worker at {address('W')}: give this one another --name"
+    assert second_alice(env) == [Refused(reason)]
+    assert list(env.core.members.workers) == ["W"]
+    env.submit("C", "x")
+    assert env.runs("W") == {"x": 1}
+
+
+def test_a_worker_that_is_cut_off_has_no_right_to_its_name(env: Env) -> None:
+    env.nanny()
+    env.worker("U", nanny="N")
+    env.gone("U")
+    assert "U" in env.core.members.workers
+    assert second_alice(env, "U") == []
+
+
+def test_a_worker_that_is_silent_has_no_right_to_its_name(env: Env) -> None:
+    env.tick(NAME_SECONDS - 0.5)
+    assert second_alice(env) != []
+    env.gone("V")
+    env.tick(0.5)
+    assert second_alice(env) == []
+
+
+def test_the_successor_under_a_nanny_has_the_name(env: Env) -> None:
+    """Its predecessor's connection may still seem to be open."""
+    env.nanny()
+    env.worker("U", nanny="N")
+    assert second_alice(env, "U", nanny="N") == []
+
+
+def test_addresses_are_no_names(env: Env) -> None:
+    """A worker without a name may be on the port of one that has just died."""
+    env.send("V", worker_hello("V")._replace(name=address("V")))
+    env.send("U", worker_hello("U")._replace(name=address("V"), address=address("V")))
+    assert env.take("U", Refused) == []
