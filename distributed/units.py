@@ -7,6 +7,8 @@ from math import isnan
 from numbers import Real
 from typing import Any, TypeAlias
 
+from distributed.durations import parse_seconds
+
 # As `seconds` takes it.
 Seconds: TypeAlias = "float | str | timedelta"
 
@@ -29,13 +31,10 @@ def seconds(name: str, given: Any) -> float:
         raise TypeError(
             f"{name} is a number of seconds, or a text like '5s' or '1 minute', not {_short(given)}"
         )
-    from dask.utils import (
-        parse_timedelta,
-    )  # which takes long to import, for what is mostly a number
 
     try:
-        return float(parse_timedelta(given, default="seconds"))
-    except (KeyError, IndexError, ValueError):
+        return parse_seconds(given)
+    except ValueError:
         raise ValueError(f"{name} is a time like '5s' or '1 minute', not {_short(given)}") from None
 
 

@@ -287,7 +287,7 @@ CPUS = count_cpus()
     ],
 )
 def test_how_many_workers(line: str, processes: int, threads: int, ran: list[Any]) -> None:
-    _, options, nworkers, _, _ = worker_of(ran, line)
+    _, options, nworkers, *_ = worker_of(ran, line)
     assert (nworkers, options.nthreads) == (processes, threads)
 
 
@@ -300,7 +300,7 @@ def test_lifetimes_of_workers(ran: list[Any]) -> None:
 
 def test_preloads_of_workers(ran: list[Any]) -> None:
     line = "--preload a --preload b.py --preload-nanny c --pid-file p -- --opt 3"
-    _, options, _, preload_nanny, pid_file = worker_of(ran, line)
+    _, options, _, preload_nanny, pid_file, _ = worker_of(ran, line)
     assert options[-2:] == (("a", "b.py"), ("--opt", "3"))
     assert (preload_nanny, pid_file) == (("c",), "p")
 

@@ -25,6 +25,7 @@ from distributed.cli.options import (
 )
 from distributed.cli.process import check_host, fail, file, given_host, reachable, set_up
 from distributed.core.patience import CLIENT_GRACE_SECONDS, SILENCE_SECONDS
+from distributed.output import say
 from distributed.processes import leave, on_signals, run_exit_functions
 from distributed.transport import WILDCARDS
 
