@@ -41,7 +41,7 @@ class Administration(Inspection):
 
     def run(
         self,
-        function: Callable[..., Any],
+        /,
         *args: Any,
         workers: Workers = None,
         wait: bool = True,
@@ -49,13 +49,14 @@ class Administration(Inspection):
         on_error: str = "raise",
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Run `function(*args, **kwargs)` on every worker now, beside its tasks: {address: result}. A
-        function with a parameter `dask_worker` gets the worker there.
+        """Run `function(*args, **kwargs)` on every worker now, beside its tasks: {address: result}. The
+        function comes first, or as `function=`. One with a parameter `dask_worker` gets the worker there.
 
         Raises what the first of them raised. With `on_error='return'` the exception stands in the place of
         the result, with `'ignore'` the worker is left out. With `wait=False` it returns {} at once, and
         nobody hears how it ended.
         """
+        function, *args = args or (kwargs.pop("function", None),)  # type: ignore[assignment]
         if not callable(function):
             raise TypeError(f"run() needs a function, not {type(function).__name__}")
         if on_error not in ("raise", "return", "ignore"):
