@@ -41,7 +41,8 @@ def leave_after(worker: Worker, seconds: float) -> None:
             hand_over(worker, time.monotonic() + HAND_OVER_SECONDS)
         except (DistributedError, queue.Empty) as error:
             logger.warning("not all that only this worker has could be handed over: %s", error)
-        worker.stop(EXPIRED)
+        finally:
+            worker.stop(EXPIRED)
 
     threading.Thread(target=wait_and_leave, name="lifetime", daemon=True).start()
 
@@ -52,7 +53,7 @@ def hand_over(worker: Worker, deadline: float) -> None:
     Raises DistributedError if the scheduler cannot be asked, or does not answer until then; queue.Empty if
     the worker's loop stands still.
     """
-    connection = worker.client()._connection
+    connection = worker.client._connection
 
     def ask(question: str, keys: tuple[str, ...] | None = None) -> Any:
         left = max(0.0, deadline - time.monotonic())
