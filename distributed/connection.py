@@ -577,7 +577,7 @@ class Connection:
 
     def _warn_of_fired(self) -> None:
         """It may never have reached a scheduler."""
-        fired = [shown_key(entry.key) for entry in self.core.unended_fired()]
+        fired = [shown_key(entry.key) for entry in self.core.fired.unended()]
         if fired:
             logger.warning(
                 "closed without a scheduler at %s: %d fired task(s) may be lost, the first is %s",

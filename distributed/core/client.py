@@ -55,6 +55,7 @@ from distributed.core.entries import (
     LOST,
     PENDING,
     Entry,
+    FiredEntries,
     Group,
     Item,
     Options,
@@ -62,6 +63,7 @@ from distributed.core.entries import (
     as_submitted,
     in_chunks,
     to_run_again,
+    with_futures,
 )
 from distributed.core.functions import Functions
 from distributed.core.singles import Singles
@@ -96,7 +98,6 @@ from distributed.messages import (
 # Small results that came with the message that they are finished are kept up to this many bytes in
 # all; beyond, they are fetched from their workers like large ones.
 MAX_INLINE_BYTES = 64 << 20
-MIN_FIRED = 100  # then those that have ended are looked for, and again when there are twice as many
 
 
 class ClientCore:
@@ -128,8 +129,7 @@ class ClientCore:
         self._out: list[Message] = []
         self._woken: dict[Waiter, None] = {}
         self._counting: dict[Waiter, None] = {}  # for several to have ended at the same time
-        self.fired: dict[Entry, None] = {}  # and has not ended, or has since the last look
-        self._look_at_fired = MIN_FIRED  # when there are as many
+        self.fired = FiredEntries()
         self._effects: list[Effect] = []
 
     def handle(self, event: Any) -> list[Effect]:
@@ -375,16 +375,9 @@ class ClientCore:
             self._submit(as_submitted(entries), bool(self._unfinished), self._number_of(None))
 
     def _on_firing(self, event: Firing) -> None:
-        fired = [entry for entry in event.entries if entry.known]
-        self.fired.update(dict.fromkeys(fired))
-        if len(self.fired) >= self._look_at_fired:
-            self.fired = dict.fromkeys(self.unended_fired())
-            self._look_at_fired = max(MIN_FIRED, 2 * len(self.fired))
+        fired = self.fired.add(event.entries)
         if fired:
             self._out.append(Fire(tuple(entry.key for entry in fired)))
-
-    def unended_fired(self) -> list[Entry]:
-        return [entry for entry in self.fired if entry.known and entry.status is PENDING]
 
     def _on_desist(self, event: Desist) -> None:
         self._counting.pop(event.waiter, None)
@@ -438,11 +431,15 @@ class ClientCore:
         for number, (call, again, entries) in enumerate(chunks, 1):
             more = number < len(chunks) or bool(self._unfinished)
             self._submit(as_submitted(entries), more, call, again=again)
+        if awaited := with_futures(self._unsettled):
+            self._submit(
+                as_submitted(awaited, False), bool(self._unfinished), self._call, again=True
+            )
         self._effects += [Tell(self._out), Introduced()]
         # After it has been asked again where to bring data: until then nobody knows of that.
         borrowed = [e.key for e in self.entries.values() if e.item is None and e.handles]
         self._out = [Want(tuple(borrowed))] if borrowed else []
-        fired = [entry.key for entry in self.unended_fired()]
+        fired = [entry.key for entry in self.fired.unended()]
         self._out += [Fire(tuple(fired))] if fired else []
 
     def _call_off_dependents(self) -> None:

@@ -110,13 +110,46 @@ def to_run_again(failed: Iterable[Entry], known: Iterable[Entry]) -> list[Entry]
     return [entry for entry in known if entry in needed]
 
 
-def as_submitted(entries: Iterable[Entry]) -> tuple[Any, ...]:
-    """The recipes of these, all of them from here, as groups of `messages.Submit`."""
+def as_submitted(entries: Iterable[Entry], wanted: bool = True) -> tuple[Any, ...]:
+    """The recipes of these, all of them from here, as groups of `messages.Submit`; wanted if they have
+    futures."""
     groups: list[tuple[str, Options, bool, list[Item]]] = []
     for entry in entries:
         assert entry.item is not None and entry.group is not None
-        head = (*entry.group, entry.handles > 0)
+        head = (*entry.group, wanted and entry.handles > 0)
         if not groups or groups[-1][:3] != head:
             groups.append((*head, []))
         groups[-1][3].append(entry.item)
     return tuple(groups)
+
+
+def with_futures(unsettled: Iterable[Entry]) -> list[Entry]:
+    """Of what is to be used by what is to come: those whose futures may go before that comes."""
+    return [e for e in dict.fromkeys(unsettled) if e.handles and e.item is not None]
+
+
+# Of fired work, those that have ended are looked for when there are as many, and then twice as many.
+MIN_FIRED = 100
+
+
+class FiredEntries:
+    """What was fired and has not ended, or has since somebody last looked."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Entry, None] = {}
+        self._look_at = MIN_FIRED
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those of them that have not been cancelled."""
+        fired = [entry for entry in entries if entry.known]
+        self._entries.update(dict.fromkeys(fired))
+        if len(self._entries) >= self._look_at:
+            self._entries = dict.fromkeys(self.unended())
+            self._look_at = max(MIN_FIRED, 2 * len(self._entries))
+        return fired
+
+    def unended(self) -> list[Entry]:
+        return [entry for entry in self._entries if entry.known and entry.status is PENDING]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributed.codec import decode, encode
-from distributed.core.client import MAX_INLINE_BYTES, MIN_FIRED, ClientCore
+from distributed.core.client import MAX_INLINE_BYTES, ClientCore
 from distributed.core.client_events import (
     Abandon,
     Adopt,
@@ -41,6 +41,7 @@ from distributed.core.entries import (
     ERROR,
     FINISHED,
     LOST,
+    MIN_FIRED,
     PENDING,
     RESUBMIT_TASKS,
     Entry,
@@ -951,3 +952,13 @@ def test_of_what_was_fired_little_is_remembered_that_has_ended(env: Env) -> None
         env.handle(Firing([entry]))
         env.finish(entry.key)
     assert len(env.core.fired) <= MIN_FIRED
+
+
+def test_what_is_to_be_used_is_kept_after_a_reconnect_although_its_futures_go(env: Env) -> None:
+    """It was submitted for what is to come, and once more with a future, which goes before that comes."""
+    first = Calls({"f": b"blob"}, [("f", None, False, [item("x")])], more=True, graph="g")
+    env.handle(first)
+    (x,) = env.submit("x")
+    said = [m for m in env.told(Connected()) if type(m) is Submit]
+    assert [(m.groups[0][2], m.more) for m in said] == [(True, True), (False, True)]
+    assert said[1].groups[0][3] == [x.item]

@@ -371,7 +371,7 @@ class Client(Process):
         core = self.core
         tables = (
             core.entries, core._unsettled, core._unfinished, core.called_off, core.contenders.table,
-            self._dropped, self.core.unended_fired(),
+            self._dropped, self.core.fired.unended(),
         )  # fmt: skip
         found: list[Any] = [(self.name, table) for table in tables if table]
         found += [(self.name, "has not been answered")] if self._questions else []
