@@ -153,7 +153,11 @@ def _map(
     import numpy as np
 
     mapped = np.memmap(path, np.uint8, "r", begin, (size,))
-    return np.ndarray(shape, dtype, mapped, place, strides).view(np.memmap)
+    array = np.ndarray(shape, dtype, mapped, place, strides).view(np.memmap)
+    # A view of what is not a memmap has none of these. With them it may travel by its path once more.
+    for name in ("_mmap", "filename", "mode", "offset"):
+        setattr(array, name, getattr(mapped, name))
+    return array
 
 
 _REDUCERS: dict[str, Callable[[Any], Any]] = {

@@ -123,6 +123,10 @@ def test_a_map_of_a_file_travels_by_its_path(numbers: Path, cut: Any, offset: in
         assert type(copy) is np.memmap
         assert (copy.dtype, copy.shape, copy.strides) == (array.dtype, array.shape, array.strides)
         assert (copy == array).all() and not copy.flags.writeable
+        assert (copy.filename, copy.mode) == (str(numbers), "r")
+        again = dumps(copy)
+        assert max(map(len, again)) < 500
+        assert (unpickle_frames(again) == array).all()
 
 
 @pytest.mark.parametrize("mode", ["r+", "c"])
