@@ -8,14 +8,17 @@ atomic, so there is no lock and no task that both runs and was taken back.
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableSequence
 from contextvars import ContextVar, copy_context
 from time import perf_counter_ns
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from distributed.core.jobs import Job
 from distributed.core.worker_events import GivenUp, Raised
@@ -42,6 +45,32 @@ JOIN_SECONDS = 0.2
 logger = logging.getLogger("distributed.worker")
 
 _thread = threading.local()  # `state`, a TaskThread
+
+_is_fork = False  # of a worker: a task has called os.fork(), and this is the child
+
+
+def _note_fork() -> None:
+    global _is_fork
+    _is_fork = True
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """A child has come back from its task. It ends as a script does there, for its parent may wait for it.
+    Its result is nobody's, and the sockets are the parent's."""
+    status = 0
+    try:
+        if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+            status = error.code or 0
+        elif error is not None:
+            status = 1
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status & 0xFF)
 
 
 # How a task ended: its value and its report, an item of `Completed`; or no value, and what it has raised.
@@ -210,10 +239,10 @@ class TaskThreads:
 
     def _run(self) -> None:
         slot = self._running.take()
-        try:
-            self._run_tasks(*slot)
-        finally:
-            self._running.give_back(slot)
+        # What raises here is no error of a task, but what a task has done to the process: the thread keeps
+        # its slot then, and the nanny finds the task in it.
+        self._run_tasks(*slot)
+        self._running.give_back(slot)
 
     def _run_tasks(self, running: MutableSequence[int], slot: int) -> None:
         state = _thread.state = TaskThread()
@@ -228,9 +257,10 @@ class TaskThreads:
                 continue  # taken back
             state.current = (self._worker, assignment)
             began[assignment] = perf_counter_ns()
+            # Until the next one begins: what a task has done to the process may end it when the task has
+            # returned, before the result has been told. Once that is told, nobody is blamed for it.
             running[slot] = assignment
             append(self._call(job))
-            running[slot] = 0
             del began[assignment]
             state.current = None
             job = None
@@ -251,6 +281,8 @@ class TaskThreads:
                 value = self.complete(value)
             value = repeatable(value)
             microseconds = (perf_counter_ns() - start) // 1000
+            if _is_fork:
+                _end_fork(None)
             size = nbytes(value)
             inline, kind = self._describe(value, size) if job.wanted else (None, None)
             return value, (assignment, size, microseconds, inline, kind)
@@ -258,6 +290,8 @@ class TaskThreads:
             return None, GivenUp(assignment)
         except BaseException as error:
             # Whatever it is, SystemExit too: it ends the task, not the worker.
+            if _is_fork:
+                _end_fork(error)
             if isinstance(error, ModuleNotFoundError):
                 self._say_what_to_do(error)
             return None, Raised(assignment, dump_exception(error))

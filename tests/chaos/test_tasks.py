@@ -66,15 +66,15 @@ def fork(ends: bool) -> tuple[str, int]:
     child = os.fork()
     if child:
         return "parent", child
-    if ends:
-        os._exit(0)
+    if not ends:
+        time.sleep(60)  # on a worker
     return "child", 0
 
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_fork(cluster: Cluster, executor: Executor, others: None, ends: bool) -> None:
-    """Also if the child comes back from the task, as if it were the worker. It has the worker's sockets, so
-    that no connection closes when that dies, and ends then."""
+    """Also if the child lives on. It has the worker's sockets, so that no connection closes when that dies,
+    and ends then."""
     workers = set(cluster.worker_pids())
     forked = [executor.submit(fork, ends, pure=False, workers=w) for w in executor.ncores()]
     assert [who for who, _ in executor.gather(forked)] == ["parent"] * 2
@@ -92,9 +92,31 @@ def send_to_itself(number: int) -> None:
     time.sleep(60)  # on a worker
 
 
+def fork_and_wait(ending: str) -> int:
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if ending == "exit":
+        sys.exit(3)
+    if ending == "raise":
+        raise ValueError("a child")
+    return 7
+
+
+@pytest.mark.parametrize(("ending", "status"), [("return", 0), ("exit", 3), ("raise", 1)])
+def test_a_child_that_comes_back_from_its_task_ends(
+    executor: Executor, ending: str, status: int
+) -> None:
+    assert executor.submit(fork_and_wait, ending, pure=False).result(20) == status
+
+
 def close_all(first: int) -> None:
     os.closerange(first, 1000)
     time.sleep(60)  # on a worker
+
+
+def close_all_and_return(first: int) -> None:
+    os.closerange(first, 1000)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +126,8 @@ def close_all(first: int) -> None:
         (send_to_itself, signal.SIGSEGV, "SIGSEGV"),
         (close_all, 3, ""),
         (close_all, 0, ""),
+        (close_all_and_return, 3, ""),
+        (close_all_and_return, 0, ""),
     ],
 )
 def test_a_task_that_ends_its_process(
